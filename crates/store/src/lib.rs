@@ -1,1 +1,55 @@
-//! placeholder
+//! Storage: the three faces and their implementations.
+//!
+//! - [`Catalog`]: configuration documents. Few, small, loaded whole.
+//! - [`Journal`]: the hot path. Append, settle, page in. Keys are ordered by time: the order on disk is the schedule.
+//! - [`History`]: range scans for people. Never read on the delivery path.
+//!
+//! Invariants every implementation keeps (the contract suite proves them):
+//! 1. When `append` or `settle` returned `Ok`, its data survives `kill -9` and power loss.
+//! 2. One `append` is atomic: all of it or nothing.
+//! 3. A delivery is found by `pending` or `due` until it is settled into a terminal state.
+//! 4. Payload bytes come back exactly.
+
+pub mod catalog;
+pub mod history;
+pub mod journal;
+
+pub use catalog::{Catalog, CatalogError, Change, Record};
+pub use history::{BinRequest, Bins, DeliveryFilter, EventFilter, History, Order, Range, StoreSize};
+pub use journal::{
+    Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,
+    Settlement,
+};
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process serves this data directory.
+    #[error("the data directory {path} is in use by another Posthaste process{}", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
+    Locked {
+        /// The directory.
+        path: String,
+        /// The owner, when it could be read.
+        pid: Option<u32>,
+    },
+    /// No space is left, or the file system refuses writes. Nothing was changed.
+    #[error("the disk is full or not writable")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store was written by a newer release.
+    #[error("the data directory has format {found}; this release reads up to {known}")]
+    TooNew {
+        /// Format on disk.
+        found: i64,
+        /// Newest format this release knows.
+        known: i64,
+    },
+    /// A secret cannot be decrypted with the master keys at hand.
+    #[error("a secret in the catalog cannot be decrypted: the master key does not fit")]
+    MasterKey,
+    /// The store is closing.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else the engine below reported.
+    #[error("storage failed")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,122 @@
+//! History: what people look at. Range scans by key, never full scans, never on the delivery path.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// Direction of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    Desc,
+    /// Oldest first.
+    Asc,
+}
+
+/// Which part of a list. `after` is the last key of the page before, exclusive in the direction of `order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Direction.
+    pub order: Order,
+    /// Last key of the page before: a sequence or a delivery key; `None` at the start.
+    pub after: Option<i64>,
+    /// At most so many items.
+    pub limit: usize,
+    /// Received at or after this.
+    pub from_ms: Option<i64>,
+    /// Received before this.
+    pub to_ms: Option<i64>,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only this type; `Some(None)` are the unmatched ones.
+    pub type_name: Option<Option<String>>,
+}
+
+/// Which deliveries. All that are given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Only these targets (numbers).
+    pub targets: Option<Vec<i64>>,
+    /// Only these states.
+    pub states: Option<Vec<DeliveryState>>,
+    /// Only of events of this type.
+    pub type_name: Option<String>,
+}
+
+/// Size of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreSize {
+    /// Buckets.
+    pub buckets: usize,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// Read model for lists, logs and the console.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// One event of a workspace.
+    async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError>;
+
+    /// Events of a workspace.
+    async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError>;
+
+    /// One delivery of a workspace.
+    async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError>;
+
+    /// Deliveries of a workspace, by key. A page may be shorter than `limit` only at the end of the list.
+    async fn deliveries(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Deliveries of one event (batches that it joined included), ascending.
+    async fn deliveries_of(&self, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Attempts of a delivery, ascending.
+    async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Size on disk, from bookkeeping (no query).
+    async fn size(&self) -> Result<StoreSize, StoreError>;
+}
+
+/// A request that a bin caught.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinRequest {
+    /// Ascending within the bin, from 1; given by the store on `put`.
+    pub number: i64,
+    /// When.
+    pub at_ms: i64,
+    /// Method.
+    pub method: String,
+    /// Path below the bin and query.
+    pub target: String,
+    /// Headers as sent.
+    pub headers: Vec<(String, String)>,
+    /// Body, capped by the surface.
+    pub body: Bytes,
+    /// Address of the sender.
+    pub ip: Option<String>,
+}
+
+/// Requests caught by bins.
+#[async_trait]
+pub trait Bins: Send + Sync {
+    /// Keeps a request, dropping the bin's oldest beyond `keep`; answers its number.
+    async fn put(&self, bin: i64, request: BinRequest, keep: usize) -> Result<i64, StoreError>;
+
+    /// Requests newest first with numbers below `before`.
+    async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError>;
+
+    /// Drops all requests of a bin.
+    async fn clear(&self, bin: i64) -> Result<(), StoreError>;
+}

@@ -1,0 +1,200 @@
+//! The journal: events and their deliveries on the hot path.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_domain::delivery::{Attempt, DeliveryState, PendingDelivery};
+use posthaste_domain::event::{Event, Source};
+use posthaste_domain::id::{DeliveryKey, Sequence};
+
+use crate::StoreError;
+
+/// Everything that one group commit adds. Atomic.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// New events, ascending by sequence, all greater than any sequence appended before.
+    pub events: Vec<NewEvent>,
+    /// What open batches gained in this group.
+    pub batches: Vec<BatchPart>,
+    /// Idempotency keys of the requests in this group.
+    pub idempotency: Vec<IdempotencyRecord>,
+}
+
+/// An event to append.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Position, given by the engine.
+    pub sequence: Sequence,
+    /// Owning workspace.
+    pub workspace: i64,
+    /// Type, if matched.
+    pub type_name: Option<Arc<str>>,
+    /// Time of receipt; never less than that of the event before.
+    pub received_ms: i64,
+    /// Where it came from.
+    pub source: Arc<Source>,
+    /// The document.
+    pub payload: Bytes,
+    /// Its deliveries (for a batching subscription, only of the event that opens a batch), ascending by ordinal.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// A delivery to append with its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Ordinal among the event's deliveries.
+    pub ordinal: u32,
+    /// Subscription that asked for it.
+    pub subscription: i64,
+    /// Target it goes to.
+    pub target: i64,
+    /// `Some` makes it [`DeliveryState::Scheduled`], `None` [`DeliveryState::Queued`].
+    pub due_ms: Option<i64>,
+    /// Whether it is a batch (the event is its first member, and a [`BatchPart`] of the same append says so).
+    pub is_batch: bool,
+}
+
+/// Members that one batch gained in one group commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchPart {
+    /// The batch's delivery.
+    pub batch: DeliveryKey,
+    /// Sequences of the new members, ascending.
+    pub members: Vec<Sequence>,
+    /// Set when the batch is full: pulls its due time to this.
+    pub closed_due_ms: Option<i64>,
+}
+
+/// A remembered `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// Workspace it belongs to.
+    pub workspace: i64,
+    /// The key as sent, at most 255 bytes.
+    pub key: String,
+    /// SHA-256 of the request body.
+    pub body_hash: [u8; 32],
+    /// First event of the request.
+    pub first: Sequence,
+    /// How many events the request had; they have consecutive sequences.
+    pub count: u32,
+    /// Time of the request; forgotten 24 h later.
+    pub at_ms: i64,
+}
+
+/// The outcome of an attempt, or another change of a pending delivery.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Its target (saves the lookup).
+    pub target: i64,
+    /// The finished attempt, if there was one.
+    pub attempt: Option<Attempt>,
+    /// New state.
+    pub state: DeliveryState,
+    /// When it is due, for [`DeliveryState::Scheduled`]; otherwise 0.
+    pub due_ms: i64,
+    /// Now.
+    pub at_ms: i64,
+}
+
+/// How much one page may hold; whichever is reached first, but always at least one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Items.
+    pub items: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+}
+
+/// Pending work of one target, as found at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneSummary {
+    /// The target.
+    pub target: i64,
+    /// Deliveries in [`DeliveryState::Queued`].
+    pub queued: u64,
+    /// Deliveries in [`DeliveryState::Scheduled`].
+    pub scheduled: u64,
+    /// Largest queued key; 0 when none.
+    pub last_queued: DeliveryKey,
+    /// Earliest due time of the scheduled ones; `i64::MAX` when none.
+    pub next_due_ms: i64,
+}
+
+/// What a start finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Largest sequence ever appended; 0 when none.
+    pub last_sequence: i64,
+    /// Largest time of receipt ever appended; 0 when none.
+    pub last_received_ms: i64,
+    /// Targets with pending work.
+    pub lanes: Vec<LaneSummary>,
+}
+
+/// How long and how much to keep. Whichever is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// Buckets whose newest event is older than this go.
+    pub max_age_ms: i64,
+    /// Oldest buckets go while all of them together are larger than this.
+    pub max_bytes: u64,
+}
+
+/// What retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Whole buckets dropped.
+    pub buckets: usize,
+    /// Bytes given back to the file system.
+    pub bytes: u64,
+    /// Buckets that are past the rule but still hold pending deliveries.
+    pub kept_for_pending: usize,
+}
+
+/// The hot path. All methods may be called at once from many tasks.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// What is there. Called once, before anything else.
+    async fn recover(&self) -> Result<Recovered, StoreError>;
+
+    /// Stores a group durably. Concurrent appends and settles share one flush.
+    async fn append(&self, group: Append) -> Result<(), StoreError>;
+
+    /// Stores outcomes durably. Settling a delivery that is already terminal, or whose bucket was dropped, is ignored (its attempt is
+    /// still recorded when the bucket lives).
+    async fn settle(&self, outcomes: Vec<Settlement>) -> Result<(), StoreError>;
+
+    /// Queued deliveries of a target with keys greater than `after`, ascending.
+    async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError>;
+
+    /// Scheduled deliveries of a target with `(due_ms, key) > after` and `due_ms <= until_ms`, ascending by `(due_ms, key)`.
+    async fn due(
+        &self,
+        target: i64,
+        after: (i64, DeliveryKey),
+        until_ms: i64,
+        limit: PageLimit,
+    ) -> Result<Vec<PendingDelivery>, StoreError>;
+
+    /// Earliest due time of a target's scheduled deliveries with `(due_ms, key) > after`.
+    async fn next_due(&self, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError>;
+
+    /// Members of a batch with sequences greater than `after`, ascending.
+    async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError>;
+
+    /// The record of an idempotency key, if it is not older than 24 h before `now_ms`.
+    async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError>;
+
+    /// Puts terminal deliveries back to [`DeliveryState::Queued`] durably and answers those it changed; others are left alone.
+    async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError>;
+
+    /// Rolls to a new bucket where due and drops old ones whole. Buckets with pending deliveries stay.
+    async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError>;
+
+    /// Flushes and closes. Later calls answer [`StoreError::Closed`].
+    async fn close(&self);
+}

@@ -7,4 +7,6 @@ pub mod clock;
 pub mod delivery;
 pub mod event;
 pub mod id;
+pub mod matching;
 pub mod resource;
+pub mod signature;

@@ -8,5 +8,6 @@ pub mod delivery;
 pub mod event;
 pub mod id;
 pub mod matching;
+pub mod policy;
 pub mod resource;
 pub mod signature;

@@ -364,8 +364,8 @@ fn value_end(raw: &[u8], at: usize) -> usize {
                 depth -= 1;
                 end += 1;
             }
-            b',' | b':' if depth > 0 => end += 1,
             _ if depth > 0 => end += 1,
+            // Numbers and words end where something else begins.
             b',' | b'}' | b']' => return end,
             _ if is_space(byte) => return end,
             _ => {

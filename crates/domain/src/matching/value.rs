@@ -24,7 +24,7 @@ pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
 fn number_text(number: &Number) -> String {
     match number.as_f64() {
         // Zero has one text, whatever its sign.
-        Some(double) if double == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(double) if number.is_f64() => double.to_string(),
         _ => number.to_string(),
     }

@@ -8,7 +8,7 @@
 //! # Invariants
 //!
 //! - `find` agrees with [`Rule::matches_definition`] on every definition, taken oldest first.
-//! - At most [`LEAF`] rules are compared at one place of the tree; all of them share facts that the event holds.
+//! - A handful of rules (`LEAF`) at most is compared at one place of the tree; all of them share facts that the event holds.
 
 use std::collections::HashMap;
 

@@ -2,6 +2,27 @@
 //!
 //! A channel takes a [`Dispatch`], makes exactly one try, and answers a [`Report`]; it never retries, never follows redirects, never
 //! decides about states: that is policy, and the engine's. Adding a channel is one file and one line in [`Channels::standard`].
+//!
+//! Everything that connects does so through one [`dial::Outlet`], where addresses are vetted by an [`address::AddressGuard`]; all HTTP
+//! goes through one pooled [`http_client::HttpClient`].
+
+pub mod address;
+mod chat;
+pub mod connector;
+pub mod dial;
+pub mod discord;
+pub mod email;
+pub mod failure;
+pub mod http_client;
+mod prepared;
+mod relay;
+mod report;
+mod settings;
+pub mod slack;
+mod smtp;
+pub mod tls;
+pub mod webhook;
+mod webhook_settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +31,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_domain::delivery::Fault;
 use posthaste_domain::template::{Form, Rendered};
+use rustls::pki_types::CertificateDer;
 use serde_json::Value;
+
+use crate::address::AddressGuard;
+use crate::dial::Outlet;
+use crate::email::{Email, EmailDefaults};
+use crate::http_client::{HttpClient, HttpStats};
+use crate::tls::Tls;
 
 /// One try to make.
 pub struct Dispatch<'a> {
@@ -19,6 +47,7 @@ pub struct Dispatch<'a> {
     /// The target's settings, secrets in place.
     pub settings: &'a Value,
     /// Changes whenever the settings change: lets a channel keep what it prepared from them (numbers: target, version).
+    /// `(0, 0)` for settings that belong to no saved target: nothing is kept of them.
     pub settings_key: (i64, i64),
     /// What to send.
     pub content: Content,
@@ -78,8 +107,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SendError {
-    /// Stable code with a page in `docs/errors/`: `connect_refused`, `connect_timeout`, `dns_failed`, `tls_failed`, `timeout`,
-    /// `address_blocked`, `connection_lost`, `response_invalid`, `smtp_rejected`, `smtp_deferred`, `slack_rejected`, `settings_invalid`, …
+    /// Stable code with a page in `docs/errors/`: one of [`failure::Code`].
     pub code: &'static str,
     /// What the target's owner may read. Never a secret, never an internal address of a blocked target.
     pub message: String,
@@ -127,13 +155,57 @@ pub trait Channel: Send + Sync {
     async fn send(&self, dispatch: Dispatch<'_>) -> Report;
 }
 
+/// What the standard channels are made with.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelOptions {
+    /// Which addresses may be connected to.
+    pub guard: AddressGuard,
+    /// Relay and sender for e-mail targets that bring none.
+    pub email: EmailDefaults,
+    /// `User-Agent`; `Posthaste/<version>` by default.
+    pub user_agent: Option<String>,
+    /// Certificates that are trusted besides those of the machine.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
 /// The channels at hand, by name.
 #[derive(Clone, Default)]
 pub struct Channels {
     by_name: std::collections::BTreeMap<&'static str, Arc<dyn Channel>>,
+    http: Option<Arc<HttpClient>>,
 }
 
 impl Channels {
+    /// The channels that come with Posthaste: `discord`, `email`, `slack`, `webhook`.
+    ///
+    /// # Errors
+    /// If an option cannot be used; the field is named.
+    pub fn standard(options: &ChannelOptions) -> Result<Self, SettingsError> {
+        Self::through(Arc::new(Outlet::new(options.guard.clone())), options)
+    }
+
+    /// The same through another outlet, whose guard then counts instead of the one in `options`.
+    ///
+    /// # Errors
+    /// If an option cannot be used; the field is named.
+    pub fn through(outlet: Arc<Outlet>, options: &ChannelOptions) -> Result<Self, SettingsError> {
+        let user_agent = options.user_agent.as_deref().unwrap_or(concat!("Posthaste/", env!("CARGO_PKG_VERSION")));
+        let user_agent: http::HeaderValue = user_agent.parse().map_err(|_| settings::refuse("user_agent", "must be visible ASCII"))?;
+        let tls = Arc::new(Tls::new(options.extra_roots.clone()));
+        let http = Arc::new(HttpClient::new(Arc::clone(&outlet), Arc::clone(&tls)));
+        let channels = Self { http: Some(Arc::clone(&http)), ..Self::default() }
+            .with(webhook::Webhook::new(Arc::clone(&http), user_agent.clone()))
+            .with(slack::Slack::new(Arc::clone(&http), user_agent.clone()))
+            .with(discord::Discord::new(http, user_agent))
+            .with(Email::new(&options.email, outlet, tls)?);
+        Ok(channels)
+    }
+
+    /// Connections of the HTTP channels so far.
+    pub fn http_stats(&self) -> HttpStats {
+        self.http.as_ref().map(|http| http.stats()).unwrap_or_default()
+    }
+
     /// Adds one; the last of a name wins.
     pub fn with(mut self, channel: impl Channel + 'static) -> Self {
         self.by_name.insert(channel.name(), Arc::new(channel));

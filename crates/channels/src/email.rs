@@ -1,0 +1,294 @@
+//! The `email` channel: one mail per delivery, plain text and HTML, through a relay.
+//!
+//! Settings are `{"to": [..], "from"?, "reply_to"?, "cc"?, "smtp"?: {"url", "tls"?}}`. Without `smtp` the operator's relay is used, without
+//! `from` the operator's address.
+//!
+//! Invariants: the `Message-ID` is made of the delivery's id, so that a repeated mail can be recognised; `Auto-Submitted` keeps
+//! responders silent (RFC 3834); no header can be injected: addresses are parsed on save and control characters never reach a
+//! header. A mail is taken for all its recipients or for none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
+use posthaste_domain::template::{Form, Rendered};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::chat::message_of;
+use crate::dial::Outlet;
+use crate::failure::Code;
+use crate::prepared::Prepared;
+use crate::relay::Relay;
+use crate::settings::{Fields, refuse, without_nulls};
+use crate::smtp::Smtp;
+use crate::tls::Tls;
+use crate::{Channel, CheckedSettings, Dispatch, Outcome, Report, SendError, SettingsError};
+
+/// Addresses in `to` and in `cc` at most, each.
+const MAX_ADDRESSES: usize = 50;
+/// Characters of a subject; longer ones are cut.
+const MAX_SUBJECT: usize = 250;
+
+const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
+
+/// What the operator provides for targets that do not bring their own.
+#[derive(Clone, Debug, Default)]
+pub struct EmailDefaults {
+    /// URL of the relay, e.g. `smtp://user:pass@mail.example:587?tls=required`. It is trusted: its address is not vetted.
+    pub relay: Option<String>,
+    /// Sender, e.g. `Posthaste <posthaste@example.com>`.
+    pub from: Option<String>,
+}
+
+/// The channel.
+pub struct Email {
+    relay: Option<Arc<Relay>>,
+    from: Option<Mailbox>,
+    smtp: Smtp,
+    prepared: Prepared<Ready>,
+}
+
+struct Ready {
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    cc: Vec<Mailbox>,
+    reply_to: Option<Mailbox>,
+    relay: Arc<Relay>,
+    text: Arc<str>,
+}
+
+impl Email {
+    /// A channel with the operator's defaults that connects through `outlet`.
+    ///
+    /// # Errors
+    /// If a default cannot be used; the fields are `email.relay` and `email.from`.
+    pub fn new(defaults: &EmailDefaults, outlet: Arc<Outlet>, tls: Arc<Tls>) -> Result<Self, SettingsError> {
+        let relay = defaults.relay.as_deref().map(|url| Relay::parse("email.relay", url, None, true)).transpose()?.map(Arc::new);
+        let from = defaults.from.as_deref().map(|text| mailbox("email.from", text)).transpose()?;
+        Ok(Self { relay, from, smtp: Smtp::new(outlet, tls), prepared: Prepared::default() })
+    }
+
+    fn parse(&self, settings: &Value) -> Result<(Ready, Vec<String>), SettingsError> {
+        let fields = Fields::of(settings, "settings", &["to", "from", "reply_to", "cc", "smtp"])?;
+        let to = mailboxes(&fields, "to")?;
+        if to.is_empty() {
+            return Err(refuse(fields.path("to"), "must name at least one address"));
+        }
+        let cc = mailboxes(&fields, "cc")?;
+        let reply_to = fields.text("reply_to")?.map(|text| mailbox(&fields.path("reply_to"), text)).transpose()?;
+        let from = match fields.text("from")? {
+            Some(text) => mailbox(&fields.path("from"), text)?,
+            None => self.from.clone().ok_or_else(|| refuse(fields.path("from"), "is required, as the server has no default sender"))?,
+        };
+        let mut secrets = Vec::new();
+        let relay = match fields.get("smtp") {
+            None => self.relay.clone().ok_or_else(|| refuse(fields.path("smtp"), "is required, as the server has no mail relay"))?,
+            Some(smtp) => {
+                let smtp = Fields::of(smtp, "settings.smtp", &["url", "tls"])?;
+                let tls_field = smtp.path("tls");
+                let tls = smtp.text("tls")?.map(|word| (tls_field.as_str(), word));
+                let relay = Relay::parse(&smtp.path("url"), smtp.required("url")?, tls, false)?;
+                if relay.login.is_some() {
+                    secrets.push("/smtp/url".to_owned());
+                }
+                Arc::new(relay)
+            }
+        };
+        let text = request_text(&relay, &from, &to, &cc);
+        Ok((Ready { from, to, cc, reply_to, relay, text }, secrets))
+    }
+}
+
+/// The mail as the log shows it: the same for every try of a target.
+fn request_text(relay: &Relay, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -> Arc<str> {
+    let via = if relay.trusted { relay.label().to_owned() } else { format!("{}:{}", relay.host, relay.port) };
+    let mut text = format!("SMTP via {via}\nfrom: {from}");
+    for (name, mailbox) in to.iter().map(|to| ("to", to)).chain(cc.iter().map(|cc| ("cc", cc))) {
+        text.push_str(&format!("\n{name}: {mailbox}"));
+    }
+    text.push_str("\nsubject: {subject}\nmessage-id: {id}");
+    text.into()
+}
+
+/// A list of addresses.
+fn mailboxes(fields: &Fields<'_>, name: &str) -> Result<Vec<Mailbox>, SettingsError> {
+    let Some(value) = fields.get(name) else { return Ok(Vec::new()) };
+    let list = value.as_array().ok_or_else(|| refuse(fields.path(name), "must be a list of addresses"))?;
+    if list.len() > MAX_ADDRESSES {
+        return Err(refuse(fields.path(name), format!("must not have more than {MAX_ADDRESSES} addresses")));
+    }
+    let one = |(place, value): (usize, &Value)| {
+        let field = format!("{}[{place}]", fields.path(name));
+        mailbox(&field, value.as_str().ok_or_else(|| refuse(&field, "must be a text"))?)
+    };
+    list.iter().enumerate().map(one).collect()
+}
+
+/// `user@host` or `Name <user@host>`: exactly one address, nothing before or after that could be read as another.
+fn mailbox(field: &str, text: &str) -> Result<Mailbox, SettingsError> {
+    let invalid = || refuse(field, "must be an address such as ann@example.com or Ann <ann@example.com>");
+    if text.chars().any(char::is_control) {
+        return Err(invalid());
+    }
+    let text = text.trim();
+    let (name, address) = match text.strip_suffix('>').and_then(|text| text.rsplit_once('<')) {
+        Some((name, address)) => (Some(name.trim().trim_matches('"').trim()), address),
+        None => (None, text),
+    };
+    let name = name.filter(|name| !name.is_empty());
+    if name.is_some_and(|name| name.contains(['<', '>', '"'])) {
+        return Err(invalid());
+    }
+    let address = address.parse().map_err(|_| invalid())?;
+    Ok(Mailbox::new(name.map(str::to_owned), address))
+}
+
+#[async_trait]
+impl Channel for Email {
+    fn name(&self) -> &'static str {
+        "email"
+    }
+
+    fn form(&self) -> Form {
+        Form::Html
+    }
+
+    fn takes_wire(&self) -> bool {
+        false
+    }
+
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        let (_, secrets) = self.parse(settings)?;
+        Ok(CheckedSettings { settings: without_nulls(settings), secrets })
+    }
+
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let started = Instant::now();
+        let made = self.prepared.get_or_make(dispatch.settings_key, || self.parse(dispatch.settings).map(|(ready, _)| ready));
+        let ready = match made {
+            Ok(ready) => ready,
+            Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
+        };
+        let text = Arc::clone(&ready.text);
+        let mail = match message_of(dispatch.content).and_then(|message| ready.compose(dispatch.delivery_id, message)) {
+            Ok(mail) => mail,
+            Err(error) => return Report::failed(error, text, started),
+        };
+        let sending = self.smtp.send(&ready.relay, mail.envelope(), &mail.formatted(), dispatch.connect_timeout, dispatch.timeout).await;
+        match sending {
+            Ok(taken) => Report {
+                outcome: Outcome::Delivered,
+                status: Some(taken.status),
+                request: text,
+                response: format!("{} {}", taken.status, taken.text).into(),
+                response_body: Bytes::new(),
+                retry_after: None,
+                duration: started.elapsed(),
+            },
+            Err(not_taken) => Report { status: not_taken.status, ..Report::failed(not_taken.error, text, started) },
+        }
+    }
+}
+
+impl Ready {
+    fn compose(&self, delivery_id: &str, message: Rendered) -> Result<Message, SendError> {
+        let id = format!("<{delivery_id}@{}>", self.from.email.domain());
+        let mut builder = Message::builder()
+            .message_id(Some(id))
+            .from(self.from.clone())
+            .subject(subject(&message))
+            .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()));
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        for cc in &self.cc {
+            builder = builder.cc(cc.clone());
+        }
+        if let Some(reply_to) = &self.reply_to {
+            builder = builder.reply_to(reply_to.clone());
+        }
+        let composed = match message.html {
+            Some(html) => builder.multipart(MultiPart::alternative_plain_html(message.text, html)),
+            None => builder.singlepart(SinglePart::plain(message.text)),
+        };
+        composed.map_err(|error| Code::ContentUnsupported.error(format!("the mail could not be composed: {error}")))
+    }
+}
+
+/// The title, or the first line of the text, as one line.
+fn subject(message: &Rendered) -> String {
+    let title = message.title.trim();
+    let source = if title.is_empty() { message.text.lines().find(|line| !line.trim().is_empty()).unwrap_or("Notification") } else { title };
+    let words: Vec<&str> = source.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
+    let line = words.join(" ");
+    if line.chars().count() <= MAX_SUBJECT { line } else { line.chars().take(MAX_SUBJECT - 1).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn channel(relay: Option<&str>, from: Option<&str>) -> Email {
+        let defaults = EmailDefaults { relay: relay.map(str::to_owned), from: from.map(str::to_owned) };
+        let outlet = Arc::new(Outlet::new(AddressGuard::default()));
+        Email::new(&defaults, outlet, Arc::new(Tls::default())).expect("defaults")
+    }
+    use crate::address::AddressGuard;
+
+    #[test]
+    fn defaults_fill_in_and_what_is_missing_is_named() {
+        let bare = channel(None, None);
+        let reason = |channel: &Email, settings: Value| channel.check(&settings).expect_err("must be refused").to_string();
+        assert_eq!(reason(&bare, json!({"to": ["a@b.example"]})), "settings.from: is required, as the server has no default sender");
+        assert_eq!(
+            reason(&bare, json!({"to": ["a@b.example"], "from": "c@d.example"})),
+            "settings.smtp: is required, as the server has no mail relay"
+        );
+        let full = channel(Some("smtp://relay.example"), Some("Posthaste <p@d.example>"));
+        assert!(full.check(&json!({"to": ["a@b.example"]})).is_ok());
+        assert_eq!(reason(&full, json!({"to": []})), "settings.to: must name at least one address");
+        assert_eq!(reason(&full, json!({"to": "a@b.example"})), "settings.to: must be a list of addresses");
+        assert_eq!(reason(&full, json!({"to": ["a@b.example"], "form": "x"})), "settings.form: unknown field; did you mean `from`?");
+        let own = json!({"to": ["a@b.example"], "smtp": {"url": "smtps://u:p@m.example"}});
+        assert_eq!(full.check(&own).expect("own relay").secrets, ["/smtp/url"]);
+        assert!(
+            Email::new(
+                &EmailDefaults { relay: Some("http://x".into()), from: None },
+                Arc::new(Outlet::new(AddressGuard::default())),
+                Arc::default()
+            )
+            .is_err()
+        );
+    }
+
+    /// Header injection: an address is one address, a subject is one line.
+    #[test]
+    fn no_header_can_be_injected() {
+        for bad in [
+            "",
+            "a",
+            "@b.example",
+            "a@b.example\r\nBcc: c@d.example",
+            "a@b.example, c@d.example",
+            "A <a@b.example> <c@d.example>",
+            "A\n <a@b.example>",
+            "a@b.example>",
+            "<a@b.example",
+            "A <a@b.example>, C <c@d.example>",
+            "a@b.example\0",
+        ] {
+            assert!(mailbox("to", bad).is_err(), "{bad:?}");
+        }
+        for good in ["a@b.example", "Ann <a@b.example>", "\"Ann, of B\" <a@b.example>", "<a@b.example>", "Åsa <a@b.example>"] {
+            assert!(mailbox("to", good).is_ok(), "{good}");
+        }
+        let titled = |title: &str| subject(&Rendered { title: title.to_owned(), text: "\nfirst line\nmore".to_owned(), html: None });
+        assert_eq!(titled("Hi\r\nBcc: x@y.example\u{85}\u{2028}z"), "Hi Bcc: x@y.example z");
+        assert_eq!(titled(" "), "first line");
+        assert_eq!(titled(&"é".repeat(400)).chars().count(), MAX_SUBJECT);
+    }
+}

@@ -1,0 +1,281 @@
+//! The `webhook` channel: an HTTP request to a URL of the target's owner.
+//!
+//! Invariants: body bytes go out as they came in; a header of the wire format is never replaced by one of the settings, except
+//! `content-type`; exactly one request per try.
+//!
+//! The request as the log shows it is the same text for every try of a target, so that it exists once in memory and can be stored
+//! cheaply: of the wire format's headers `content-type` is shown as sent and all others as a placeholder that says what stood
+//! there (`webhook-id: {id}`, `webhook-signature: {signature}`), a query that a format appends as `{query}`, and secrets as `[masked]`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use posthaste_domain::template::Form;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::failure::Code;
+use crate::http_client::HttpClient;
+use crate::prepared::Prepared;
+use crate::settings::{MASK, masked_path};
+use crate::webhook_settings::{self, WebhookSettings};
+use crate::{Channel, CheckedSettings, Content, Dispatch, Outcome, Report, SendError, SettingsError};
+
+/// Texts of requests kept per target: one per wire format and content type, more than any target sees in practice.
+const MAX_SHAPES: usize = 8;
+
+/// The channel.
+pub struct Webhook {
+    http: Arc<HttpClient>,
+    user_agent: HeaderValue,
+    prepared: Prepared<Ready>,
+}
+
+impl Webhook {
+    /// Sends through `http`, presenting itself as `user_agent` unless a target's settings say otherwise.
+    pub fn new(http: Arc<HttpClient>, user_agent: HeaderValue) -> Self {
+        Self { http, user_agent, prepared: Prepared::default() }
+    }
+}
+
+#[async_trait]
+impl Channel for Webhook {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn form(&self) -> Form {
+        Form::Raw
+    }
+
+    fn takes_wire(&self) -> bool {
+        true
+    }
+
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        webhook_settings::check(settings)
+    }
+
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let started = Instant::now();
+        let made = self.prepared.get_or_make(dispatch.settings_key, || {
+            webhook_settings::parse(dispatch.settings).map(|settings| Ready::new(settings, &self.user_agent))
+        });
+        let ready = match made {
+            Ok(ready) => ready,
+            Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
+        };
+        let (request, text) = match ready.request(dispatch.content) {
+            Ok(made) => made,
+            Err(error) => return Report::failed(error, Arc::default(), started),
+        };
+        match self.http.exchange(request, dispatch.connect_timeout, dispatch.timeout).await {
+            Ok(exchange) => Report::answered(exchange, Outcome::Answered, text, started),
+            Err(error) => Report::failed(error, text, started),
+        }
+    }
+}
+
+/// Settings made ready for any number of tries.
+struct Ready {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    shapes: Mutex<Vec<Shape>>,
+}
+
+/// What the text of a request depends on besides the settings.
+struct Shape {
+    names: Vec<HeaderName>,
+    content_type: Option<HeaderValue>,
+    has_query: bool,
+    text: Arc<str>,
+}
+
+impl Ready {
+    fn new(settings: WebhookSettings, user_agent: &HeaderValue) -> Self {
+        let mut headers = settings.headers;
+        headers.entry(header::USER_AGENT).or_insert_with(|| user_agent.clone());
+        Self { method: settings.method, uri: settings.uri, headers, shapes: Mutex::default() }
+    }
+
+    /// The request of one try and its text.
+    fn request(&self, content: Content) -> Result<(Request<Full<Bytes>>, Arc<str>), SendError> {
+        let (body, mut own, query) = match content {
+            Content::Wire { body, headers, query } => (body, headers, query),
+            Content::Message(message) => {
+                let is_json = serde_json::from_str::<IgnoredAny>(&message.text).is_ok();
+                let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
+                (Bytes::from(message.text), vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], None)
+            }
+        };
+        let has_body = self.method != Method::GET;
+        let settings_choose_type = self.headers.contains_key(header::CONTENT_TYPE);
+        own.retain(|(name, _)| *name != header::CONTENT_TYPE || (has_body && !settings_choose_type));
+        let query = query.filter(|query| !has_body && !query.is_empty());
+
+        let text = self.text(&own, query.is_some());
+        let mut request = Request::new(Full::new(if has_body { body } else { Bytes::new() }));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = match query {
+            None => self.uri.clone(),
+            Some(query) => with_query(&self.uri, &query)?,
+        };
+        let mut headers = self.headers.clone();
+        headers.reserve(own.len() + 1);
+        for (name, value) in own {
+            headers.insert(name, value);
+        }
+        *request.headers_mut() = headers;
+        Ok((request, text))
+    }
+
+    fn text(&self, own: &[(HeaderName, HeaderValue)], has_query: bool) -> Arc<str> {
+        let content_type = own.iter().find(|(name, _)| *name == header::CONTENT_TYPE).map(|(_, value)| value);
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |shape: &&Shape| {
+            shape.has_query == has_query
+                && shape.content_type.as_ref() == content_type
+                && shape.names.iter().eq(own.iter().map(|(name, _)| name))
+        };
+        if let Some(shape) = shapes.iter().find(same) {
+            return Arc::clone(&shape.text);
+        }
+        let text: Arc<str> = self.render_text(own, has_query).into();
+        if shapes.len() < MAX_SHAPES {
+            let names = own.iter().map(|(name, _)| name.clone()).collect();
+            shapes.push(Shape { names, content_type: content_type.cloned(), has_query, text: Arc::clone(&text) });
+        }
+        text
+    }
+
+    fn render_text(&self, own: &[(HeaderName, HeaderValue)], has_query: bool) -> String {
+        let mut path = masked_path(&self.uri);
+        if has_query {
+            path.push_str(if self.uri.query().is_some() { "&{query}" } else { "?{query}" });
+        }
+        let mut text = format!("{} {path}\nhost: {}", self.method, self.uri.authority().map_or("", |authority| authority.as_str()));
+        let mut line = |name: &HeaderName, value: &str| {
+            text.push('\n');
+            text.push_str(name.as_str());
+            text.push_str(": ");
+            text.push_str(value);
+        };
+        for (name, value) in &self.headers {
+            if own.iter().all(|(own, _)| own != name) {
+                line(name, if value.is_sensitive() { MASK } else { value.to_str().unwrap_or_default() });
+            }
+        }
+        for (name, value) in own {
+            line(name, if *name == header::CONTENT_TYPE { value.to_str().unwrap_or_default() } else { placeholder(name.as_str()) });
+        }
+        text
+    }
+}
+
+/// What stands in the log for the value of a format's header.
+fn placeholder(name: &str) -> &'static str {
+    match name {
+        _ if name.contains("signature") => "{signature}",
+        _ if name.contains("timestamp") || name.contains("date") => "{timestamp}",
+        _ if name.ends_with("-id") => "{id}",
+        _ => "{value}",
+    }
+}
+
+/// The URL with more of a query.
+fn with_query(uri: &Uri, query: &str) -> Result<Uri, SendError> {
+    let path = uri.path();
+    let path_and_query = match uri.query() {
+        Some(before) if !before.is_empty() => format!("{path}?{before}&{query}"),
+        _ => format!("{path}?{query}"),
+    };
+    let mut parts = uri.clone().into_parts();
+    let unsuitable = || Code::ContentUnsupported.error("the event does not fit in the query of a URL; choose another method than GET");
+    parts.path_and_query = Some(path_and_query.parse().map_err(|_| unsuitable())?);
+    Uri::from_parts(parts).map_err(|_| unsuitable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ready(settings: Value) -> Ready {
+        Ready::new(webhook_settings::parse(&settings).expect("settings"), &HeaderValue::from_static("Posthaste/test"))
+    }
+
+    fn wire(id: &'static str, query: Option<&str>) -> Content {
+        Content::Wire {
+            body: Bytes::from_static(b"{}"),
+            headers: vec![
+                (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json")),
+                (HeaderName::from_static("webhook-id"), HeaderValue::from_static(id)),
+                (HeaderName::from_static("webhook-timestamp"), HeaderValue::from_static("1")),
+                (HeaderName::from_static("webhook-signature"), HeaderValue::from_static("v1,x")),
+            ],
+            query: query.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_try_shares_one_text_without_secrets() {
+        let ready = ready(json!({
+            "url": "https://a.example/hook?token=abc", "auth": {"bearer": "sesame"}, "headers": {"X-Team": "blue", "X-Api-Key": "k"}
+        }));
+        let (first, text) = ready.request(wire("msg_1", None)).expect("request");
+        let (second, again) = ready.request(wire("msg_2", None)).expect("request");
+        assert!(Arc::ptr_eq(&text, &again));
+        assert_eq!(
+            (&first.headers()["webhook-id"], &second.headers()["webhook-id"]),
+            (&"msg_1".parse().expect("v"), &"msg_2".parse().expect("v"))
+        );
+        assert_eq!(first.headers()["authorization"], "Bearer sesame");
+        assert_eq!(
+            &*text,
+            "POST /hook?token=[masked]\nhost: a.example\nx-team: blue\nx-api-key: [masked]\nauthorization: [masked]\n\
+             user-agent: Posthaste/test\ncontent-type: application/json\nwebhook-id: {id}\nwebhook-timestamp: {timestamp}\n\
+             webhook-signature: {signature}"
+        );
+    }
+
+    #[test]
+    fn the_format_wins_over_the_settings_except_for_the_content_type() {
+        let ready = ready(json!({"url": "http://a/", "headers": {"Content-Type": "application/cloudevents+json", "X-Signature": "mine"}}));
+        let mut headers = vec![(HeaderName::from_static("x-signature"), HeaderValue::from_static("sha256=1"))];
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        let content = Content::Wire { body: Bytes::from_static(b"{}"), headers, query: None };
+        let (request, text) = ready.request(content).expect("request");
+        assert_eq!(request.headers()["content-type"], "application/cloudevents+json");
+        assert_eq!(request.headers()["x-signature"], "sha256=1");
+        assert!(text.contains("x-signature: {signature}") && !text.contains("sha256"));
+    }
+
+    /// MSGGO-64, the part of it that is this channel's.
+    #[test]
+    fn get_has_no_body_and_the_event_in_its_query() {
+        let ready = ready(json!({"url": "http://a/hook?x=1", "method": "GET"}));
+        let (request, text) = ready.request(wire("msg_1", Some("event=sale&n=2"))).expect("request");
+        assert_eq!(request.uri(), "http://a/hook?x=1&event=sale&n=2");
+        assert!(!request.headers().contains_key("content-type"));
+        assert_eq!(http_body::Body::size_hint(request.body()).exact(), Some(0));
+        assert!(text.starts_with("GET /hook?x=1&{query}\n"), "{text}");
+        let too_long = "x".repeat(70_000);
+        assert_eq!(ready.request(wire("msg_1", Some(&too_long))).expect_err("too long").code, "content_unsupported");
+    }
+
+    #[test]
+    fn a_message_is_json_if_it_parses() {
+        let ready = ready(json!({"url": "http://a/"}));
+        let sent_as = |text: &str| {
+            let message = posthaste_domain::template::Rendered { title: String::new(), text: text.to_owned(), html: None };
+            ready.request(Content::Message(message)).expect("request").0.headers()["content-type"].clone()
+        };
+        assert_eq!(sent_as(r#"{"a":1}"#), "application/json");
+        assert_eq!(sent_as("Hello {"), "text/plain; charset=utf-8");
+    }
+}

@@ -11,3 +11,4 @@ pub mod matching;
 pub mod policy;
 pub mod resource;
 pub mod signature;
+pub mod template;

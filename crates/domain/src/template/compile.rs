@@ -77,14 +77,8 @@ impl Compiler {
     /// A compiler with nothing compiled.
     pub fn new() -> Self {
         let root = Scope { kind: ScopeKind::Namespace(0), names: HashMap::new() };
-        let mut compiler = Self {
-            out: Compiled::default(),
-            scopes: vec![root],
-            loops: Vec::new(),
-            open: Vec::new(),
-            next: 1,
-            here: (0, 1),
-        };
+        let mut compiler =
+            Self { out: Compiled::default(), scopes: vec![root], loops: Vec::new(), open: Vec::new(), next: 1, here: (0, 1) };
         compiler.out.lines.push((0, 1));
         compiler.emit("{% set L0 = _namespace() %}");
         compiler
@@ -490,14 +484,7 @@ impl Compiler {
         }
     }
 
-    fn call_arrow(
-        &mut self,
-        name: &str,
-        args: &[Expr],
-        params: &[String],
-        body: &Expr,
-        line: usize,
-    ) -> Result<String, SyntaxError> {
+    fn call_arrow(&mut self, name: &str, args: &[Expr], params: &[String], body: &Expr, line: usize) -> Result<String, SyntaxError> {
         let mut code = self.chain(&args[0], line)?;
         let mut rest = args[1..].iter().map(|arg| self.expr(arg, line)).collect::<Result<Vec<_>, _>>()?;
         self.scopes.push(Scope { kind: ScopeKind::Arrow { captured: Vec::new() }, names: HashMap::new() });
@@ -528,8 +515,7 @@ fn loop_level(expr: &Expr) -> Option<usize> {
 }
 
 fn is_boolean(name: &str) -> bool {
-    name.starts_with("_is_")
-        || matches!(name, "_eq" | "_ne" | "_lt" | "_gt" | "_le" | "_ge" | "_in" | "_not_in" | "_starts" | "_ends")
+    name.starts_with("_is_") || matches!(name, "_eq" | "_ne" | "_lt" | "_gt" | "_le" | "_ge" | "_in" | "_not_in" | "_starts" | "_ends")
 }
 
 fn misplaced(tag: &str, line: usize) -> SyntaxError {

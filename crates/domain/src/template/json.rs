@@ -164,10 +164,8 @@ impl Reader<'_> {
 
     fn hex4(&mut self) -> Result<u32, Fault> {
         let digits = self.bytes.get(self.at..self.at + 4).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
-        let unit = digits
-            .and_then(|d| std::str::from_utf8(d).ok())
-            .and_then(|d| u32::from_str_radix(d, 16).ok())
-            .ok_or_else(|| self.bad())?;
+        let unit =
+            digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u32::from_str_radix(d, 16).ok()).ok_or_else(|| self.bad())?;
         self.at += 4;
         Ok(unit)
     }

@@ -59,8 +59,8 @@ pub(super) enum Piece {
 
 /// Signs, longest first where one begins another.
 const SIGNS: [&str; 31] = [
-    "<=>", "...", "=>", "==", "!=", "<=", ">=", "..", "**", "//", "??", "<", ">", "*", "/", "%", "+", "-", "~", "?", ":", "=", "|",
-    ".", ",", "(", ")", "[", "]", "{", "}",
+    "<=>", "...", "=>", "==", "!=", "<=", ">=", "..", "**", "//", "??", "<", ">", "*", "/", "%", "+", "-", "~", "?", ":", "=", "|", ".",
+    ",", "(", ")", "[", "]", "{", "}",
 ];
 
 /// Splits `source`. Line ends are normalised to `\n` and reserved code points removed.
@@ -80,7 +80,13 @@ pub(super) fn split(source: &str) -> Result<Vec<Piece>, SyntaxError> {
             let line = lexer.line;
             let end = lexer.rest.find("#}").ok_or_else(|| SyntaxError::new(line, "the comment \"{#\" is never closed"))?;
             let inside = lexer.take(end);
-            let trim = if inside.ends_with('-') { Trim::All } else if inside.ends_with('~') { Trim::Blanks } else { Trim::None };
+            let trim = if inside.ends_with('-') {
+                Trim::All
+            } else if inside.ends_with('~') {
+                Trim::Blanks
+            } else {
+                Trim::None
+            };
             lexer.take(2);
             lexer.after_tag(trim, true);
             continue;

@@ -36,7 +36,10 @@ pub(super) enum Inline {
     Italic(Vec<Inline>),
     Code(String),
     /// The URL is one of [`safe_url`].
-    Link { url: String, label: Vec<Inline> },
+    Link {
+        url: String,
+        label: Vec<Inline>,
+    },
 }
 
 /// Deepest nesting of bold, italic and links.
@@ -247,9 +250,9 @@ fn link(pieces: &[Piece<'_>], at: usize, nesting: usize) -> (Option<Inline>, usi
 /// A URL that may be linked to: `http`, `https` or `mailto`, with every character that a URL cannot hold percent-encoded.
 pub(super) fn safe_url(url: &str) -> Option<String> {
     let url = url.trim();
-    let scheme = ["http://", "https://", "mailto:"].into_iter().find(|scheme| {
-        url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
-    })?;
+    let scheme = ["http://", "https://", "mailto:"]
+        .into_iter()
+        .find(|scheme| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))?;
     if url.len() == scheme.len() {
         return None;
     }

@@ -134,8 +134,7 @@ pub struct Limits {
 
 impl Limits {
     /// The default bounds.
-    pub const DEFAULT: Self =
-        Self { max_output_bytes: 256 * 1024, max_steps: 150_000, max_work: 8 * 1024 * 1024, max_table_rows: 500 };
+    pub const DEFAULT: Self = Self { max_output_bytes: 256 * 1024, max_steps: 150_000, max_work: 8 * 1024 * 1024, max_table_rows: 500 };
 }
 
 impl Default for Limits {
@@ -220,15 +219,12 @@ impl Template {
                 Block::Text { text } => {
                     total += text.len();
                     if text.len() > MAX_SOURCE_BYTES || total > MAX_TOTAL_SOURCE_BYTES {
-                        return Err(refuse(at, format!(
-                            "a text has at most {MAX_SOURCE_BYTES} bytes, and all texts together {MAX_TOTAL_SOURCE_BYTES}"
-                        )));
+                        return Err(refuse(
+                            at,
+                            format!("a text has at most {MAX_SOURCE_BYTES} bytes, and all texts together {MAX_TOTAL_SOURCE_BYTES}"),
+                        ));
                     }
-                    compiler.block(at, text).map_err(|error| TemplateError {
-                        block: at,
-                        line: Some(error.line),
-                        reason: error.reason,
-                    })?;
+                    compiler.block(at, text).map_err(|error| TemplateError { block: at, line: Some(error.line), reason: error.reason })?;
                     CompiledBlock::Text
                 }
                 Block::Table { path, columns } => {

@@ -57,9 +57,7 @@ pub(super) fn number(value: &Value) -> Result<Num, Fault> {
         View::Int(number) => Num::Int(number),
         View::Float(number) => Num::Float(number),
         View::Big(text) => Num::Float(text.parse().unwrap_or(f64::NAN)),
-        View::Str(text) => {
-            numeric(&text).ok_or_else(|| Fault::bad(format!("\"{}\" is not a number", excerpt(&text))))?
-        }
+        View::Str(text) => numeric(&text).ok_or_else(|| Fault::bad(format!("\"{}\" is not a number", excerpt(&text))))?,
         other @ (View::List(_) | View::Map(_)) => {
             return Err(Fault::bad(format!("{} cannot be used as a number", other.kind())));
         }
@@ -75,11 +73,7 @@ pub(super) fn excerpt(text: &str) -> String {
     out
 }
 
-fn arithmetic(
-    args: &[Value],
-    exact: fn(i64, i64) -> Option<i64>,
-    inexact: fn(f64, f64) -> f64,
-) -> Result<Value, Fault> {
+fn arithmetic(args: &[Value], exact: fn(i64, i64) -> Option<i64>, inexact: fn(f64, f64) -> f64) -> Result<Value, Fault> {
     let (a, b) = (number(&args[0])?, number(&args[1])?);
     if let (Num::Int(a), Num::Int(b)) = (a, b)
         && let Some(result) = exact(a, b)

@@ -424,11 +424,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Arguments after `(`, by place or by name; an arrow function may stand among them.
-    fn arguments(
-        &mut self,
-        spec: &filters::Spec,
-        args: &mut Vec<Expr>,
-    ) -> Result<Option<(Vec<String>, Expr)>, SyntaxError> {
+    fn arguments(&mut self, spec: &filters::Spec, args: &mut Vec<Expr>) -> Result<Option<(Vec<String>, Expr)>, SyntaxError> {
         let mut arrow = None;
         let mut first = true;
         while !self.sign(")") {

@@ -81,12 +81,7 @@ impl Object for ArrowContext {
 const ARROW_COST: usize = 200;
 
 /// Calls arrow function `call[0]`, with `call[1..]` as what it captured.
-pub(super) fn call_arrow(
-    state: &State<'_, '_>,
-    run: &Arc<Run>,
-    call: &[Value],
-    args: &[Value],
-) -> Result<Value, Fault> {
+pub(super) fn call_arrow(state: &State<'_, '_>, run: &Arc<Run>, call: &[Value], args: &[Value]) -> Result<Value, Fault> {
     let number = call.first().and_then(Value::as_usize).unwrap_or(usize::MAX);
     let Some(arrow) = run.parts.arrows.get(number) else {
         return Err(Fault::bad("an arrow function is missing"));
@@ -159,12 +154,12 @@ pub(super) fn environment() -> Environment<'static> {
         });
         for (name, body) in filters::bodies() {
             match body {
-                Body::Plain(apply) => env.add_filter(name, move |state: &State<'_, '_>, args: Rest<Value>| {
-                    apply(&*run_of(state)?, &args).map_err(wrap)
-                }),
-                Body::Arrow(apply) => env.add_filter(name, move |state: &State<'_, '_>, args: Rest<Value>| {
-                    apply(state, &run_of(state)?, &args).map_err(wrap)
-                }),
+                Body::Plain(apply) => {
+                    env.add_filter(name, move |state: &State<'_, '_>, args: Rest<Value>| apply(&*run_of(state)?, &args).map_err(wrap))
+                }
+                Body::Arrow(apply) => {
+                    env.add_filter(name, move |state: &State<'_, '_>, args: Rest<Value>| apply(state, &run_of(state)?, &args).map_err(wrap))
+                }
             }
         }
         env

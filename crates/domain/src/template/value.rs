@@ -30,11 +30,7 @@ pub(super) mod marks {
 
     /// `text` without any mark.
     pub fn strip(text: &str) -> std::borrow::Cow<'_, str> {
-        if text.contains(is_mark) {
-            text.replace(is_mark, "").into()
-        } else {
-            text.into()
-        }
+        if text.contains(is_mark) { text.replace(is_mark, "").into() } else { text.into() }
     }
 }
 
@@ -159,11 +155,7 @@ pub(super) fn map(pairs: Vec<(Arc<str>, Value)>) -> Result<Value, Fault> {
 impl Map {
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        let at = if self.index.is_empty() {
-            self.entries.iter().position(|(k, _)| &**k == key)?
-        } else {
-            *self.index.get(key)?
-        };
+        let at = if self.index.is_empty() { self.entries.iter().position(|(k, _)| &**k == key)? } else { *self.index.get(key)? };
         Some(&self.entries[at].1)
     }
 }

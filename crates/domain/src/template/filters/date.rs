@@ -38,11 +38,7 @@ fn date(run: &Run, args: &[Value]) -> Result<Value, Fault> {
 fn timestamp(run: &Run, value: &Value) -> Result<Timestamp, Fault> {
     let unknown = |text: &str| Fault::bad(format!("\"{}\" is not a date", ops::excerpt(text)));
     let from_number = |number: i64| {
-        if number.unsigned_abs() >= MILLISECONDS_FROM {
-            Timestamp::from_millisecond(number)
-        } else {
-            Timestamp::from_second(number)
-        }
+        if number.unsigned_abs() >= MILLISECONDS_FROM { Timestamp::from_millisecond(number) } else { Timestamp::from_second(number) }
     };
     match view(value) {
         View::Int(number) => from_number(number).map_err(|_| unknown(&number.to_string())),

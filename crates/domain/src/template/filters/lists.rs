@@ -144,9 +144,7 @@ fn keys(run: &Run, args: &[Value]) -> Result<Value, Fault> {
 /// Entries of any array; the places of a list are its keys.
 fn entries(value: &Value) -> Option<Vec<(Arc<str>, Value)>> {
     match view(value) {
-        View::List(list) => {
-            Some(list.items.iter().enumerate().map(|(at, item)| (at.to_string().into(), item.clone())).collect())
-        }
+        View::List(list) => Some(list.items.iter().enumerate().map(|(at, item)| (at.to_string().into(), item.clone())).collect()),
         View::Map(map) => Some(map.entries.clone()),
         View::Undefined | View::Null => Some(Vec::new()),
         _ => None,
@@ -257,11 +255,7 @@ fn merge_sort<T: Clone>(items: Vec<T>, compare: &mut dyn FnMut(&T, &T) -> Result
     Ok(out)
 }
 
-fn sorted(
-    run: &Run,
-    array: &Value,
-    mut compare: impl FnMut(&Value, &Value) -> Result<Ordering, Fault>,
-) -> Result<Value, Fault> {
+fn sorted(run: &Run, array: &Value, mut compare: impl FnMut(&Value, &Value) -> Result<Ordering, Fault>) -> Result<Value, Fault> {
     match view(array) {
         View::List(list) => {
             run.meter.take(list.items.len() * ELEMENT_COST)?;
@@ -286,9 +280,7 @@ fn sort_by(state: &State<'_, '_>, run: &Arc<Run>, args: &[Value]) -> Result<Valu
 fn map(state: &State<'_, '_>, run: &Arc<Run>, args: &[Value]) -> Result<Value, Fault> {
     let call = |key: Value, item: &Value| call_arrow(state, run, &args[1..], &[item.clone(), key]);
     match view(&args[0]) {
-        View::List(list) => {
-            value::list(list.items.iter().enumerate().map(|(at, item)| call(at.into(), item)).collect::<Result<_, _>>()?)
-        }
+        View::List(list) => value::list(list.items.iter().enumerate().map(|(at, item)| call(at.into(), item)).collect::<Result<_, _>>()?),
         View::Map(map) => {
             let entries = map.entries.iter().map(|(key, item)| Ok((key.clone(), call(Value::from(key.clone()), item)?)));
             value::map(entries.collect::<Result<_, Fault>>()?)

@@ -51,12 +51,17 @@ pub(in crate::template) struct FunctionSpec {
     pub most: usize,
 }
 
+/// A body that works on its arguments alone.
+type Plain = fn(&Run, &[Value]) -> Result<Value, Fault>;
+/// A body that evaluates an arrow function for elements of its first argument.
+type WithArrow = fn(&State<'_, '_>, &Arc<Run>, &[Value]) -> Result<Value, Fault>;
+
 /// What an engine calls: the first argument is the value before `|`.
 #[derive(Clone, Copy)]
 pub(in crate::template) enum Body {
-    Plain(fn(&Run, &[Value]) -> Result<Value, Fault>),
+    Plain(Plain),
     /// Gets the number of the arrow function and what it captured at the end of its arguments.
-    Arrow(fn(&State<'_, '_>, &Arc<Run>, &[Value]) -> Result<Value, Fault>),
+    Arrow(WithArrow),
 }
 
 const fn spec(name: &'static str, params: &'static [&'static str], required: usize) -> Spec {

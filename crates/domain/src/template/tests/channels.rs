@@ -142,7 +142,10 @@ fn light_markdown() {
         ("snake_{{ data.v }}_case", "snake_V_case"),
         (r"\*a\* \_b\_ \`c\` \[d\](e) \\ \x", "*a* _b_ `c` [d](e) \\ \\x"),
         ("*open **open `open [open", "*open **open `open [open"),
-        ("[a](ftp://x) [b](http://) [](https://e.example/)", "a b <a style=\"color:#0b62d6\" rel=\"noopener noreferrer\" href=\"https://e.example/\">https://e.example/</a>"),
+        (
+            "[a](ftp://x) [b](http://) [](https://e.example/)",
+            "a b <a style=\"color:#0b62d6\" rel=\"noopener noreferrer\" href=\"https://e.example/\">https://e.example/</a>",
+        ),
         ("[a] (b) [a](b c)", "[a] (b) [a](b c)"),
         ("[**x**](mailto:a@b.c)", "<a style=\"color:#0b62d6\" rel=\"noopener noreferrer\" href=\"mailto:a@b.c\"><strong>x</strong></a>"),
         ("``", "``"),

@@ -82,7 +82,11 @@ fn white_space() {
 #[test]
 fn operators() {
     check(&[
-        ("{{ 1 + 2 * 3 }} {{ (1 + 2) * 3 }} {{ 7 / 2 }} {{ 6 / 2 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }}", "{}", "7 9 3.5 3 3 -4 1 -1"),
+        (
+            "{{ 1 + 2 * 3 }} {{ (1 + 2) * 3 }} {{ 7 / 2 }} {{ 6 / 2 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }}",
+            "{}",
+            "7 9 3.5 3 3 -4 1 -1",
+        ),
         ("{{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ 2 ** -1 }} {{ 10 - 2 - 3 }}", "{}", "512 4 0.5 5"),
         ("{{ 0.1 + 0.2 }} {{ 1e+3 }} {{ 1.5e+30 }} {{ 9223372036854775807 + 1 }}", "{}", "0.3 1000 1.5E+30 9.22337203685478E+18"),
         ("{{ '2' + '3.5' }} {{ '4' * 2 }} {{ true + 1 }}", "{}", "5.5 8 2"),
@@ -92,16 +96,36 @@ fn operators() {
         ("{{ 'b' > 'a' }}|{{ 10 > 9 }}|{{ '10' > '9' }}|{{ 'x10' > 'x9' }}|{{ 2 >= 2 }}|{{ 2 < 1 }}|{{ 1 <=> 2 }}", "{}", "1|1|1||1||-1"),
         ("{{ 1 != 2 }}|{{ [1,2] == [1,2] }}|{{ [1] == [2] }}|{{ {a:1} == {a:1} }}", "{}", "1|1||1"),
         ("{{ true and false or true }}|{{ not true or true }}|{{ 1 and '0' }}|{{ not '' }}", "{}", "1|1||1"),
-        ("{{ 2 in [1,2] }}|{{ 3 not in [1,2] }}|{{ 'ell' in 'hello' }}|{{ 'x' in data.m }}|{{ 'v' in data.m }}", r#"{"m":{"k":"v"}}"#, "1|1|1||1"),
+        (
+            "{{ 2 in [1,2] }}|{{ 3 not in [1,2] }}|{{ 'ell' in 'hello' }}|{{ 'x' in data.m }}|{{ 'v' in data.m }}",
+            r#"{"m":{"k":"v"}}"#,
+            "1|1|1||1",
+        ),
         ("{{ 'hello' starts with 'he' }}|{{ 'hello' ends with 'lo' }}|{{ 'hello' starts with 'lo' }}", "{}", "1|1|"),
-        ("{{ 'a@b.c' matches '/^.+@.+$/' }}|{{ 'ABC' matches '/b/' }}|{{ 'ABC' matches '/b/i' }}|{{ 'x/y' matches '{^x/\\\\w$}' }}", "{}", "1||1|1"),
+        (
+            "{{ 'a@b.c' matches '/^.+@.+$/' }}|{{ 'ABC' matches '/b/' }}|{{ 'ABC' matches '/b/i' }}|{{ 'x/y' matches '{^x/\\\\w$}' }}",
+            "{}",
+            "1||1|1",
+        ),
         ("{{ 'x/y' matches '/x\\\\/y/' }}", "{}", "1"),
-        ("{{ 5 is even ? 'e' : 'o' }}{{ 4 is odd ? 'o' : 'e' }}{{ 9 is divisible by(3) }}{{ 1 is same as('1') ? 'y' : 'n' }}", "{}", "oe1n"),
-        ("{{ '' is empty }}|{{ 0 is empty }}|{{ [] is not empty }}|{{ null is null }}|{{ [1] is iterable }}|{{ 'a' is iterable }}", "{}", "1|||1|1|"),
+        (
+            "{{ 5 is even ? 'e' : 'o' }}{{ 4 is odd ? 'o' : 'e' }}{{ 9 is divisible by(3) }}{{ 1 is same as('1') ? 'y' : 'n' }}",
+            "{}",
+            "oe1n",
+        ),
+        (
+            "{{ '' is empty }}|{{ 0 is empty }}|{{ [] is not empty }}|{{ null is null }}|{{ [1] is iterable }}|{{ 'a' is iterable }}",
+            "{}",
+            "1|||1|1|",
+        ),
         ("{{ not data.x is defined }}", "{}", "1"),
         ("{{ data.n ? 'a' : data.m ? 'b' : 'c' }}", r#"{"m":1}"#, "b"),
         ("{{ '0' ? 'true' : 'false' }}{{ [] ? 1 : 0 }}{{ 0.0 ? 1 : 0 }}", "{}", "false00"),
-        ("{{ {'a': 1, b: 2, (1 + 2): 3}|json_encode }} {{ [1, 'x', [true, null],]|json_encode }}", "{}", r#"{"a":1,"b":2,"3":3} [1,"x",[true,null]]"#),
+        (
+            "{{ {'a': 1, b: 2, (1 + 2): 3}|json_encode }} {{ [1, 'x', [true, null],]|json_encode }}",
+            "{}",
+            r#"{"a":1,"b":2,"3":3} [1,"x",[true,null]]"#,
+        ),
         ("{% set a = 1 %}{{ {a}|json_encode }}", "{}", r#"{"a":1}"#),
         ("{{ 'it\\'s' }} {{ \"a\\\"b\" }} {{ 'a\\\\b' }} {{ \"tab\\tnl\\n\" }}|", "{}", "it's a\"b a\\b tab\tnl\n|"),
         ("{{ '}}' }}{{ \"%}\" }}{{ '{# no #}' }}", "{}", "}}%}{# no #}"),
@@ -118,10 +142,22 @@ fn statements() {
         ("{% for k, v in data %}{{ k }}={{ v }};{% endfor %}", r#"{"z":1,"a":2}"#, "z=1;a=2;"),
         ("{% for v in data %}{{ v }}{% endfor %}", r#"{"z":1,"a":2}"#, "12"),
         ("{% for k, v in ['x','y'] %}{{ k }}{{ v }}{% endfor %}", "{}", "0x1y"),
-        ("{% for a in [1,2] %}{% for b in [1,2] %}{{ loop.parent.loop.index }}{{ loop.index }}{{ loop.first ? 'f' }} {% endfor %}{% endfor %}", "{}", "11f 12 21f 22 "),
-        ("{% for a in [1,2,3] %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.last ? '!' }} {% endfor %}", "{}", "032 121 210! "),
+        (
+            "{% for a in [1,2] %}{% for b in [1,2] %}{{ loop.parent.loop.index }}{{ loop.index }}{{ loop.first ? 'f' }} {% endfor %}{% endfor %}",
+            "{}",
+            "11f 12 21f 22 ",
+        ),
+        (
+            "{% for a in [1,2,3] %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.last ? '!' }} {% endfor %}",
+            "{}",
+            "032 121 210! ",
+        ),
         // A variable known before the loop keeps what the loop set; one born inside does not outlive it.
-        ("{% set t = 0 %}{% for i in data.items %}{% set t = t + i.price %}{% endfor %}{{ t }}", r#"{"items":[{"price":2},{"price":3.5}]}"#, "5.5"),
+        (
+            "{% set t = 0 %}{% for i in data.items %}{% set t = t + i.price %}{% endfor %}{{ t }}",
+            r#"{"items":[{"price":2},{"price":3.5}]}"#,
+            "5.5",
+        ),
         ("{% for i in 1..3 %}{% set x = (x ?? 0) + i %}{% endfor %}[{{ x }}]", "{}", "[]"),
         ("{% for i in 1..3 %}{{ prev }}-{% set prev = i %}{% endfor %}", "{}", "-1-2-"),
         ("{% for o in 1..2 %}{% for i in 1..2 %}{% set n = (n ?? 0) + 1 %}{{ n }}{% endfor %} {% endfor %}", "{}", "12 12 "),
@@ -138,8 +174,16 @@ fn statements() {
 #[test]
 fn text_filters() {
     check(&[
-        ("{{ 'MiXed É'|lower }} {{ 'hELLO wORLD'|capitalize }} {{ 'hello wORLD o\\'neil'|title }}", "{}", "mixed é Hello world Hello World O'neil"),
-        ("{{ '  x '|trim }}|{{ 'xxaxx'|trim('x') }}|{{ '..a..'|trim('.', 'left') }}|{{ 'a/'|trim(side='right', character_mask='/') }}", "{}", "x|a|a..|a"),
+        (
+            "{{ 'MiXed É'|lower }} {{ 'hELLO wORLD'|capitalize }} {{ 'hello wORLD o\\'neil'|title }}",
+            "{}",
+            "mixed é Hello world Hello World O'neil",
+        ),
+        (
+            "{{ '  x '|trim }}|{{ 'xxaxx'|trim('x') }}|{{ '..a..'|trim('.', 'left') }}|{{ 'a/'|trim(side='right', character_mask='/') }}",
+            "{}",
+            "x|a|a..|a",
+        ),
         ("{{ 'I like %this% and %that%'|replace({'%this%': 'foo', '%that%': data.x}) }}", r#"{"x":"bar"}"#, "I like foo and bar"),
         ("{{ 'aab'|replace({'a': 'b', 'aa': 'c'}) }}", "{}", "cb"),
         ("{{ 'one,two,three'|split(',')|json_encode }}", "{}", r#"["one","two","three"]"#),
@@ -163,8 +207,16 @@ fn text_filters() {
 fn number_filters() {
     check(&[
         ("{{ -5|abs }} {{ (-5)|abs }} {{ '-2.5'|abs }}", "{}", "-5 5 2.5"),
-        ("{{ 2.5|round }} {{ 2.45|round(1) }} {{ 1.005|round(2) }} {{ 2.1|round(0, 'ceil') }} {{ 2.9|round(method='floor') }} {{ 1234|round(-2) }}", "{}", "3 2.5 1.01 3 2 1200"),
-        ("{{ 9800.333|number_format }} {{ 9800.335|number_format(2) }} {{ 9800.333|number_format(2, ',', '.') }} {{ (-1234567.891)|number_format(1, '.', ' ') }}", "{}", "9,800 9,800.34 9.800,33 -1 234 567.9"),
+        (
+            "{{ 2.5|round }} {{ 2.45|round(1) }} {{ 1.005|round(2) }} {{ 2.1|round(0, 'ceil') }} {{ 2.9|round(method='floor') }} {{ 1234|round(-2) }}",
+            "{}",
+            "3 2.5 1.01 3 2 1200",
+        ),
+        (
+            "{{ 9800.333|number_format }} {{ 9800.335|number_format(2) }} {{ 9800.333|number_format(2, ',', '.') }} {{ (-1234567.891)|number_format(1, '.', ' ') }}",
+            "{}",
+            "9,800 9,800.34 9.800,33 -1 234 567.9",
+        ),
         ("{{ 0.4|number_format }} {{ (-0.4)|number_format }} {{ data.p|number_format(2) }}", r#"{"p":"12.5"}"#, "0 0 12.50"),
         ("{{ max(1, 5, 3) }} {{ min([4, 2]) }} {{ range(0, 6, 2)|join(',') }} {{ cycle(['a','b'], 3) }}", "{}", "5 2 0,2,4,6 b"),
     ]);
@@ -174,22 +226,50 @@ fn number_filters() {
 fn list_filters() {
     let data = r#"{"l":[3,1,2],"m":{"b":1,"a":2},"rows":[{"n":"x","q":2},{"n":"y","q":5},{"n":"z","q":1}]}"#;
     check(&[
-        ("{{ data.l|first }}{{ data.l|last }}{{ data.m|first }}{{ data.m|last }}{{ 'äbc'|first }}{{ 'abc'|last }}{{ []|first }}", data, "3212äc"),
+        (
+            "{{ data.l|first }}{{ data.l|last }}{{ data.m|first }}{{ data.m|last }}{{ 'äbc'|first }}{{ 'abc'|last }}{{ []|first }}",
+            data,
+            "3212äc",
+        ),
         ("{{ data.l|join(', ') }} {{ data.l|join(', ', ' and ') }} {{ data.m|join('-') }}", data, "3, 1, 2 3, 1 and 2 1-2"),
         ("{{ data.l|length }}{{ data.m|length }}{{ 'äb'|length }}{{ 123|length }}", data, "3223"),
-        ("{{ data.l|sort|join }} {{ data.m|sort|json_encode }} {{ data.l|sort((a, b) => b <=> a)|join }}", data, r#"123 {"b":1,"a":2} 321"#),
+        (
+            "{{ data.l|sort|join }} {{ data.m|sort|json_encode }} {{ data.l|sort((a, b) => b <=> a)|join }}",
+            data,
+            r#"123 {"b":1,"a":2} 321"#,
+        ),
         ("{{ data.l|reverse|join }} {{ 'äbc'|reverse }} {{ data.m|reverse|json_encode }}", data, r#"213 cbä {"a":2,"b":1}"#),
         ("{{ data.m|keys|join(',') }} {{ data.l|keys|join(',') }}", data, "b,a 0,1,2"),
-        ("{{ data.l|merge([9])|join }} {{ data.m|merge({a: 7, c: 8})|json_encode }} {{ []|merge({x: 1})|json_encode }}", data, r#"3129 {"b":1,"a":7,"c":8} {"x":1}"#),
-        ("{{ data.l|slice(1)|join }} {{ data.l|slice(-2, 1)|join }} {{ 'hello'|slice(1, 3) }} {{ data.l|slice(0, -1)|join }} {{ data.l|slice(9)|join }}", data, "12 1 ell 31 "),
-        ("{{ data.rows|map(r => r.n)|join(',') }} {{ data.rows|map((r, i) => i ~ r.n)|join(',') }} {{ data.m|map((v, k) => k ~ v)|json_encode }}", data, r#"x,y,z 0x,1y,2z {"b":"b1","a":"a2"}"#),
+        (
+            "{{ data.l|merge([9])|join }} {{ data.m|merge({a: 7, c: 8})|json_encode }} {{ []|merge({x: 1})|json_encode }}",
+            data,
+            r#"3129 {"b":1,"a":7,"c":8} {"x":1}"#,
+        ),
+        (
+            "{{ data.l|slice(1)|join }} {{ data.l|slice(-2, 1)|join }} {{ 'hello'|slice(1, 3) }} {{ data.l|slice(0, -1)|join }} {{ data.l|slice(9)|join }}",
+            data,
+            "12 1 ell 31 ",
+        ),
+        (
+            "{{ data.rows|map(r => r.n)|join(',') }} {{ data.rows|map((r, i) => i ~ r.n)|join(',') }} {{ data.m|map((v, k) => k ~ v)|json_encode }}",
+            data,
+            r#"x,y,z 0x,1y,2z {"b":"b1","a":"a2"}"#,
+        ),
         ("{{ data.rows|filter(r => r.q > 1)|map(r => r.n)|join }} {{ data.m|filter((v, k) => k == 'a')|keys|join }}", data, "xy a"),
         ("{{ data.rows|reduce((c, r) => c + r.q, 0) }} {{ data.l|reduce((c, v) => c ~ v) }}", data, "8 312"),
         ("{{ data.rows|sort((a, b) => a.q <=> b.q)|column('n')|join }}", data, "zxy"),
         // An arrow function sees the variables around it, also inside loops and inside another arrow function.
-        ("{% set k = 2 %}{% for f in [1, 10] %}{{ data.l|map(v => v * f * k + loop.index)|join(',') }};{% endfor %}", data, "7,3,5;62,22,42;"),
+        (
+            "{% set k = 2 %}{% for f in [1, 10] %}{{ data.l|map(v => v * f * k + loop.index)|join(',') }};{% endfor %}",
+            data,
+            "7,3,5;62,22,42;",
+        ),
         ("{{ data.l|map(v => data.l|filter(w => w < v)|length)|join }}", data, "201"),
-        ("{% for r in data.rows|filter(r => r.q > 1) %}{{ r.n }}{% endfor %}{% if data.l|filter(v => v > 2) %}big{% endif %}", data, "xybig"),
+        (
+            "{% for r in data.rows|filter(r => r.q > 1) %}{{ r.n }}{% endfor %}{% if data.l|filter(v => v > 2) %}big{% endif %}",
+            data,
+            "xybig",
+        ),
     ]);
 }
 
@@ -197,9 +277,17 @@ fn list_filters() {
 fn dates() {
     check(&[
         ("{{ event.receivedAt|date('Y-m-d\\\\TH:i:s') }} {{ 'now'|date('U') }}", "{}", "2024-05-06T07:08:09 1714979289"),
-        ("{{ 0|date }} {{ '86400'|date('D, j M y g:i A') }} {{ 1714979289123|date('c') }}", "{}", "January 1, 1970 00:00 Fri, 2 Jan 70 12:00 AM 2024-05-06T07:08:09+00:00"),
+        (
+            "{{ 0|date }} {{ '86400'|date('D, j M y g:i A') }} {{ 1714979289123|date('c') }}",
+            "{}",
+            "January 1, 1970 00:00 Fri, 2 Jan 70 12:00 AM 2024-05-06T07:08:09+00:00",
+        ),
         ("{{ '2024-02-29'|date('l jS F Y z t L N W') }}", "{}", "Thursday 29th February 2024 59 29 1 4 09"),
-        ("{{ '2024-02-29T23:30:00-05:00'|date('d H:i') }} {{ '2024-02-29T23:30:00Z'|date('d H:i P', '+02:00') }} {{ 'Thu, 29 Feb 2024 23:30:00 +0100'|date('H:i T') }}", "{}", "01 04:30 01 01:30 +02:00 22:30 UTC"),
+        (
+            "{{ '2024-02-29T23:30:00-05:00'|date('d H:i') }} {{ '2024-02-29T23:30:00Z'|date('d H:i P', '+02:00') }} {{ 'Thu, 29 Feb 2024 23:30:00 +0100'|date('H:i T') }}",
+            "{}",
+            "01 04:30 01 01:30 +02:00 22:30 UTC",
+        ),
         ("{{ '2024/02/29 10:11:12'|date('H:i:s') }} {{ '2024-02-29 10:11'|date('H.i') }}", "{}", "10:11:12 10.11"),
         ("[{{ data.nope|date('Y') }}][{{ null|date }}]", "{}", "[][]"),
     ]);
@@ -211,7 +299,11 @@ fn dates() {
 fn numbers_of_any_size_print_as_sent() {
     let data = r#"{"a":123456789012345678901234567890,"b":1e400,"c":18446744073709551615,"d":-0.0,"e":1.10,"dup":1,"dup":2,"s":"\ud800x\ud83d\ude00"}"#;
     check(&[
-        ("{{ data.a }} {{ data.b }} {{ data.c }} {{ data.d }} {{ data.e }} {{ data.dup }} {{ data.s }}", data, "123456789012345678901234567890 1e400 18446744073709551615 0 1.1 2 \u{fffd}x😀"),
+        (
+            "{{ data.a }} {{ data.b }} {{ data.c }} {{ data.d }} {{ data.e }} {{ data.dup }} {{ data.s }}",
+            data,
+            "123456789012345678901234567890 1e400 18446744073709551615 0 1.1 2 \u{fffd}x😀",
+        ),
         ("{{ data.a|json_encode }} {{ data.b > 5 ? 'big' }} {{ data.c == data.c }}", data, "123456789012345678901234567890 big 1"),
     ]);
 }

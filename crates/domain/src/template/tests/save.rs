@@ -67,7 +67,8 @@ fn errors_name_block_and_line() {
     assert_eq!(error.to_string(), "block 2, line 2: unexpected \"|\", expected an expression");
     let error = Template::compile(&[table("items", &[("A", "a")])]).unwrap_err();
     assert_eq!(error.to_string(), "block 1: the path \"items\" must begin with data, as in data.items");
-    for (path, columns) in [("data..x", vec![("A", "a")]), ("data.x()", vec![("A", "a")]), ("data.x", vec![]), ("data.x", vec![("A", "")])] {
+    for (path, columns) in [("data..x", vec![("A", "a")]), ("data.x()", vec![("A", "a")]), ("data.x", vec![]), ("data.x", vec![("A", "")])]
+    {
         assert!(Template::compile(&[table(path, &columns)]).is_err(), "{path}");
     }
 }

@@ -64,7 +64,6 @@ fn minifying_touches_whitespace_outside_strings_only() {
 
 #[test]
 fn characters_are_counted_as_stringify_prints_them() {
-    // MSGGO-34, MSGGO-35: the measure of the limit.
     for (text, count) in [
         ("{ }", 2),
         (r#"{"a": 1}"#, 7),
@@ -107,7 +106,6 @@ fn fields_are_cut_out_byte_for_byte() {
 
 #[test]
 fn what_is_not_an_object_has_no_fields() {
-    // MSGGO-37
     for (text, found) in [("[1]", "an array"), ("1", "a number"), ("\"x\"", "a string"), ("true", "a boolean"), (" null", "null")] {
         assert_eq!(top_level_fields(text.as_bytes()), Err(NotAnObject::OtherKind { found }));
     }

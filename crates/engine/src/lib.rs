@@ -1,1 +1,41 @@
-//! placeholder
+//! The path of an event: accept, match, commit, lanes, attempts, settle, retention.
+//!
+//! The engine knows storage traits, channels and wire formats, and nothing of HTTP routes or vendors.
+//!
+//! ```text
+//! accept ─ match ─▶ committer ─▶ journal (one commit) ─▶ answer
+//!                                   │
+//!                                   ▼
+//!                        lanes (one per target) ─▶ attempt ─▶ settler ─▶ journal
+//!                           ▲  timers, pages                     │
+//!                           └───────── settled ◀─────────────────┘
+//! ```
+
+mod accept;
+mod attempt;
+mod catalogue;
+mod engine;
+mod error;
+mod format;
+mod lanes;
+mod manage;
+mod metrics;
+mod ops;
+mod retention;
+mod routing;
+mod settings;
+mod settle;
+mod steward;
+mod tasks;
+
+pub use accept::{AcceptRequest, Accepted, AcceptedEvent, Idempotency, Incoming, IncomingKind};
+pub use catalogue::Entry;
+pub use engine::{Engine, Parts};
+pub use error::{AcceptError, EngineError, ResourceError};
+pub use format::{Format, FormatBody, FormatError, FormatInput, Formats, SignInput};
+pub use lanes::LaneHealth;
+pub use manage::{Context, Managed};
+pub use metrics::Totals;
+pub use ops::{TestReport, new_secret};
+pub use settings::EngineSettings;
+pub use tasks::Tasks;

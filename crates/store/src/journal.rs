@@ -60,7 +60,7 @@ pub struct NewDelivery {
 pub struct BatchPart {
     /// The batch's delivery.
     pub batch: DeliveryKey,
-    /// Sequences of the new members, ascending.
+    /// Sequences of the new members, ascending; empty when the part only closes the batch.
     pub members: Vec<Sequence>,
     /// Set when the batch is full: pulls its due time to this.
     pub closed_due_ms: Option<i64>,

@@ -1,0 +1,390 @@
+//! Accepting: prepared events are given their place, committed in groups, answered, and handed to the lanes.
+//!
+//! Invariants:
+//! - One task gives out sequences, so the journal's order is the order of commits.
+//! - Matching and parsing happen before, on the caller's task; the committer does neither.
+//! - Nobody is answered before the commit that holds their events returned. A group takes whatever waited while the one before it was
+//!   flushed: alone, an event waits for nobody.
+//! - What waits is bounded in bytes; beyond that callers are refused at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use posthaste_domain::clock::Clock;
+use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
+use posthaste_domain::event::{Event, Source};
+use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
+use posthaste_domain::policy::batch::Batcher;
+use posthaste_store::{Append, BatchPart, IdempotencyRecord, Journal, NewDelivery, NewEvent, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::error::AcceptError;
+use crate::lanes::{Arrival, Lanes};
+use crate::metrics::Metrics;
+use crate::routing::SubscriptionRoute;
+
+/// Most requests in one group: bounds how long the first of them waits for the others to be written.
+const GROUP: usize = 1024;
+
+/// Events of one request, from one workspace.
+#[derive(Debug)]
+pub struct AcceptRequest {
+    /// Number of the workspace.
+    pub workspace: i64,
+    /// Where they come from.
+    pub source: Arc<Source>,
+    /// At least one.
+    pub events: Vec<Incoming>,
+    /// The request's `Idempotency-Key`, if it has one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// One event as it came.
+#[derive(Debug)]
+pub struct Incoming {
+    /// How its type is known.
+    pub kind: IncomingKind,
+    /// One JSON document; kept byte for byte.
+    pub payload: Bytes,
+    /// Not before this time.
+    pub deliver_at_ms: Option<i64>,
+}
+
+/// How the type of an event is known.
+#[derive(Clone, Debug)]
+pub enum IncomingKind {
+    /// The sender names it.
+    Named(Arc<str>),
+    /// The event types' rules find it in the payload; if none does, the event is kept as unmatched.
+    ByRules,
+}
+
+/// A request's `Idempotency-Key`.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// As sent.
+    pub key: String,
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// In the order of the request.
+    pub events: Vec<AcceptedEvent>,
+    /// Whether an earlier request with the same idempotency key stored them.
+    pub replayed: bool,
+}
+
+/// One stored event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedEvent {
+    /// Its place.
+    pub sequence: Sequence,
+    /// Its time of receipt.
+    pub received_ms: i64,
+}
+
+impl AcceptedEvent {
+    /// Public id, `evt_…`.
+    pub fn id(&self) -> String {
+        id::event_id(self.sequence, self.received_ms)
+    }
+}
+
+/// A matched event on its way to the committer.
+pub(crate) struct Prepared {
+    pub type_name: Option<Arc<str>>,
+    pub payload: Bytes,
+    pub deliver_at_ms: Option<i64>,
+    pub subscriptions: Vec<Arc<SubscriptionRoute>>,
+}
+
+/// A request on its way to the committer.
+pub(crate) struct Ticket {
+    pub workspace: i64,
+    pub source: Arc<Source>,
+    pub events: Vec<Prepared>,
+    pub idempotency: Option<Idempotency>,
+    pub answer: oneshot::Sender<Result<Accepted, AcceptError>>,
+    /// Its share of the byte budget, given back when it is answered.
+    pub _budget: OwnedSemaphorePermit,
+}
+
+/// Gives out sequences and commits groups.
+pub(crate) struct Committer {
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub lanes: Lanes,
+    pub metrics: Arc<Metrics>,
+    pub committed: watch::Sender<i64>,
+    pub last_sequence: i64,
+    pub last_received_ms: i64,
+    /// When the group under way began, for the overload check; 0 when none is.
+    pub busy_since_ms: Arc<AtomicI64>,
+    pub batchers: HashMap<i64, Batcher>,
+}
+
+impl Committer {
+    /// Runs until all senders are gone and everything they sent is committed.
+    pub async fn run(mut self, mut tickets: mpsc::Receiver<Ticket>) {
+        let mut waiting = Vec::with_capacity(GROUP);
+        while tickets.recv_many(&mut waiting, GROUP).await > 0 {
+            self.busy_since_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+            self.commit(std::mem::take(&mut waiting)).await;
+            self.busy_since_ms.store(0, Ordering::Relaxed);
+            waiting.reserve(GROUP);
+        }
+    }
+
+    async fn commit(&mut self, tickets: Vec<Ticket>) {
+        let now_ms = self.clock.now_ms().max(self.last_received_ms);
+        self.last_received_ms = now_ms;
+        let (tickets, mut followers) = self.settle_idempotent(tickets, now_ms).await;
+        if tickets.is_empty() {
+            return;
+        }
+        let mut group = Group::default();
+        let mut answers = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            let accepted = self.place(&mut group, &ticket, now_ms);
+            answers.push((ticket, accepted));
+        }
+        let started = tokio::time::Instant::now();
+        let Group { append, arrivals, touched } = group;
+        let count = append.events.len();
+        match self.journal.append(append).await {
+            Ok(()) => {
+                self.metrics.committed(count, started.elapsed());
+                // Deliveries start before the senders hear the answer is written: both are after the flush.
+                self.lanes.arrived(arrivals).await;
+                self.committed.send_replace(self.last_sequence);
+                for (ticket, accepted) in answers {
+                    let behind = ticket.idempotency.and_then(|i| followers.remove(&(ticket.workspace, i.key))).unwrap_or_default();
+                    for follower in behind {
+                        let _ = follower.answer.send(Ok(Accepted { events: accepted.events.clone(), replayed: true }));
+                    }
+                    // A sender that hung up is no reason to fail: its events are stored.
+                    let _ = ticket.answer.send(Ok(accepted));
+                }
+            }
+            Err(error) => {
+                // The members these batches gained are not on disk: forget the batches, so that the next events open new ones.
+                for subscription in touched {
+                    self.batchers.remove(&subscription);
+                }
+                self.metrics.accept_failed();
+                tracing::error!(%error, events = count, "a commit failed; its senders are told");
+                let error = Arc::new(error);
+                for (ticket, _) in answers {
+                    let _ = ticket.answer.send(Err(share(&error)));
+                }
+            }
+        }
+        // Their leader failed; they may try again.
+        for follower in followers.into_values().flatten() {
+            let _ = follower.answer.send(Err(AcceptError::Overloaded));
+        }
+    }
+
+    /// Answers what was accepted before under the same key, and puts second requests of one key in this group behind the first.
+    async fn settle_idempotent(&self, tickets: Vec<Ticket>, now_ms: i64) -> (Vec<Ticket>, Followers) {
+        let mut followers: Followers = HashMap::new();
+        if tickets.iter().all(|t| t.idempotency.is_none()) {
+            return (tickets, followers);
+        }
+        let mut leaders: HashMap<(i64, String), [u8; 32]> = HashMap::new();
+        let mut fresh = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            let Some(Idempotency { key, body_hash }) = ticket.idempotency.clone() else {
+                fresh.push(ticket);
+                continue;
+            };
+            let name = (ticket.workspace, key);
+            if let Some(first) = leaders.get(&name) {
+                if *first == body_hash {
+                    followers.entry(name).or_default().push(ticket);
+                } else {
+                    let _ = ticket.answer.send(Err(AcceptError::IdempotencyMismatch));
+                }
+                continue;
+            }
+            match self.journal.idempotent(ticket.workspace, &name.1, now_ms).await {
+                Ok(None) => {
+                    leaders.insert(name, body_hash);
+                    fresh.push(ticket);
+                }
+                Ok(Some(record)) if record.body_hash == body_hash => {
+                    let _ = ticket.answer.send(Ok(replayed(&record)));
+                }
+                Ok(Some(_)) => {
+                    let _ = ticket.answer.send(Err(AcceptError::IdempotencyMismatch));
+                }
+                Err(error) => {
+                    let _ = ticket.answer.send(Err(error.into()));
+                }
+            }
+        }
+        (fresh, followers)
+    }
+
+    /// Gives the events of one request their sequences and deliveries.
+    fn place(&mut self, group: &mut Group, ticket: &Ticket, now_ms: i64) -> Accepted {
+        let mut events = Vec::with_capacity(ticket.events.len());
+        for prepared in &ticket.events {
+            self.last_sequence += 1;
+            let sequence = Sequence(self.last_sequence);
+            events.push(AcceptedEvent { sequence, received_ms: now_ms });
+            let event = Arc::new(Event {
+                sequence,
+                workspace: ticket.workspace,
+                type_name: prepared.type_name.clone(),
+                payload: prepared.payload.clone(),
+                source: Arc::clone(&ticket.source),
+                received_ms: now_ms,
+            });
+            let deliveries = self.deliveries(group, prepared, &event, now_ms);
+            group.append.events.push(NewEvent {
+                sequence,
+                workspace: ticket.workspace,
+                type_name: prepared.type_name.clone(),
+                received_ms: now_ms,
+                source: Arc::clone(&ticket.source),
+                payload: prepared.payload.clone(),
+                deliveries,
+            });
+        }
+        if let (Some(idempotency), Some(first)) = (&ticket.idempotency, events.first()) {
+            group.append.idempotency.push(IdempotencyRecord {
+                workspace: ticket.workspace,
+                key: idempotency.key.clone(),
+                body_hash: idempotency.body_hash,
+                first: first.sequence,
+                count: events.len() as u32,
+                at_ms: now_ms,
+            });
+        }
+        Accepted { events, replayed: false }
+    }
+
+    fn deliveries(&mut self, group: &mut Group, prepared: &Prepared, event: &Arc<Event>, now_ms: i64) -> Vec<NewDelivery> {
+        let mut deliveries = Vec::with_capacity(prepared.subscriptions.len());
+        for subscription in prepared.subscriptions.iter().take(MAX_ORDINAL as usize) {
+            let ordinal = deliveries.len() as u32;
+            let new = match (&subscription.policy.batch, prepared.deliver_at_ms) {
+                (Some(limits), None) => {
+                    let key = DeliveryKey::new(event.sequence, ordinal);
+                    match self.join(group, subscription, *limits, event, key, now_ms) {
+                        Some(new) => NewDelivery { ordinal, ..new },
+                        None => continue,
+                    }
+                }
+                (_, deliver_at) => {
+                    let due_ms = deliver_at.filter(|at| *at > now_ms);
+                    NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false }
+                }
+            };
+            match new.due_ms {
+                Some(due_ms) => group.arrivals.push(Arrival::Due { workspace: event.workspace, target: new.target, due_ms }),
+                None => group.arrivals.push(Arrival::Fresh(pending(event, &new, now_ms))),
+            }
+            deliveries.push(new);
+        }
+        deliveries
+    }
+
+    /// Lets an event join its subscription's batch; answers the new batch's delivery when it opened one.
+    fn join(
+        &mut self,
+        group: &mut Group,
+        subscription: &SubscriptionRoute,
+        limits: posthaste_domain::policy::Batch,
+        event: &Event,
+        key: DeliveryKey,
+        now_ms: i64,
+    ) -> Option<NewDelivery> {
+        let batcher = self.batchers.entry(subscription.number).or_insert_with(|| Batcher::new(limits));
+        batcher.set_limits(limits);
+        let bytes = event.payload.len().try_into().unwrap_or(u32::MAX);
+        let joined = batcher.join(event.sequence.0 as u64, bytes, now_ms, || key.0 as u64);
+        let batch = DeliveryKey(joined.batch_key as i64);
+        if !group.touched.contains(&subscription.number) {
+            group.touched.push(subscription.number);
+        }
+        if let Some(before) = joined.closed_before {
+            let before = DeliveryKey(before.key as i64);
+            match group.append.batches.iter_mut().find(|part| part.batch == before) {
+                Some(part) => part.closed_due_ms = Some(now_ms),
+                None => group.append.batches.push(BatchPart { batch: before, members: Vec::new(), closed_due_ms: Some(now_ms) }),
+            }
+            group.arrivals.push(Arrival::Due { workspace: event.workspace, target: subscription.target, due_ms: now_ms });
+        }
+        let closed_due_ms = joined.closed.then_some(now_ms);
+        match group.append.batches.iter_mut().find(|part| part.batch == batch) {
+            Some(part) => {
+                part.members.push(event.sequence);
+                part.closed_due_ms = part.closed_due_ms.or(closed_due_ms);
+            }
+            None => group.append.batches.push(BatchPart { batch, members: vec![event.sequence], closed_due_ms }),
+        }
+        if joined.closed && !joined.opened {
+            group.arrivals.push(Arrival::Due { workspace: event.workspace, target: subscription.target, due_ms: now_ms });
+        }
+        joined.opened.then(|| NewDelivery {
+            ordinal: key.ordinal(),
+            subscription: subscription.number,
+            target: subscription.target,
+            due_ms: Some(if joined.closed { now_ms } else { joined.due_ms }),
+            is_batch: true,
+        })
+    }
+}
+
+/// Requests that came with the key of an earlier one in the same group.
+type Followers = HashMap<(i64, String), Vec<Ticket>>;
+
+#[derive(Default)]
+struct Group {
+    append: Append,
+    arrivals: Vec<Arrival>,
+    /// Subscriptions whose batches gained members.
+    touched: Vec<i64>,
+}
+
+fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDelivery {
+    PendingDelivery {
+        delivery: Delivery {
+            key: DeliveryKey::new(event.sequence, new.ordinal),
+            workspace: event.workspace,
+            subscription: new.subscription,
+            target: new.target,
+            state: DeliveryState::Queued,
+            attempts: 0,
+            first_attempt_ms: 0,
+            due_ms: 0,
+            is_batch: false,
+            updated_ms: now_ms,
+            received_ms: event.received_ms,
+        },
+        event: Arc::clone(event),
+    }
+}
+
+fn replayed(record: &IdempotencyRecord) -> Accepted {
+    let events = (0..i64::from(record.count))
+        .map(|i| AcceptedEvent { sequence: Sequence(record.first.0 + i), received_ms: record.at_ms })
+        .collect();
+    Accepted { events, replayed: true }
+}
+
+/// One failure, told to several.
+fn share(error: &Arc<StoreError>) -> AcceptError {
+    match **error {
+        StoreError::Full(_) => AcceptError::Full,
+        StoreError::Closed => AcceptError::Closing,
+        _ => AcceptError::Store(Arc::clone(error)),
+    }
+}

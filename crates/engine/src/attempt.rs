@@ -1,0 +1,362 @@
+//! One attempt: render, sign, send, and say what comes next.
+//!
+//! Everything that can fail here fails the delivery with a code and a message for the target's owner, never the server.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthaste_channels::{Content, Dispatch, Outcome, Report, SendError};
+use posthaste_domain::clock::Clock;
+use posthaste_domain::delivery::{Attempt, DeliveryState, Fault, PendingDelivery};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_domain::policy::breaker::{Failure, FailureKind};
+use posthaste_domain::policy::{Decision, EffectivePolicy, RetryAfter, Verdict, classify, next_attempt};
+use posthaste_domain::signature::{hex, hmac_sha256};
+use posthaste_domain::template::{Block, Form, Limits, RenderInput, Rendered, Template};
+use posthaste_store::{Journal, PageLimit, Settlement};
+
+use crate::catalogue::Catalogue;
+use crate::format::{FormatInput, SignInput};
+use crate::lanes::{Finished, LaneVerdict};
+use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
+
+/// What is sent to chat and e-mail when a subscription has no template.
+const DEFAULT_TEXT: &str = "**{{ event.name }}**\n\n{{ data|json_encode }}";
+
+/// Beyond its own deadline a channel is given this long before it counts as hanging.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Makes attempts.
+pub(crate) struct Sender {
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub catalogue: Arc<Catalogue>,
+    pub routing: Arc<Routing>,
+    pub public_base_url: String,
+    pub page_secret: [u8; 32],
+}
+
+/// A failure before anything was sent.
+struct Unsendable {
+    code: &'static str,
+    message: String,
+    fault: Fault,
+    /// Whether trying again can help (the journal did not answer).
+    retryable: bool,
+}
+
+impl Sender {
+    /// Makes one attempt of a delivery.
+    pub async fn attempt(&self, pending: PendingDelivery, target: &TargetRoute) -> (Settlement, Finished) {
+        let key = pending.delivery.key;
+        let routes = self.routing.of(&self.catalogue, pending.delivery.workspace);
+        let Some(subscription) = routes.subscriptions.get(&pending.delivery.subscription) else {
+            let now_ms = self.clock.now_ms();
+            let finished = Finished { target: target.number, key, verdict: LaneVerdict::Nothing, retried: false };
+            return (crate::lanes::cancellation(key, target.number, now_ms), finished);
+        };
+        let at_ms = self.clock.now_ms();
+        let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
+            Ok(content) => self.send(&pending, subscription, target, content).await,
+            Err(unsendable) => Err(unsendable),
+        };
+        self.conclude(&pending, subscription, target, at_ms, report)
+    }
+
+    /// Sends a sample to a target once. Nothing is stored and nothing follows from it.
+    pub async fn test(&self, event: Arc<Event>, target: &TargetRoute, subscription: &SubscriptionRoute) -> (bool, Attempt) {
+        let routes = self.routing.of(&self.catalogue, target.workspace);
+        let at_ms = self.clock.now_ms();
+        let pending = PendingDelivery {
+            delivery: posthaste_domain::delivery::Delivery {
+                key: DeliveryKey::new(event.sequence, 0),
+                workspace: target.workspace,
+                subscription: subscription.number,
+                target: target.number,
+                state: DeliveryState::Queued,
+                attempts: 0,
+                first_attempt_ms: 0,
+                due_ms: 0,
+                is_batch: false,
+                updated_ms: at_ms,
+                received_ms: event.received_ms,
+            },
+            event,
+        };
+        let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
+            Ok(content) => self.send(&pending, subscription, target, content).await,
+            Err(unsendable) => Err(unsendable),
+        };
+        let (settlement, _) = self.conclude(&pending, subscription, target, at_ms, report);
+        let delivered = settlement.state == DeliveryState::Delivered;
+        (delivered, settlement.attempt.unwrap_or_else(|| unreachable!("conclude always records an attempt")))
+    }
+
+    async fn content(
+        &self,
+        pending: &PendingDelivery,
+        subscription: &SubscriptionRoute,
+        target: &TargetRoute,
+        routes: &WorkspaceRoutes,
+        at_ms: i64,
+    ) -> Result<Content, Unsendable> {
+        let events = self.events(pending).await?;
+        let id = pending.delivery.id();
+        let channel = target.channel.as_ref().ok_or_else(|| Unsendable {
+            code: "channel_unknown",
+            message: format!("this server has no channel named {}", target.channel_name),
+            fault: Fault::Theirs,
+            retryable: false,
+        })?;
+        if let Some(template) = &subscription.template {
+            return self.rendered(template, pending, &events, channel.form(), &id).map(Content::Message);
+        }
+        if !channel.takes_wire() {
+            return self.rendered(default_template(), pending, &events, channel.form(), &id).map(Content::Message);
+        }
+        let Some(format) = &subscription.format else {
+            return Err(Unsendable {
+                code: "format_unknown",
+                message: "the subscription's format is not known to this server".into(),
+                fault: Fault::Theirs,
+                retryable: false,
+            });
+        };
+        let input = FormatInput { events: &events, is_batch: pending.delivery.is_batch, delivery_id: &id, method: &target.method };
+        let made = format.body(&input).map_err(|error| Unsendable {
+            code: "format_failed",
+            message: error.to_string(),
+            fault: Fault::Theirs,
+            retryable: false,
+        })?;
+        let secrets = target.secrets_at(at_ms);
+        let event_type_secret = pending.event.type_name.as_deref().and_then(|name| routes.type_secret(name));
+        let sign = SignInput { delivery_id: &id, attempt_ms: at_ms, signing: &secrets, event_type_secret };
+        let signed: &[u8] = if target.method == "GET" { b"" } else { &made.body };
+        let headers = format.headers(&sign, signed);
+        Ok(Content::Wire { body: made.body, headers, query: made.query })
+    }
+
+    /// The event, or all members of the batch.
+    async fn events(&self, pending: &PendingDelivery) -> Result<Vec<Arc<Event>>, Unsendable> {
+        if !pending.delivery.is_batch {
+            return Ok(vec![Arc::clone(&pending.event)]);
+        }
+        let mut members: Vec<Arc<Event>> = Vec::new();
+        let limit = PageLimit { items: 1000, bytes: 4 << 20 };
+        loop {
+            let after = members.last().map_or(Sequence(0), |e| e.sequence);
+            let page = self.journal.members(pending.delivery.key, after, limit).await.map_err(|error| Unsendable {
+                code: "store_failed",
+                message: format!("the batch could not be read: {error}"),
+                fault: Fault::Ours,
+                retryable: true,
+            })?;
+            if page.is_empty() {
+                return Ok(members);
+            }
+            members.extend(page);
+        }
+    }
+
+    fn rendered(&self, template: &Template, pending: &PendingDelivery, events: &[Arc<Event>], form: Form, id: &str) -> Result<Rendered, Unsendable> {
+        let whole;
+        let data: &[u8] = if pending.delivery.is_batch {
+            let mut document = b"{\"events\":[".to_vec();
+            for (i, event) in events.iter().enumerate() {
+                if i > 0 {
+                    document.push(b',');
+                }
+                document.extend_from_slice(&event.payload);
+            }
+            document.extend_from_slice(b"]}");
+            whole = document;
+            &whole
+        } else {
+            &pending.event.payload
+        };
+        let url = format!("{}/m/{}", self.public_base_url, page_token(&self.page_secret, id));
+        let input = RenderInput {
+            event_name: pending.event.type_name.as_deref().unwrap_or(""),
+            received_at_ms: pending.event.received_ms,
+            data,
+            full_message_url: Some(&url),
+        };
+        template.render(&input, form, &Limits::default()).map_err(|error| Unsendable {
+            code: error.code(),
+            message: error.to_string(),
+            fault: Fault::Theirs,
+            retryable: false,
+        })
+    }
+
+    /// The page of a full message: rendered anew as HTML from its delivery.
+    pub fn page(&self, pending: &PendingDelivery, events: &[Arc<Event>]) -> Option<Rendered> {
+        let routes = self.routing.of(&self.catalogue, pending.delivery.workspace);
+        let template = routes.subscriptions.get(&pending.delivery.subscription).and_then(|s| s.template.clone());
+        let template = template.as_deref().unwrap_or_else(|| default_template());
+        self.rendered(template, pending, events, Form::Html, &pending.delivery.id()).ok()
+    }
+
+    async fn send(
+        &self,
+        pending: &PendingDelivery,
+        subscription: &SubscriptionRoute,
+        target: &TargetRoute,
+        content: Content,
+    ) -> Result<Report, Unsendable> {
+        let Some(channel) = &target.channel else { unreachable!("content() refuses targets without a channel") };
+        let id = pending.delivery.id();
+        let policy = &subscription.policy;
+        let dispatch = Dispatch {
+            delivery_id: &id,
+            settings: &target.settings,
+            settings_key: (target.number, target.version),
+            content,
+            connect_timeout: policy.connect_timeout,
+            timeout: policy.timeout,
+        };
+        tokio::time::timeout(policy.timeout + GRACE, channel.send(dispatch)).await.map_err(|_| Unsendable {
+            code: "timeout",
+            message: "the attempt did not end in time".into(),
+            fault: Fault::Network,
+            retryable: true,
+        })
+    }
+
+    /// Turns what happened into the attempt's record, the delivery's new state and the lane's verdict.
+    fn conclude(
+        &self,
+        pending: &PendingDelivery,
+        subscription: &SubscriptionRoute,
+        target: &TargetRoute,
+        at_ms: i64,
+        report: Result<Report, Unsendable>,
+    ) -> (Settlement, Finished) {
+        let now_ms = self.clock.now_ms();
+        let policy = &subscription.policy;
+        let delivery = &pending.delivery;
+        let number = delivery.attempts + 1;
+        let first_ms = if delivery.first_attempt_ms == 0 { at_ms } else { delivery.first_attempt_ms };
+        let mut attempt = Attempt {
+            number,
+            at_ms,
+            duration_us: now_ms.saturating_sub(at_ms).max(0) * 1000,
+            error: None,
+            message: None,
+            fault: None,
+            status: None,
+            request: empty(),
+            response: empty(),
+            response_body: Bytes::new(),
+        };
+        let (verdict, lane) = match report {
+            Ok(report) => judge(policy, report, now_ms, &mut attempt),
+            Err(unsendable) => {
+                attempt.error = Some(unsendable.code.into());
+                attempt.message = Some(unsendable.message.into());
+                attempt.fault = Some(unsendable.fault);
+                let verdict = if unsendable.retryable { Verdict::Retry { slow_down: false } } else { Verdict::Stop { disable: false } };
+                let lane = if unsendable.code == "timeout" {
+                    LaneVerdict::Failure(Failure { kind: FailureKind::Timeout, slow_down: false, retry_after: None })
+                } else {
+                    LaneVerdict::Nothing
+                };
+                ((verdict, None), lane)
+            }
+        };
+        let (state, due_ms) = match verdict.0 {
+            Verdict::Success => (DeliveryState::Delivered, 0),
+            Verdict::Stop { .. } => (DeliveryState::Failed, 0),
+            Verdict::Retry { .. } => match next_attempt(policy, number, first_ms, now_ms, verdict.1, rand::random()) {
+                Decision::Retry { at_ms } => (DeliveryState::Scheduled, at_ms),
+                Decision::GiveUp => (DeliveryState::Failed, 0),
+            },
+        };
+        tracing::debug!(
+            delivery = delivery.id(), target = target.id, attempt = number, status = attempt.status, error = attempt.error.as_deref(),
+            ?state, due_ms, "delivery.attempted"
+        );
+        let settlement = Settlement { key: delivery.key, target: target.number, attempt: Some(attempt), state, due_ms, at_ms: now_ms };
+        let finished = Finished { target: target.number, key: delivery.key, verdict: lane, retried: state == DeliveryState::Scheduled };
+        (settlement, finished)
+    }
+}
+
+/// The verdict on a report, and what it says about the target; fills the attempt's record.
+fn judge(policy: &EffectivePolicy, report: Report, now_ms: i64, attempt: &mut Attempt) -> ((Verdict, Option<RetryAfter>), LaneVerdict) {
+    let retry_after = report.retry_after.as_deref().and_then(|text| RetryAfter::parse(text, now_ms));
+    attempt.duration_us = report.duration.as_micros() as i64;
+    attempt.status = report.status;
+    attempt.request = report.request;
+    attempt.response = report.response;
+    attempt.response_body = report.response_body;
+    let fail = |attempt: &mut Attempt, error: SendError| {
+        attempt.error = Some(error.code.into());
+        attempt.message = Some(error.message.into());
+        attempt.fault = Some(error.fault);
+    };
+    match report.outcome {
+        Outcome::Delivered => ((Verdict::Success, None), LaneVerdict::Success),
+        Outcome::Answered => {
+            let status = report.status.unwrap_or(0);
+            let verdict = classify(policy, status);
+            if verdict == Verdict::Success {
+                return ((verdict, None), LaneVerdict::Success);
+            }
+            let error = SendError {
+                code: "status_refused",
+                message: format!("the target answered {status}"),
+                fault: Fault::Theirs,
+                retryable: true,
+            };
+            fail(attempt, error);
+            let lane = match verdict {
+                Verdict::Stop { disable: true } => LaneVerdict::Gone,
+                Verdict::Retry { slow_down } => LaneVerdict::Failure(Failure {
+                    kind: FailureKind::Status(status),
+                    slow_down,
+                    retry_after: retry_after.map(|r| r.0.min(policy.retry_after_max)),
+                }),
+                Verdict::Success | Verdict::Stop { .. } => LaneVerdict::Nothing,
+            };
+            ((verdict, retry_after), lane)
+        }
+        Outcome::Failed(error) => {
+            let kind = match (error.code, attempt.status) {
+                ("timeout" | "connect_timeout", _) => FailureKind::Timeout,
+                (_, Some(status)) => FailureKind::Status(status),
+                (_, None) => FailureKind::Connection,
+            };
+            let verdict = if error.retryable { Verdict::Retry { slow_down: retry_after.is_some() } } else { Verdict::Stop { disable: false } };
+            let lane = if error.fault == Fault::Ours {
+                LaneVerdict::Nothing
+            } else {
+                LaneVerdict::Failure(Failure {
+                    kind,
+                    slow_down: retry_after.is_some(),
+                    retry_after: retry_after.map(|r| r.0.min(policy.retry_after_max)),
+                })
+            };
+            fail(attempt, error);
+            ((verdict, retry_after), lane)
+        }
+    }
+}
+
+fn empty() -> Arc<str> {
+    static EMPTY: OnceLock<Arc<str>> = OnceLock::new();
+    Arc::clone(EMPTY.get_or_init(|| "".into()))
+}
+
+fn default_template() -> &'static Template {
+    static DEFAULT: OnceLock<Template> = OnceLock::new();
+    DEFAULT.get_or_init(|| Template::compile(&[Block::Text { text: DEFAULT_TEXT.into() }]).expect("the default template is a constant"))
+}
+
+/// Unguessable token of a delivery's public page: its id and a MAC of it.
+pub(crate) fn page_token(secret: &[u8; 32], delivery_id: &str) -> String {
+    format!("{delivery_id}-{}", &hex(&hmac_sha256(secret, delivery_id.as_bytes()))[..32])
+}

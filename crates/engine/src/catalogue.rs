@@ -1,0 +1,226 @@
+//! The catalog in memory: every living resource, typed, and the way to change it.
+//!
+//! Invariants:
+//! - A change is durable before it is visible, and visible before the call that made it returns.
+//! - The view is only ever changed under one lock, in the order in which the store took the changes.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use posthaste_domain::resource::{EventType, Key, Kind, Resource, Workspace};
+use posthaste_store::{Catalog, Change, Record};
+
+use crate::error::{EngineError, ResourceError};
+
+/// One resource with its identity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<R> {
+    /// What the journal refers to.
+    pub number: i64,
+    /// Public id.
+    pub id: String,
+    /// Number of the owning workspace.
+    pub workspace: i64,
+    /// 1 at creation, one more at each update.
+    pub version: i64,
+    /// Time of creation.
+    pub created_ms: i64,
+    /// Time of the last change.
+    pub updated_ms: i64,
+    /// The document, secrets in place.
+    pub doc: R,
+}
+
+struct Slot {
+    kind: Kind,
+    workspace: i64,
+    id: String,
+    /// `None` for tombstones.
+    entry: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct View {
+    slots: HashMap<i64, Slot>,
+    ids: HashMap<String, i64>,
+    lists: HashMap<(i64, Kind), BTreeMap<i64, Arc<dyn Any + Send + Sync>>>,
+    keys: HashMap<String, Arc<Entry<Key>>>,
+    type_names: HashMap<(i64, String), i64>,
+    generations: HashMap<i64, u64>,
+}
+
+/// The typed view over a [`Catalog`].
+pub struct Catalogue {
+    store: Arc<dyn Catalog>,
+    view: RwLock<View>,
+    /// Serialises writers, so that the view changes in the order of the store.
+    writing: tokio::sync::Mutex<()>,
+    generation: AtomicU64,
+}
+
+impl Catalogue {
+    /// Loads everything.
+    pub async fn load(store: Arc<dyn Catalog>) -> Result<Self, EngineError> {
+        let records = store.load().await?;
+        let mut view = View::default();
+        for record in records {
+            view.put(record)?;
+        }
+        Ok(Self { store, view: RwLock::new(view), writing: tokio::sync::Mutex::new(()), generation: AtomicU64::new(1) })
+    }
+
+    /// Grows with every change of anything; cheap to compare on the hot path.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Grows with every change in one workspace.
+    pub fn generation_of(&self, workspace: i64) -> u64 {
+        self.view.read().generations.get(&workspace).copied().unwrap_or(0)
+    }
+
+    /// Numbers of the living workspaces.
+    pub fn workspaces(&self) -> Vec<i64> {
+        let view = self.view.read();
+        let mut numbers: Vec<i64> = view.slots.iter().filter(|(_, s)| s.kind == Kind::Workspace && s.entry.is_some()).map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// All of a kind in a workspace, oldest first.
+    pub fn list<R: Resource>(&self, workspace: i64) -> Vec<Arc<Entry<R>>> {
+        let view = self.view.read();
+        view.lists.get(&(workspace, R::KIND)).map(|l| l.values().filter_map(typed).collect()).unwrap_or_default()
+    }
+
+    /// How many of a kind a workspace has.
+    pub fn count(&self, workspace: i64, kind: Kind) -> usize {
+        self.view.read().lists.get(&(workspace, kind)).map_or(0, BTreeMap::len)
+    }
+
+    /// One by its public id; only within its workspace.
+    pub fn get<R: Resource>(&self, workspace: i64, id: &str) -> Option<Arc<Entry<R>>> {
+        let view = self.view.read();
+        let slot = view.slots.get(view.ids.get(id)?)?;
+        if slot.kind != R::KIND || slot.workspace != workspace {
+            return None;
+        }
+        slot.entry.as_ref().and_then(typed)
+    }
+
+    /// One by its number.
+    pub fn by_number<R: Resource>(&self, number: i64) -> Option<Arc<Entry<R>>> {
+        let view = self.view.read();
+        let slot = view.slots.get(&number)?;
+        if slot.kind != R::KIND {
+            return None;
+        }
+        slot.entry.as_ref().and_then(typed)
+    }
+
+    /// Public id of a number, deleted resources included.
+    pub fn id_of(&self, number: i64) -> Option<String> {
+        self.view.read().slots.get(&number).map(|s| s.id.clone())
+    }
+
+    /// Number of an id, deleted resources included.
+    pub fn number_of(&self, workspace: i64, id: &str) -> Option<i64> {
+        let view = self.view.read();
+        let number = *view.ids.get(id)?;
+        (view.slots.get(&number)?.workspace == workspace).then_some(number)
+    }
+
+    /// The key whose token has this SHA-256 (lower-case hex).
+    pub fn key(&self, token_hash: &str) -> Option<Arc<Entry<Key>>> {
+        self.view.read().keys.get(token_hash).cloned()
+    }
+
+    /// The event type of a name.
+    pub fn event_type(&self, workspace: i64, name: &str) -> Option<Arc<Entry<EventType>>> {
+        let view = self.view.read();
+        let number = view.type_names.get(&(workspace, name.to_owned()))?;
+        view.slots.get(number)?.entry.as_ref().and_then(typed)
+    }
+
+    /// Applies changes: durable, then visible. `check` runs under the writers' lock and may refuse.
+    pub async fn write(
+        &self,
+        check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>,
+    ) -> Result<Vec<i64>, ResourceError> {
+        let _order = self.writing.lock().await;
+        let changes = check(self)?;
+        let records = self.store.write(changes).await?;
+        let numbers = records.iter().map(|r| r.number).collect();
+        let mut view = self.view.write();
+        for record in records {
+            let workspace = record.workspace;
+            view.put(record).map_err(|_| ResourceError::State { reason: "the stored document cannot be read back" })?;
+            *view.generations.entry(workspace).or_default() += 1;
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(numbers)
+    }
+}
+
+fn typed<R: Resource>(entry: &Arc<dyn Any + Send + Sync>) -> Option<Arc<Entry<R>>> {
+    Arc::clone(entry).downcast::<Entry<R>>().ok()
+}
+
+impl View {
+    fn put(&mut self, record: Record) -> Result<(), EngineError> {
+        let Record { number, kind, workspace, .. } = record;
+        self.remove_indexes(number);
+        let id = record.id.clone();
+        let entry: Option<Arc<dyn Any + Send + Sync>> = if record.deleted {
+            None
+        } else {
+            Some(match kind {
+                Kind::Workspace => Arc::new(parse::<Workspace>(record)?),
+                Kind::Key => {
+                    let entry = Arc::new(parse::<Key>(record)?);
+                    self.keys.insert(entry.doc.token_hash.clone(), Arc::clone(&entry));
+                    entry
+                }
+                Kind::EventType => {
+                    let entry = Arc::new(parse::<EventType>(record)?);
+                    self.type_names.insert((workspace, entry.doc.name.clone()), number);
+                    entry
+                }
+                Kind::Target => Arc::new(parse::<posthaste_domain::resource::Target>(record)?),
+                Kind::Template => Arc::new(parse::<posthaste_domain::resource::TemplateDoc>(record)?),
+                Kind::Subscription => Arc::new(parse::<posthaste_domain::resource::Subscription>(record)?),
+                Kind::Bin => Arc::new(parse::<posthaste_domain::resource::Bin>(record)?),
+                Kind::Replay => Arc::new(parse::<posthaste_domain::resource::Replay>(record)?),
+            })
+        };
+        let list = self.lists.entry((workspace, kind)).or_default();
+        match &entry {
+            Some(entry) => drop(list.insert(number, Arc::clone(entry))),
+            None => drop(list.remove(&number)),
+        }
+        self.ids.insert(id.clone(), number);
+        self.slots.insert(number, Slot { kind, workspace, id, entry });
+        Ok(())
+    }
+
+    /// Forgets what the old version of a record was found by.
+    fn remove_indexes(&mut self, number: i64) {
+        let Some(old) = self.slots.get(&number).and_then(|s| s.entry.clone()) else { return };
+        if let Some(key) = typed::<Key>(&old) {
+            self.keys.remove(&key.doc.token_hash);
+        } else if let Some(event_type) = typed::<EventType>(&old) {
+            self.type_names.remove(&(event_type.workspace, event_type.doc.name.clone()));
+        }
+    }
+}
+
+fn parse<R: Resource>(record: Record) -> Result<Entry<R>, EngineError> {
+    let Record { number, id, workspace, version, created_ms, updated_ms, doc, .. } = record;
+    match serde_json::from_value(doc) {
+        Ok(doc) => Ok(Entry { number, id, workspace, version, created_ms, updated_ms, doc }),
+        Err(source) => Err(EngineError::Document { kind: R::KIND.name(), id, source }),
+    }
+}

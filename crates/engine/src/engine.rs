@@ -1,0 +1,366 @@
+//! The engine: the path of an event, and the handle that every surface holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use posthaste_channels::Channels;
+use posthaste_domain::clock::Clock;
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::matching::parse_document;
+use posthaste_domain::policy::breaker::Settings as BreakerSettings;
+use posthaste_domain::resource::Target;
+use posthaste_store::{Bins, Catalog, History, Journal, PageLimit};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::accept::{AcceptRequest, Accepted, Committer, IncomingKind, Prepared, Ticket};
+use crate::attempt::Sender;
+use crate::catalogue::Catalogue;
+use crate::error::{AcceptError, EngineError};
+use crate::format::Formats;
+use crate::lanes::{Command, LaneHealth, Lanes, ShardParts};
+use crate::metrics::{Metrics, Totals};
+use crate::routing::{Routing, WorkspaceRoutes};
+use crate::settings::EngineSettings;
+use crate::settle::{self, Settler};
+use crate::steward::{self, Steward};
+use crate::tasks::Tasks;
+
+/// Requests that may wait for the committer, besides the byte budget.
+const TICKETS: usize = 65_536;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Configuration.
+    pub catalog: Arc<dyn Catalog>,
+    /// The hot path.
+    pub journal: Arc<dyn Journal>,
+    /// What people look at.
+    pub history: Arc<dyn History>,
+    /// Requests caught by bins.
+    pub bins: Arc<dyn Bins>,
+    /// Kinds of targets.
+    pub channels: Channels,
+    /// Wire formats.
+    pub formats: Formats,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Numbers.
+    pub settings: EngineSettings,
+}
+
+/// A handle to one running engine. Clones are cheap and mean the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) history: Arc<dyn History>,
+    bins: Arc<dyn Bins>,
+    pub(crate) channels: Channels,
+    pub(crate) formats: Formats,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: EngineSettings,
+    pub(crate) lanes: Lanes,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) settler: Settler,
+    metrics: Arc<Metrics>,
+    tickets: parking_lot::RwLock<Option<mpsc::Sender<Ticket>>>,
+    budget: Arc<Semaphore>,
+    committed: watch::Receiver<i64>,
+    busy_since_ms: Arc<AtomicI64>,
+    closing: AtomicBool,
+    tasks: Tasks,
+}
+
+impl Engine {
+    /// Loads the catalog, finds what is pending and goes on with it.
+    pub async fn start(parts: Parts) -> Result<Self, EngineError> {
+        let Parts { catalog, journal, history, bins, channels, formats, clock, settings } = parts;
+        let recovered = journal.recover().await?;
+        let catalogue = Arc::new(Catalogue::load(catalog).await?);
+        let routing = Arc::new(Routing::new(channels.clone(), formats.clone()));
+        let metrics = Arc::new(Metrics::default());
+        let tasks = Tasks::default();
+        let shards = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+        let (lanes, receivers) = Lanes::new(shards);
+        let (settler, outcomes) = Settler::new();
+        let (steward, news) = Steward::new();
+        let sender = Arc::new(Sender {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            catalogue: Arc::clone(&catalogue),
+            routing: Arc::clone(&routing),
+            public_base_url: settings.public_base_url.clone(),
+            page_secret: settings.page_secret,
+        });
+        let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };
+        let shard_parts = ShardParts {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            catalogue: Arc::clone(&catalogue),
+            routing: Arc::clone(&routing),
+            sender: Arc::clone(&sender),
+            settler: settler.clone(),
+            steward,
+            lanes: lanes.clone(),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            capacity: (settings.global_in_flight / shards).max(1) as u32,
+            lane_items: settings.lane_items,
+            lane_bytes: settings.lane_bytes,
+            breaker,
+        };
+        for receiver in receivers {
+            tasks.spawn("shard", shard_parts.clone().run(receiver));
+        }
+        drop(shard_parts);
+        tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), outcomes));
+
+        let (committed_tx, committed) = watch::channel(recovered.last_sequence);
+        let (tickets, ticket_queue) = mpsc::channel(TICKETS);
+        let busy_since_ms = Arc::new(AtomicI64::new(0));
+        let committer = Committer {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            lanes: lanes.clone(),
+            metrics: Arc::clone(&metrics),
+            committed: committed_tx,
+            last_sequence: recovered.last_sequence,
+            last_received_ms: recovered.last_received_ms,
+            busy_since_ms: Arc::clone(&busy_since_ms),
+            batchers: HashMap::new(),
+        };
+        tasks.spawn("committer", committer.run(ticket_queue));
+
+        let budget = Arc::new(Semaphore::new(settings.accept_queue_bytes.min(Semaphore::MAX_PERMITS)));
+        let engine = Self {
+            inner: Arc::new(Inner {
+                catalogue,
+                routing,
+                journal,
+                history,
+                bins,
+                channels,
+                formats,
+                clock,
+                settings,
+                lanes,
+                sender,
+                settler,
+                metrics,
+                tickets: parking_lot::RwLock::new(Some(tickets)),
+                budget,
+                committed,
+                busy_since_ms,
+                closing: AtomicBool::new(false),
+                tasks,
+            }),
+        };
+        engine.recover_lanes(recovered.lanes).await?;
+        engine.tasks().spawn("steward", steward::run(engine.clone(), news));
+        engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
+        engine.continue_replays();
+        Ok(engine)
+    }
+
+    async fn recover_lanes(&self, lanes: Vec<posthaste_store::LaneSummary>) -> Result<(), EngineError> {
+        for summary in lanes {
+            let target = self.inner.catalogue.by_number::<Target>(summary.target);
+            let workspace = target.as_ref().map_or(0, |t| t.workspace);
+            let fifo = target.is_some()
+                && self.inner.routing.of(&self.inner.catalogue, workspace).targets.get(&summary.target).is_some_and(|t| t.lane.fifo);
+            let blocked_on = if fifo && summary.scheduled > 0 { self.waiting_retry(summary.target).await? } else { None };
+            self.inner.lanes.send(summary.target, Command::Recover { workspace, summary, blocked_on }).await;
+        }
+        Ok(())
+    }
+
+    /// The delivery of a FIFO target that waits for its retry.
+    async fn waiting_retry(&self, target: i64) -> Result<Option<DeliveryKey>, EngineError> {
+        let page = self
+            .inner
+            .journal
+            .due(target, (i64::MIN, DeliveryKey(0)), i64::MAX, PageLimit { items: 1000, bytes: 64 << 20 })
+            .await?;
+        Ok(page.iter().filter(|d| d.delivery.attempts > 0).map(|d| d.delivery.key).min())
+    }
+
+    /// Stops accepting, lets what is in flight finish within the deadline, flushes and closes the store. What does not finish stays in
+    /// the journal and is sent after the next start.
+    pub async fn shutdown(&self, deadline: Duration) {
+        if self.inner.closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let until = tokio::time::Instant::now() + deadline;
+        drop(self.inner.tickets.write().take());
+        self.inner.lanes.drain().await;
+        loop {
+            let in_flight: u64 = self.inner.lanes.health_of_all().await.values().map(|h| u64::from(h.in_flight)).sum();
+            if in_flight == 0 || tokio::time::Instant::now() >= until {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // The settler has everything that finished; an empty settlement of the journal comes after all of it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let _ = self.inner.journal.settle(Vec::new()).await;
+        self.inner.tasks.cancel();
+        self.inner.journal.close().await;
+    }
+
+    /// Stores events and their deliveries; answers once they are on disk.
+    pub async fn accept(&self, request: AcceptRequest) -> Result<Accepted, AcceptError> {
+        let inner = &self.inner;
+        if inner.closing.load(Ordering::Relaxed) {
+            return Err(AcceptError::Closing);
+        }
+        let since = inner.busy_since_ms.load(Ordering::Relaxed);
+        if since != 0 && inner.clock.now_ms() - since > inner.settings.commit_patience.as_millis() as i64 {
+            return Err(AcceptError::Overloaded);
+        }
+        let routes = inner.routing.of(&inner.catalogue, request.workspace);
+        let bytes: usize = request.events.iter().map(|e| e.payload.len() + 128).sum();
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&inner.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
+        let events = request.events.into_iter().map(|incoming| prepare(&routes, incoming)).collect();
+        let (answer, receive) = oneshot::channel();
+        let ticket =
+            Ticket { workspace: request.workspace, source: request.source, events, idempotency: request.idempotency, answer, _budget: budget };
+        {
+            let tickets = inner.tickets.read();
+            let queue = tickets.as_ref().ok_or(AcceptError::Closing)?;
+            queue.try_send(ticket).map_err(|_| AcceptError::Overloaded)?;
+        }
+        receive.await.unwrap_or(Err(AcceptError::Closing))
+    }
+
+    /// Wakes whoever waits for events: holds the last committed sequence.
+    pub fn committed(&self) -> watch::Receiver<i64> {
+        self.inner.committed.clone()
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Now, in milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
+    }
+
+    /// What people look at.
+    pub fn history(&self) -> &Arc<dyn History> {
+        &self.inner.history
+    }
+
+    /// Requests caught by bins.
+    pub fn bins(&self) -> &Arc<dyn Bins> {
+        &self.inner.bins
+    }
+
+    /// Kinds of targets.
+    pub fn channels(&self) -> &Channels {
+        &self.inner.channels
+    }
+
+    /// Wire formats.
+    pub fn formats(&self) -> &Formats {
+        &self.inner.formats
+    }
+
+    /// Numbers.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.inner.settings
+    }
+
+    /// The owner of background tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Whether this server can take events; otherwise why not.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.inner.closing.load(Ordering::Relaxed) {
+            return Err("shutting down");
+        }
+        let since = self.inner.busy_since_ms.load(Ordering::Relaxed);
+        if since != 0 && self.now_ms() - since > self.inner.settings.commit_patience.as_millis() as i64 {
+            return Err("the disk does not keep up");
+        }
+        Ok(())
+    }
+
+    /// Totals since the start.
+    pub fn totals(&self) -> Totals {
+        self.inner.metrics.totals()
+    }
+
+    /// Prometheus text, from counters only.
+    pub async fn metrics(&self) -> String {
+        let lanes: BTreeMap<String, LaneHealth> = self
+            .inner
+            .lanes
+            .health_of_all()
+            .await
+            .into_iter()
+            .filter_map(|(target, health)| Some((self.inner.catalogue.id_of(target)?, health)))
+            .collect();
+        self.inner.metrics.render(&lanes, self.now_ms())
+    }
+
+    /// HTML of a delivery's public page, by its token; `None` when there is none.
+    pub async fn message_page(&self, token: &str) -> Option<String> {
+        let (id, _) = token.rsplit_once('-')?;
+        let expected = crate::attempt::page_token(&self.inner.settings.page_secret, id);
+        if !posthaste_domain::signature::constant_time_eq(expected.as_bytes(), token.as_bytes()) {
+            return None;
+        }
+        let (key, _) = posthaste_domain::id::parse_delivery_id(id)?;
+        for workspace in self.inner.catalogue.workspaces() {
+            let Ok(Some(delivery)) = self.inner.history.delivery(workspace, key).await else { continue };
+            let event = self.inner.history.event(workspace, key.sequence()).await.ok()??;
+            let pending = posthaste_domain::delivery::PendingDelivery { delivery, event: Arc::clone(&event) };
+            let rendered = self.inner.sender.page(&pending, &[event])?;
+            return Some(posthaste_domain::template::message_page(&rendered.title, rendered.html.as_deref().unwrap_or_default()));
+        }
+        None
+    }
+}
+
+/// Finds an event's type and its subscriptions. The payload is parsed only if a rule or a filter needs it.
+fn prepare(routes: &WorkspaceRoutes, incoming: crate::accept::Incoming) -> Prepared {
+    let document = std::cell::OnceCell::new();
+    let parsed = || document.get_or_init(|| parse_document(&incoming.payload)).as_ref();
+    let type_name = match incoming.kind {
+        IncomingKind::Named(name) => Some(name),
+        IncomingKind::ByRules => parsed().and_then(|d| routes.type_of(d)),
+    };
+    let mut subscriptions = Vec::new();
+    if let Some(name) = &type_name {
+        routes.matches(name, parsed, &mut subscriptions);
+    }
+    Prepared { type_name, payload: incoming.payload.clone(), deliver_at_ms: incoming.deliver_at_ms, subscriptions }
+}
+
+/// The state that the API shows: pending deliveries of a paused or disabled target are held.
+pub(crate) fn shown_state(state: DeliveryState, target_holds: bool) -> &'static str {
+    match state {
+        DeliveryState::Queued | DeliveryState::Scheduled if target_holds => "held",
+        DeliveryState::Queued | DeliveryState::Scheduled => "queued",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Failed => "failed",
+        DeliveryState::Cancelled => "cancelled",
+    }
+}

@@ -1,0 +1,200 @@
+//! Checks of configuration documents: pure, before anything is written. Every refusal names the field.
+
+use posthaste_channels::Channels;
+use posthaste_domain::matching::{Filter, Rule, TypePattern, check_event_name, default_rule};
+use posthaste_domain::policy::Policy;
+use posthaste_domain::resource::{
+    Bin, EventType, Key, KeyKind, Kind, Replay, Resource, Scope, Subscription, Target, TemplateDoc, Workspace,
+};
+use posthaste_domain::signature::SigningSecret;
+use posthaste_domain::template::{Block, Template};
+use serde_json::Value;
+
+use crate::catalogue::Catalogue;
+use crate::error::ResourceError;
+use crate::format::Formats;
+use crate::settings::EngineSettings;
+
+/// What a check may look at.
+pub struct Context<'a> {
+    /// The workspace that the document is for.
+    pub workspace: i64,
+    /// The document's own number, when it is an update.
+    pub own: Option<i64>,
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) channels: &'a Channels,
+    pub(crate) formats: &'a Formats,
+    pub(crate) settings: &'a EngineSettings,
+}
+
+/// A resource that the engine can check.
+pub trait Managed: Resource {
+    /// Normalises the document or refuses it.
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError>;
+}
+
+fn check_name(name: &str) -> Result<(), ResourceError> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > 255 || name.chars().any(char::is_control) {
+        return Err(ResourceError::invalid("name", "must be 1 to 255 characters without control characters"));
+    }
+    Ok(())
+}
+
+fn check_policy(policy: &mut Option<Value>) -> Result<(), ResourceError> {
+    if let Some(value) = policy {
+        Policy::from_json(value).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
+    }
+    Ok(())
+}
+
+impl Managed for Workspace {
+    fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
+        check_name(&self.name)
+    }
+}
+
+impl Managed for Key {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if context.own.is_none() && context.catalogue.count(context.workspace, Kind::Key) >= context.settings.max_keys {
+            return Err(ResourceError::Limit { what: "active keys in a workspace", limit: context.settings.max_keys });
+        }
+        if self.description.chars().count() > 1000 {
+            return Err(ResourceError::invalid("description", "must be at most 1,000 characters"));
+        }
+        if self.kind == KeyKind::Public {
+            if self.allowed_domains.is_empty() {
+                return Err(ResourceError::invalid("allowed_domains", "a public key needs at least one allowed domain"));
+            }
+            if self.scopes.iter().any(|s| *s != Scope::Publish) {
+                return Err(ResourceError::invalid("scopes", "a public key may only publish"));
+            }
+        }
+        for (i, domain) in self.allowed_domains.iter_mut().enumerate() {
+            *domain = domain.trim().to_ascii_lowercase();
+            let host = domain.strip_prefix("*.").unwrap_or(domain);
+            let valid = !host.is_empty()
+                && host.len() <= 253
+                && host.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            if !valid {
+                return Err(ResourceError::invalid(format!("allowed_domains[{i}]"), "must be a host name such as example.com or *.example.com"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Managed for EventType {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        check_event_name(&self.name).map_err(|e| ResourceError::invalid("name", e.to_string()))?;
+        if let Some(other) = context.catalogue.event_type(context.workspace, &self.name)
+            && Some(other.number) != context.own
+        {
+            return Err(ResourceError::Duplicate { field: "name" });
+        }
+        if let Some(group) = &self.group {
+            let parts: Vec<&str> = group.split('/').collect();
+            if parts.len() > 2 {
+                return Err(ResourceError::invalid("group", "groups nest at most two levels, as in \"Sales/Orders\""));
+            }
+            if parts.iter().any(|p| p.trim().is_empty() || p.chars().count() > 255) {
+                return Err(ResourceError::invalid("group", "each level must be 1 to 255 characters"));
+            }
+        }
+        if self.rule_is_default {
+            self.rule = default_rule(&self.name).into();
+        }
+        Rule::parse(self.rule.clone()).map_err(|e| ResourceError::invalid("rule", e.to_string()))?;
+        Ok(())
+    }
+}
+
+impl Managed for Target {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        check_name(&self.name)?;
+        let Some(channel) = context.channels.get(&self.channel) else {
+            let known: Vec<&str> = context.channels.names().collect();
+            return Err(ResourceError::invalid("channel", format!("must be one of {}", known.join(", "))));
+        };
+        let checked = channel.check(&self.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
+        self.settings = checked.settings;
+        self.secret_settings = checked.secrets;
+        for key in &self.signing {
+            SigningSecret::parse(&key.secret).map_err(|e| ResourceError::invalid("secret", e.to_string()))?;
+        }
+        check_policy(&mut self.policy)
+    }
+}
+
+impl Managed for TemplateDoc {
+    fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
+        check_name(&self.name)?;
+        let blocks: Vec<Block> = serde_json::from_value(self.blocks.clone()).map_err(|e| ResourceError::invalid("blocks", e.to_string()))?;
+        if blocks.is_empty() {
+            return Err(ResourceError::invalid("blocks", "needs at least one block"));
+        }
+        Template::compile(&blocks).map_err(|e| ResourceError::invalid(format!("blocks[{}]", e.block), e.to_string()))?;
+        Ok(())
+    }
+}
+
+impl Managed for Subscription {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if self.event_types.is_empty() || self.event_types.len() > 100 {
+            return Err(ResourceError::invalid("event_types", "needs 1 to 100 names or wildcards"));
+        }
+        for (i, pattern) in self.event_types.iter().enumerate() {
+            TypePattern::parse(pattern).map_err(|e| ResourceError::invalid(format!("event_types[{i}]"), e.to_string()))?;
+        }
+        let Some(target) = context.catalogue.get::<Target>(context.workspace, &self.target_id) else {
+            return Err(ResourceError::invalid("target_id", "no such target"));
+        };
+        if let Some(template) = &self.template_id
+            && context.catalogue.get::<TemplateDoc>(context.workspace, template).is_none()
+        {
+            return Err(ResourceError::invalid("template_id", "no such template"));
+        }
+        if let Some(name) = &self.format {
+            let Some(format) = context.formats.get(name) else {
+                let known: Vec<&str> = context.formats.names().collect();
+                return Err(ResourceError::invalid("format", format!("must be one of {}", known.join(", "))));
+            };
+            if context.channels.get(&target.doc.channel).is_some_and(|c| !c.takes_wire()) {
+                return Err(ResourceError::invalid("format", format!("a {} target takes messages, not a wire format", target.doc.channel)));
+            }
+            format.check(&target.doc.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
+        }
+        if let Some(filter) = &self.filter {
+            Filter::parse(filter).map_err(|e| ResourceError::invalid("filter", e.to_string()))?;
+        }
+        check_policy(&mut self.policy)
+    }
+}
+
+impl Managed for Bin {
+    fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
+        if !(200..=599).contains(&self.status) {
+            return Err(ResourceError::invalid("status", "must be an HTTP status from 200 to 599"));
+        }
+        Ok(())
+    }
+}
+
+impl Managed for Replay {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if let Some(target) = &self.target_id
+            && context.catalogue.get::<Target>(context.workspace, target).is_none()
+        {
+            return Err(ResourceError::invalid("target_id", "no such target"));
+        }
+        for (i, state) in self.states.iter().enumerate() {
+            if !matches!(state.as_str(), "delivered" | "failed" | "cancelled") {
+                return Err(ResourceError::invalid(format!("states[{i}]"), "must be delivered, failed or cancelled"));
+            }
+        }
+        if self.from_ms >= self.to_ms {
+            return Err(ResourceError::invalid("from", "must be before \"to\""));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! What surfaces ask of the engine besides accepting: configuration, targets, deliveries, replays.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
+use posthaste_domain::event::{Event, Source};
+use posthaste_domain::id::{self, DeliveryKey, Sequence};
+use posthaste_domain::resource::{
+    EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus, Workspace,
+};
+use posthaste_domain::signature::{SigningSecret, hex};
+use posthaste_store::{Change, DeliveryFilter, Order, Range};
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::{Catalogue, Entry};
+use crate::engine::{Engine, shown_state};
+use crate::error::ResourceError;
+use crate::lanes::{Arrival, Command, LaneHealth};
+use crate::manage::{Context, Managed};
+
+/// What came of testing a target.
+#[derive(Clone, Debug)]
+pub struct TestReport {
+    /// Whether the target took it.
+    pub delivered: bool,
+    /// Everything that was seen.
+    pub attempt: Attempt,
+}
+
+/// Deliveries that a replay looks at before it looks whether it should stop.
+const REPLAY_PAGE: usize = 200;
+
+impl Engine {
+    fn context<'a>(&'a self, catalogue: &'a Catalogue, workspace: i64, own: Option<i64>) -> Context<'a> {
+        let inner = self.inner();
+        Context { workspace, own, catalogue, channels: &inner.channels, formats: &inner.formats, settings: &inner.settings }
+    }
+
+    /// The living key of a token.
+    pub fn find_key(&self, token: &str) -> Option<Arc<Entry<Key>>> {
+        self.inner().catalogue.key(&token_hash(token))
+    }
+
+    /// Makes a key; answers it with its token, which is not stored. Scopes default to everything for a private key.
+    pub async fn create_key(
+        &self,
+        workspace: i64,
+        kind: KeyKind,
+        description: String,
+        scopes: Option<Vec<Scope>>,
+        allowed_domains: Vec<String>,
+        token: Option<String>,
+    ) -> Result<(Arc<Entry<Key>>, String), ResourceError> {
+        let token = token.unwrap_or_else(|| id::token(if kind == KeyKind::Private { "phk" } else { "php" }, rand::random()));
+        if self.find_key(&token).is_some() {
+            return Err(ResourceError::Duplicate { field: "token" });
+        }
+        let scopes = scopes.unwrap_or_else(|| vec![if kind == KeyKind::Private { Scope::Admin } else { Scope::Publish }]);
+        let hint: String = token.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+        let doc = Key { kind, description, scopes, allowed_domains, token_hash: token_hash(&token), token_hint: hint };
+        Ok((self.create(workspace, doc).await?, token))
+    }
+
+    /// All of a kind in a workspace, oldest first.
+    pub fn list<R: Resource>(&self, workspace: i64) -> Vec<Arc<Entry<R>>> {
+        self.inner().catalogue.list(workspace)
+    }
+
+    /// One of a workspace.
+    pub fn get<R: Resource>(&self, workspace: i64, id: &str) -> Option<Arc<Entry<R>>> {
+        self.inner().catalogue.get(workspace, id)
+    }
+
+    /// One by the number that the journal holds.
+    pub fn by_number<R: Resource>(&self, number: i64) -> Option<Arc<Entry<R>>> {
+        self.inner().catalogue.by_number(number)
+    }
+
+    /// Public id of a number, deleted resources included.
+    pub fn id_of(&self, number: i64) -> Option<String> {
+        self.inner().catalogue.id_of(number)
+    }
+
+    /// Number of an id of this workspace, deleted resources included.
+    pub fn number_of(&self, workspace: i64, id: &str) -> Option<i64> {
+        self.inner().catalogue.number_of(workspace, id)
+    }
+
+    /// The event type of a name.
+    pub fn find_event_type(&self, workspace: i64, name: &str) -> Option<Arc<Entry<EventType>>> {
+        self.inner().catalogue.event_type(workspace, name)
+    }
+
+    /// Numbers of all workspaces.
+    pub fn workspaces(&self) -> Vec<i64> {
+        self.inner().catalogue.workspaces()
+    }
+
+    /// Makes a workspace.
+    pub async fn create_workspace(&self, doc: Workspace) -> Result<Arc<Entry<Workspace>>, ResourceError> {
+        self.put_new(None, doc).await
+    }
+
+    /// Makes a resource. It is in force when this returns.
+    pub async fn create<R: Managed>(&self, workspace: i64, doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
+        self.put_new(Some(workspace), doc).await
+    }
+
+    async fn put_new<R: Managed>(&self, workspace: Option<i64>, mut doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
+        let at_ms = self.now_ms();
+        let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
+        let numbers = self
+            .inner()
+            .catalogue
+            .write(|catalogue| {
+                doc.check(&self.context(catalogue, workspace.unwrap_or(0), None))?;
+                let secrets = doc.secret_pointers();
+                Ok(vec![Change::Create { id, kind: R::KIND, workspace, doc: to_value(&doc)?, secrets, at_ms }])
+            })
+            .await?;
+        numbers.first().and_then(|n| self.by_number(*n)).ok_or(ResourceError::NotFound)
+    }
+
+    /// Replaces a document; with a version, only if it is still that one. It is in force when this returns.
+    pub async fn update<R: Managed>(&self, workspace: i64, id: &str, version: Option<i64>, mut doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
+        let at_ms = self.now_ms();
+        let numbers = self
+            .inner()
+            .catalogue
+            .write(|catalogue| {
+                let entry = catalogue.get::<R>(workspace, id).ok_or(ResourceError::NotFound)?;
+                doc.check(&self.context(catalogue, workspace, Some(entry.number)))?;
+                let secrets = doc.secret_pointers();
+                Ok(vec![Change::Update { number: entry.number, version, doc: to_value(&doc)?, secrets, at_ms }])
+            })
+            .await?;
+        let number = numbers.first().copied().ok_or(ResourceError::NotFound)?;
+        self.refresh::<R>(number).await;
+        self.by_number(number).ok_or(ResourceError::NotFound)
+    }
+
+    /// Deletes a resource. A target or template that a subscription uses cannot go before it.
+    pub async fn delete<R: Managed>(&self, workspace: i64, id: &str) -> Result<(), ResourceError> {
+        let at_ms = self.now_ms();
+        let numbers = self
+            .inner()
+            .catalogue
+            .write(|catalogue| {
+                let entry = catalogue.get::<R>(workspace, id).ok_or(ResourceError::NotFound)?;
+                if matches!(R::KIND, Kind::Target | Kind::Template) {
+                    let user = catalogue
+                        .list::<Subscription>(workspace)
+                        .into_iter()
+                        .find(|s| s.doc.target_id == id || s.doc.template_id.as_deref() == Some(id));
+                    if let Some(user) = user {
+                        return Err(ResourceError::InUse { by: user.id.clone() });
+                    }
+                }
+                Ok(vec![Change::Delete { number: entry.number, at_ms }])
+            })
+            .await?;
+        if let Some(number) = numbers.first() {
+            self.refresh::<R>(*number).await;
+        }
+        Ok(())
+    }
+
+    /// Wakes the lane of a changed target.
+    async fn refresh<R: Resource>(&self, number: i64) {
+        if R::KIND == Kind::Target {
+            self.inner().lanes.send(number, Command::Refresh { target: number }).await;
+        }
+    }
+
+    /// Holds a target's deliveries.
+    pub async fn pause(&self, workspace: i64, target_id: &str, reason: &str) -> Result<Arc<Entry<Target>>, ResourceError> {
+        self.set_status(workspace, target_id, TargetStatus::Paused, Some(reason)).await
+    }
+
+    /// Lets a paused or disabled target's deliveries flow again, gently.
+    pub async fn resume(&self, workspace: i64, target_id: &str) -> Result<Arc<Entry<Target>>, ResourceError> {
+        self.set_status(workspace, target_id, TargetStatus::Active, None).await
+    }
+
+    async fn set_status(&self, workspace: i64, id: &str, status: TargetStatus, reason: Option<&str>) -> Result<Arc<Entry<Target>>, ResourceError> {
+        let entry = self.get::<Target>(workspace, id).ok_or(ResourceError::NotFound)?;
+        if entry.doc.status == status {
+            return Ok(entry);
+        }
+        let doc = Target { status, status_reason: reason.map(str::to_owned), ..entry.doc.clone() };
+        self.update(workspace, id, Some(entry.version), doc).await
+    }
+
+    /// Gives a target a new signing secret; the old one goes on signing beside it for the overlap.
+    pub async fn rotate_secret(
+        &self,
+        workspace: i64,
+        target_id: &str,
+        secret: Option<String>,
+        asymmetric: bool,
+    ) -> Result<Arc<Entry<Target>>, ResourceError> {
+        let entry = self.get::<Target>(workspace, target_id).ok_or(ResourceError::NotFound)?;
+        let now_ms = self.now_ms();
+        let until = now_ms + self.settings().rotation_overlap.as_millis() as i64;
+        let mut doc = entry.doc.clone();
+        doc.signing.retain(|key| key.expires_ms.is_none_or(|t| t > now_ms));
+        for key in &mut doc.signing {
+            key.expires_ms.get_or_insert(until);
+        }
+        doc.signing.insert(0, SigningKey { secret: secret.unwrap_or_else(|| new_secret(asymmetric)), created_ms: now_ms, expires_ms: None });
+        self.update(workspace, target_id, Some(entry.version), doc).await
+    }
+
+    /// Sends a sample to a target once and reports exactly what came back. Nothing is stored.
+    pub async fn test_target(&self, workspace: i64, target_id: &str, sample: Option<Bytes>) -> Result<TestReport, ResourceError> {
+        let entry = self.get::<Target>(workspace, target_id).ok_or(ResourceError::NotFound)?;
+        let routes = self.inner().routing.of(&self.inner().catalogue, workspace);
+        let target = routes.targets.get(&entry.number).ok_or(ResourceError::NotFound)?;
+        let existing = routes.subscriptions.values().find(|s| s.target == entry.number).cloned();
+        let subscription = existing.unwrap_or_else(|| Arc::new(self.inner().routing.plain_subscription(&entry)));
+        let now_ms = self.now_ms();
+        let payload = sample.unwrap_or_else(|| Bytes::from_static(br#"{"message":"This is a test from Posthaste."}"#));
+        let event = Arc::new(Event {
+            // Out of the journal's range of numbers, so that the id collides with no stored one.
+            sequence: Sequence((1 << 42) + now_ms % (1 << 42)),
+            workspace,
+            type_name: Some("posthaste.test".into()),
+            payload,
+            source: Arc::new(Source { via: "test".into(), key: None, ip: None }),
+            received_ms: now_ms,
+        });
+        let (delivered, attempt) = self.inner().sender.test(event, target, &subscription).await;
+        Ok(TestReport { delivered, attempt })
+    }
+
+    /// What the lane of a target says.
+    pub async fn health(&self, target: i64) -> LaneHealth {
+        let idle = || LaneHealth { breaker: "active".into(), ..LaneHealth::default() };
+        self.inner().lanes.health(target).await.unwrap_or_else(idle)
+    }
+
+    /// `queued`, `held`, `delivered`, `failed` or `cancelled`.
+    pub fn public_state(&self, delivery: &Delivery) -> &'static str {
+        let holds = self.by_number::<Target>(delivery.target).is_some_and(|t| t.doc.status != TargetStatus::Active);
+        shown_state(delivery.state, holds)
+    }
+
+    /// Sends a finished delivery again: the same id, a fresh schedule.
+    pub async fn resend(&self, workspace: i64, key: DeliveryKey) -> Result<Delivery, ResourceError> {
+        let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
+        if !delivery.state.is_terminal() {
+            return Err(ResourceError::State { reason: "the delivery is still pending" });
+        }
+        let reopened = self.inner().journal.reopen(vec![key], self.now_ms()).await?;
+        let answer = reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
+        self.inner().lanes.arrived(reopened.into_iter().map(Arrival::Fresh).collect()).await;
+        Ok(answer)
+    }
+
+    /// Cancels a pending delivery. One that is in flight may still arrive.
+    pub async fn cancel(&self, workspace: i64, key: DeliveryKey) -> Result<Delivery, ResourceError> {
+        let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
+        if delivery.state.is_terminal() {
+            return Err(ResourceError::State { reason: "the delivery is finished" });
+        }
+        let settlement = crate::lanes::cancellation(key, delivery.target, self.now_ms());
+        self.inner().journal.settle(vec![settlement]).await?;
+        self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
+    }
+
+    /// Starts a bulk replay in the background.
+    pub async fn start_replay(&self, workspace: i64, replay: Replay) -> Result<Arc<Entry<Replay>>, ResourceError> {
+        let entry = self.create(workspace, replay).await?;
+        self.run_replay(workspace, entry.id.clone());
+        Ok(entry)
+    }
+
+    /// Stops a bulk replay.
+    pub async fn cancel_replay(&self, workspace: i64, id: &str) -> Result<Arc<Entry<Replay>>, ResourceError> {
+        loop {
+            let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
+            if entry.doc.state != ReplayState::Running {
+                return Ok(entry);
+            }
+            let doc = Replay { state: ReplayState::Cancelled, ..entry.doc.clone() };
+            match self.update(workspace, id, Some(entry.version), doc).await {
+                // The job saved its progress in between.
+                Err(ResourceError::Conflict { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Goes on with the replays that a stop interrupted.
+    pub(crate) fn continue_replays(&self) {
+        for workspace in self.workspaces() {
+            for entry in self.list::<Replay>(workspace) {
+                if entry.doc.state == ReplayState::Running {
+                    self.run_replay(workspace, entry.id.clone());
+                }
+            }
+        }
+    }
+
+    fn run_replay(&self, workspace: i64, id: String) {
+        let engine = self.clone();
+        self.tasks().spawn("replay", async move {
+            while !engine.tasks().is_cancelled() {
+                match engine.replay_page(workspace, &id).await {
+                    Ok(true) => {}
+                    Ok(false) | Err(ResourceError::NotFound) => return,
+                    Err(ResourceError::Conflict { .. }) => {}
+                    Err(error) => {
+                        tracing::error!(%error, replay = id, "a replay waits because the store failed");
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Does one page of a replay; answers whether there is more. Waits for the lanes, so that live traffic goes first.
+    async fn replay_page(&self, workspace: i64, id: &str) -> Result<bool, ResourceError> {
+        let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
+        let mut doc = entry.doc.clone();
+        if doc.state != ReplayState::Running {
+            return Ok(false);
+        }
+        let targets = doc.target_id.as_ref().map(|t| self.number_of(workspace, t).into_iter().collect());
+        let states = [DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled]
+            .into_iter()
+            .filter(|s| doc.states.iter().any(|name| *name == shown_state(*s, false)))
+            .collect();
+        let filter = DeliveryFilter { targets, states: Some(states), type_name: doc.event_type.clone() };
+        let after = (doc.position != 0).then_some(doc.position);
+        let range = Range { order: Order::Asc, after, limit: REPLAY_PAGE, from_ms: Some(doc.from_ms), to_ms: Some(doc.to_ms) };
+        let page = self.inner().history.deliveries(workspace, filter, range).await?;
+        self.yield_to_live(&page).await;
+        let keys: Vec<DeliveryKey> = page.iter().map(|d| d.key).collect();
+        let reopened = self.inner().journal.reopen(keys, self.now_ms()).await?;
+        doc.scanned += page.len() as u64;
+        doc.resent += reopened.len() as u64;
+        doc.position = page.last().map_or(doc.position, |d| d.key.0);
+        let more = page.len() == REPLAY_PAGE;
+        if !more {
+            doc.state = ReplayState::Done;
+        }
+        self.inner().lanes.arrived(reopened.into_iter().map(Arrival::Fresh).collect()).await;
+        self.update(workspace, id, Some(entry.version), doc).await?;
+        Ok(more)
+    }
+
+    /// Waits until the targets of a page have worked off most of what waits, but not for ever: a dead target must not stop the job.
+    async fn yield_to_live(&self, page: &[Delivery]) {
+        for _ in 0..50 {
+            let mut busy = false;
+            let mut targets: Vec<i64> = page.iter().map(|d| d.target).collect();
+            targets.dedup();
+            for target in targets {
+                let health = self.health(target).await;
+                busy |= health.backlog > 2 * REPLAY_PAGE as u64 && health.breaker == "active";
+            }
+            if !busy {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// A fresh signing secret: 32 random bytes.
+pub fn new_secret(asymmetric: bool) -> String {
+    let secret = if asymmetric { SigningSecret::generate_ed25519(rand::random()) } else { SigningSecret::generate_symmetric(rand::random()) };
+    secret.to_text()
+}
+
+fn token_hash(token: &str) -> String {
+    hex(&Sha256::digest(token.as_bytes()))
+}
+
+fn to_value<R: Resource>(doc: &R) -> Result<serde_json::Value, ResourceError> {
+    serde_json::to_value(doc).map_err(|_| ResourceError::State { reason: "the document cannot be written as JSON" })
+}

@@ -1,0 +1,287 @@
+//! The routing table: everything that an event needs to find its subscriptions, compiled per workspace and immutable.
+//!
+//! A change of configuration raises the catalogue's generation; the next reader of a stale workspace compiles it anew before it
+//! matches. There is no time to live: what was configured before a publish is seen by it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use posthaste_channels::{Channel, Channels};
+use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
+use posthaste_domain::policy::{EffectivePolicy, Order, Policy};
+use posthaste_domain::resource::{EventType, Subscription, Target, TargetStatus, TemplateDoc};
+use posthaste_domain::signature::SigningSecret;
+use posthaste_domain::template::{Block, Template};
+use serde_json::Value;
+
+use crate::catalogue::{Catalogue, Entry};
+use crate::format::{Format, Formats};
+
+/// A target, ready to send to.
+pub struct TargetRoute {
+    /// Number, also the lane's.
+    pub number: i64,
+    /// Owning workspace.
+    pub workspace: i64,
+    /// Public id.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// Version of the document: settings are prepared once per version.
+    pub version: i64,
+    /// Its channel; `None` when this build does not have it.
+    pub channel: Option<Arc<dyn Channel>>,
+    /// Name of the channel.
+    pub channel_name: String,
+    /// Settings, secrets in place.
+    pub settings: Value,
+    /// HTTP method of the settings, `POST` unless they say otherwise.
+    pub method: String,
+    /// Secrets with the time after which they no longer sign, newest first.
+    pub signing: Vec<(SigningSecret, Option<i64>)>,
+    /// Active, paused or disabled.
+    pub status: TargetStatus,
+    /// Limits of the lane: the strictest of the target's subscriptions.
+    pub lane: LanePolicy,
+}
+
+impl TargetRoute {
+    /// The secrets that sign at a time.
+    pub fn secrets_at(&self, now_ms: i64) -> Vec<SigningSecret> {
+        self.signing.iter().filter(|(_, until)| until.is_none_or(|t| now_ms < t)).map(|(s, _)| s.clone()).collect()
+    }
+}
+
+/// What of a policy belongs to the target as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LanePolicy {
+    /// Attempts in flight.
+    pub concurrency: u32,
+    /// Sends per window.
+    pub rate: Option<posthaste_domain::policy::Rate>,
+    /// First in, first out.
+    pub fifo: bool,
+}
+
+/// A subscription, ready to match.
+pub struct SubscriptionRoute {
+    /// Number.
+    pub number: i64,
+    /// Number of the target.
+    pub target: i64,
+    /// Compiled template.
+    pub template: Option<Arc<Template>>,
+    /// Wire format, for channels that take one and unless there is a template.
+    pub format: Option<Arc<dyn Format>>,
+    /// Payload filter.
+    pub filter: Option<Filter>,
+    /// Everything resolved.
+    pub policy: EffectivePolicy,
+}
+
+/// One workspace, compiled.
+pub struct WorkspaceRoutes {
+    generation: u64,
+    rules: RuleIndex<i64>,
+    patterns: PatternIndex<i64>,
+    type_names: HashMap<i64, Arc<str>>,
+    type_secrets: HashMap<Arc<str>, String>,
+    /// Subscriptions by number, switched-off ones included (their deliveries may still be pending).
+    pub subscriptions: HashMap<i64, Arc<SubscriptionRoute>>,
+    /// Targets by number.
+    pub targets: HashMap<i64, Arc<TargetRoute>>,
+}
+
+impl WorkspaceRoutes {
+    /// The event type whose rule an inbox document fits: the oldest of them.
+    pub fn type_of(&self, document: &Value) -> Option<Arc<str>> {
+        self.rules.find(document).and_then(|n| self.type_names.get(&n)).cloned()
+    }
+
+    /// MsgGO secret of an event type.
+    pub fn type_secret(&self, name: &str) -> Option<&str> {
+        self.type_secrets.get(name).map(String::as_str)
+    }
+
+    /// Subscriptions that want an event, oldest first. `document` is asked for only when a filter needs it.
+    pub fn matches<'d>(&self, type_name: &str, mut document: impl FnMut() -> Option<&'d Value>, found: &mut Vec<Arc<SubscriptionRoute>>) {
+        let mut numbers = Vec::new();
+        self.patterns.find(type_name, &mut numbers);
+        for number in numbers {
+            let Some(subscription) = self.subscriptions.get(&number) else { continue };
+            let wanted = match &subscription.filter {
+                None => true,
+                Some(filter) => document().is_some_and(|d| filter.matches(d)),
+            };
+            let open = self.targets.get(&subscription.target).is_some_and(|t| t.status != TargetStatus::Disabled);
+            if wanted && open {
+                found.push(Arc::clone(subscription));
+            }
+        }
+    }
+}
+
+/// The table of all workspaces.
+pub struct Routing {
+    channels: Channels,
+    formats: Formats,
+    table: ArcSwap<HashMap<i64, Arc<WorkspaceRoutes>>>,
+    compiling: Mutex<()>,
+}
+
+impl Routing {
+    /// An empty table; workspaces compile when first asked for.
+    pub fn new(channels: Channels, formats: Formats) -> Self {
+        Self { channels, formats, table: ArcSwap::default(), compiling: Mutex::new(()) }
+    }
+
+    /// The current routes of a workspace.
+    pub fn of(&self, catalogue: &Catalogue, workspace: i64) -> Arc<WorkspaceRoutes> {
+        let generation = catalogue.generation_of(workspace);
+        if let Some(routes) = self.table.load().get(&workspace)
+            && routes.generation >= generation
+        {
+            return Arc::clone(routes);
+        }
+        let _one = self.compiling.lock();
+        let generation = catalogue.generation_of(workspace);
+        if let Some(routes) = self.table.load().get(&workspace)
+            && routes.generation >= generation
+        {
+            return Arc::clone(routes);
+        }
+        let routes = Arc::new(self.compile(catalogue, workspace, generation));
+        let mut table = HashMap::clone(&self.table.load());
+        table.insert(workspace, Arc::clone(&routes));
+        self.table.store(Arc::new(table));
+        routes
+    }
+
+    fn compile(&self, catalogue: &Catalogue, workspace: i64, generation: u64) -> WorkspaceRoutes {
+        let types = catalogue.list::<EventType>(workspace);
+        let mut type_names = HashMap::with_capacity(types.len());
+        let mut type_secrets = HashMap::with_capacity(types.len());
+        let mut rules = Vec::with_capacity(types.len());
+        for entry in &types {
+            let name: Arc<str> = entry.doc.name.as_str().into();
+            type_secrets.insert(Arc::clone(&name), entry.doc.secret.clone());
+            type_names.insert(entry.number, name);
+            match Rule::parse(entry.doc.rule.clone()) {
+                Ok(rule) => rules.push((entry.number, rule, entry.doc.rule_is_default)),
+                Err(error) => tracing::error!(event_type = entry.id, %error, "stored rule is not usable"),
+            }
+        }
+
+        let templates: HashMap<String, Arc<Template>> = catalogue
+            .list::<TemplateDoc>(workspace)
+            .into_iter()
+            .filter_map(|entry| Some((entry.id.clone(), Arc::new(compile_template(&entry)?))))
+            .collect();
+
+        let targets = catalogue.list::<Target>(workspace);
+        let by_id: HashMap<&str, &Arc<Entry<Target>>> = targets.iter().map(|t| (t.id.as_str(), t)).collect();
+        let mut subscriptions = HashMap::new();
+        let mut patterns = Vec::new();
+        let mut lanes: HashMap<i64, LanePolicy> = HashMap::new();
+        for entry in catalogue.list::<Subscription>(workspace) {
+            let Some(target) = by_id.get(entry.doc.target_id.as_str()) else { continue };
+            let route = self.subscription(&entry, target, &templates);
+            let lane = lanes.entry(target.number).or_insert_with(|| LanePolicy::of(&route.policy));
+            *lane = lane.strictest(LanePolicy::of(&route.policy));
+            if entry.doc.enabled {
+                patterns.extend(entry.doc.event_types.iter().filter_map(|p| Some((entry.number, TypePattern::parse(p).ok()?))));
+            }
+            subscriptions.insert(entry.number, Arc::new(route));
+        }
+        let targets = targets
+            .iter()
+            .map(|entry| {
+                let lane = lanes.get(&entry.number).copied().unwrap_or_else(|| LanePolicy::of(&target_policy(&entry.doc).resolve()));
+                (entry.number, Arc::new(self.target(entry, lane)))
+            })
+            .collect();
+        WorkspaceRoutes {
+            generation,
+            rules: RuleIndex::build(rules),
+            patterns: PatternIndex::build(patterns),
+            type_names,
+            type_secrets,
+            subscriptions,
+            targets,
+        }
+    }
+
+    fn subscription(&self, entry: &Entry<Subscription>, target: &Entry<Target>, templates: &HashMap<String, Arc<Template>>) -> SubscriptionRoute {
+        let doc = &entry.doc;
+        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
+        let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or("standard")).cloned()).flatten();
+        let own = doc.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default();
+        let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.default_policy());
+        SubscriptionRoute {
+            number: entry.number,
+            target: target.number,
+            template: doc.template_id.as_ref().and_then(|id| templates.get(id)).cloned(),
+            format,
+            filter: doc.filter.as_ref().and_then(|f| Filter::parse(f).ok()),
+            policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
+        }
+    }
+
+    /// What a subscription without any wishes would be: for tests of a target that has none.
+    pub fn plain_subscription(&self, target: &Entry<Target>) -> SubscriptionRoute {
+        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
+        SubscriptionRoute {
+            number: 0,
+            target: target.number,
+            template: None,
+            format: takes_wire.then(|| self.formats.get("standard").cloned()).flatten(),
+            filter: None,
+            policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
+        }
+    }
+
+    fn target(&self, entry: &Entry<Target>, lane: LanePolicy) -> TargetRoute {
+        let doc = &entry.doc;
+        TargetRoute {
+            number: entry.number,
+            workspace: entry.workspace,
+            id: entry.id.clone(),
+            name: doc.name.clone(),
+            version: entry.version,
+            channel: self.channels.get(&doc.channel).cloned(),
+            channel_name: doc.channel.clone(),
+            settings: doc.settings.clone(),
+            method: doc.settings.get("method").and_then(Value::as_str).unwrap_or("POST").to_owned(),
+            signing: doc.signing.iter().filter_map(|k| Some((SigningSecret::parse(&k.secret).ok()?, k.expires_ms))).collect(),
+            status: doc.status,
+            lane,
+        }
+    }
+}
+
+impl LanePolicy {
+    fn of(policy: &EffectivePolicy) -> Self {
+        Self { concurrency: policy.concurrency, rate: policy.rate, fifo: policy.order == Order::Fifo }
+    }
+
+    /// What satisfies both.
+    fn strictest(self, other: Self) -> Self {
+        let per_second = |r: &posthaste_domain::policy::Rate| f64::from(r.limit) / r.per.as_secs_f64().max(0.001);
+        let rate = match (self.rate, other.rate) {
+            (Some(a), Some(b)) => Some(if per_second(&a) <= per_second(&b) { a } else { b }),
+            (a, b) => a.or(b),
+        };
+        Self { concurrency: self.concurrency.min(other.concurrency), rate, fifo: self.fifo || other.fifo }
+    }
+}
+
+fn target_policy(target: &Target) -> Policy {
+    target.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default()
+}
+
+fn compile_template(entry: &Entry<TemplateDoc>) -> Option<Template> {
+    let blocks: Vec<Block> = serde_json::from_value(entry.doc.blocks.clone()).ok()?;
+    Template::compile(&blocks).inspect_err(|error| tracing::error!(template = entry.id, %error, "stored template is not usable")).ok()
+}

@@ -374,9 +374,8 @@ fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDeliver
 }
 
 fn replayed(record: &IdempotencyRecord) -> Accepted {
-    let events = (0..i64::from(record.count))
-        .map(|i| AcceptedEvent { sequence: Sequence(record.first.0 + i), received_ms: record.at_ms })
-        .collect();
+    let events =
+        (0..i64::from(record.count)).map(|i| AcceptedEvent { sequence: Sequence(record.first.0 + i), received_ms: record.at_ms }).collect();
     Accepted { events, replayed: true }
 }
 

@@ -161,7 +161,14 @@ impl Sender {
         }
     }
 
-    fn rendered(&self, template: &Template, pending: &PendingDelivery, events: &[Arc<Event>], form: Form, id: &str) -> Result<Rendered, Unsendable> {
+    fn rendered(
+        &self,
+        template: &Template,
+        pending: &PendingDelivery,
+        events: &[Arc<Event>],
+        form: Form,
+        id: &str,
+    ) -> Result<Rendered, Unsendable> {
         let whole;
         let data: &[u8] = if pending.delivery.is_batch {
             let mut document = b"{\"events\":[".to_vec();
@@ -180,7 +187,7 @@ impl Sender {
         let url = format!("{}/m/{}", self.public_base_url, page_token(&self.page_secret, id));
         let input = RenderInput {
             event_name: pending.event.type_name.as_deref().unwrap_or(""),
-            received_at_ms: pending.event.received_ms,
+            received_at: jiff::Timestamp::from_millisecond(pending.event.received_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             data,
             full_message_url: Some(&url),
         };
@@ -276,8 +283,14 @@ impl Sender {
             },
         };
         tracing::debug!(
-            delivery = delivery.id(), target = target.id, attempt = number, status = attempt.status, error = attempt.error.as_deref(),
-            ?state, due_ms, "delivery.attempted"
+            delivery = delivery.id(),
+            target = target.id,
+            attempt = number,
+            status = attempt.status,
+            error = attempt.error.as_deref(),
+            ?state,
+            due_ms,
+            "delivery.attempted"
         );
         let settlement = Settlement { key: delivery.key, target: target.number, attempt: Some(attempt), state, due_ms, at_ms: now_ms };
         let finished = Finished { target: target.number, key: delivery.key, verdict: lane, retried: state == DeliveryState::Scheduled };
@@ -330,7 +343,8 @@ fn judge(policy: &EffectivePolicy, report: Report, now_ms: i64, attempt: &mut At
                 (_, Some(status)) => FailureKind::Status(status),
                 (_, None) => FailureKind::Connection,
             };
-            let verdict = if error.retryable { Verdict::Retry { slow_down: retry_after.is_some() } } else { Verdict::Stop { disable: false } };
+            let verdict =
+                if error.retryable { Verdict::Retry { slow_down: retry_after.is_some() } } else { Verdict::Stop { disable: false } };
             let lane = if error.fault == Fault::Ours {
                 LaneVerdict::Nothing
             } else {

@@ -85,7 +85,8 @@ impl Catalogue {
     /// Numbers of the living workspaces.
     pub fn workspaces(&self) -> Vec<i64> {
         let view = self.view.read();
-        let mut numbers: Vec<i64> = view.slots.iter().filter(|(_, s)| s.kind == Kind::Workspace && s.entry.is_some()).map(|(n, _)| *n).collect();
+        let mut numbers: Vec<i64> =
+            view.slots.iter().filter(|(_, s)| s.kind == Kind::Workspace && s.entry.is_some()).map(|(n, _)| *n).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -146,10 +147,7 @@ impl Catalogue {
     }
 
     /// Applies changes: durable, then visible. `check` runs under the writers' lock and may refuse.
-    pub async fn write(
-        &self,
-        check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>,
-    ) -> Result<Vec<i64>, ResourceError> {
+    pub async fn write(&self, check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>) -> Result<Vec<i64>, ResourceError> {
         let _order = self.writing.lock().await;
         let changes = check(self)?;
         let records = self.store.write(changes).await?;

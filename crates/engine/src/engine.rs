@@ -110,7 +110,6 @@ impl Engine {
             settler: settler.clone(),
             steward,
             lanes: lanes.clone(),
-            metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             capacity: (settings.global_in_flight / shards).max(1) as u32,
             lane_items: settings.lane_items,
@@ -184,11 +183,7 @@ impl Engine {
 
     /// The delivery of a FIFO target that waits for its retry.
     async fn waiting_retry(&self, target: i64) -> Result<Option<DeliveryKey>, EngineError> {
-        let page = self
-            .inner
-            .journal
-            .due(target, (i64::MIN, DeliveryKey(0)), i64::MAX, PageLimit { items: 1000, bytes: 64 << 20 })
-            .await?;
+        let page = self.inner.journal.due(target, (i64::MIN, DeliveryKey(0)), i64::MAX, PageLimit { items: 1000, bytes: 64 << 20 }).await?;
         Ok(page.iter().filter(|d| d.delivery.attempts > 0).map(|d| d.delivery.key).min())
     }
 
@@ -231,8 +226,14 @@ impl Engine {
         let budget = Arc::clone(&inner.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
         let events = request.events.into_iter().map(|incoming| prepare(&routes, incoming)).collect();
         let (answer, receive) = oneshot::channel();
-        let ticket =
-            Ticket { workspace: request.workspace, source: request.source, events, idempotency: request.idempotency, answer, _budget: budget };
+        let ticket = Ticket {
+            workspace: request.workspace,
+            source: request.source,
+            events,
+            idempotency: request.idempotency,
+            answer,
+            _budget: budget,
+        };
         {
             let tickets = inner.tickets.read();
             let queue = tickets.as_ref().ok_or(AcceptError::Closing)?;

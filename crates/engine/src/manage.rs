@@ -75,9 +75,14 @@ impl Managed for Key {
             let host = domain.strip_prefix("*.").unwrap_or(domain);
             let valid = !host.is_empty()
                 && host.len() <= 253
-                && host.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+                && host
+                    .split('.')
+                    .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
             if !valid {
-                return Err(ResourceError::invalid(format!("allowed_domains[{i}]"), "must be a host name such as example.com or *.example.com"));
+                return Err(ResourceError::invalid(
+                    format!("allowed_domains[{i}]"),
+                    "must be a host name such as example.com or *.example.com",
+                ));
             }
         }
         Ok(())
@@ -129,7 +134,8 @@ impl Managed for Target {
 impl Managed for TemplateDoc {
     fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
         check_name(&self.name)?;
-        let blocks: Vec<Block> = serde_json::from_value(self.blocks.clone()).map_err(|e| ResourceError::invalid("blocks", e.to_string()))?;
+        let blocks: Vec<Block> =
+            serde_json::from_value(self.blocks.clone()).map_err(|e| ResourceError::invalid("blocks", e.to_string()))?;
         if blocks.is_empty() {
             return Err(ResourceError::invalid("blocks", "needs at least one block"));
         }

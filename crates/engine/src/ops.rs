@@ -123,7 +123,13 @@ impl Engine {
     }
 
     /// Replaces a document; with a version, only if it is still that one. It is in force when this returns.
-    pub async fn update<R: Managed>(&self, workspace: i64, id: &str, version: Option<i64>, mut doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
+    pub async fn update<R: Managed>(
+        &self,
+        workspace: i64,
+        id: &str,
+        version: Option<i64>,
+        mut doc: R,
+    ) -> Result<Arc<Entry<R>>, ResourceError> {
         let at_ms = self.now_ms();
         let numbers = self
             .inner()
@@ -183,7 +189,13 @@ impl Engine {
         self.set_status(workspace, target_id, TargetStatus::Active, None).await
     }
 
-    async fn set_status(&self, workspace: i64, id: &str, status: TargetStatus, reason: Option<&str>) -> Result<Arc<Entry<Target>>, ResourceError> {
+    async fn set_status(
+        &self,
+        workspace: i64,
+        id: &str,
+        status: TargetStatus,
+        reason: Option<&str>,
+    ) -> Result<Arc<Entry<Target>>, ResourceError> {
         let entry = self.get::<Target>(workspace, id).ok_or(ResourceError::NotFound)?;
         if entry.doc.status == status {
             return Ok(entry);
@@ -208,7 +220,8 @@ impl Engine {
         for key in &mut doc.signing {
             key.expires_ms.get_or_insert(until);
         }
-        doc.signing.insert(0, SigningKey { secret: secret.unwrap_or_else(|| new_secret(asymmetric)), created_ms: now_ms, expires_ms: None });
+        doc.signing
+            .insert(0, SigningKey { secret: secret.unwrap_or_else(|| new_secret(asymmetric)), created_ms: now_ms, expires_ms: None });
         self.update(workspace, target_id, Some(entry.version), doc).await
     }
 
@@ -253,7 +266,8 @@ impl Engine {
             return Err(ResourceError::State { reason: "the delivery is still pending" });
         }
         let reopened = self.inner().journal.reopen(vec![key], self.now_ms()).await?;
-        let answer = reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
+        let answer =
+            reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
         self.inner().lanes.arrived(reopened.into_iter().map(Arrival::Fresh).collect()).await;
         Ok(answer)
     }
@@ -371,7 +385,8 @@ impl Engine {
 
 /// A fresh signing secret: 32 random bytes.
 pub fn new_secret(asymmetric: bool) -> String {
-    let secret = if asymmetric { SigningSecret::generate_ed25519(rand::random()) } else { SigningSecret::generate_symmetric(rand::random()) };
+    let secret =
+        if asymmetric { SigningSecret::generate_ed25519(rand::random()) } else { SigningSecret::generate_symmetric(rand::random()) };
     secret.to_text()
 }
 

@@ -27,8 +27,6 @@ pub struct TargetRoute {
     pub workspace: i64,
     /// Public id.
     pub id: String,
-    /// Display name.
-    pub name: String,
     /// Version of the document: settings are prepared once per version.
     pub version: i64,
     /// Its channel; `None` when this build does not have it.
@@ -213,7 +211,12 @@ impl Routing {
         }
     }
 
-    fn subscription(&self, entry: &Entry<Subscription>, target: &Entry<Target>, templates: &HashMap<String, Arc<Template>>) -> SubscriptionRoute {
+    fn subscription(
+        &self,
+        entry: &Entry<Subscription>,
+        target: &Entry<Target>,
+        templates: &HashMap<String, Arc<Template>>,
+    ) -> SubscriptionRoute {
         let doc = &entry.doc;
         let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
         let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or("standard")).cloned()).flatten();
@@ -248,7 +251,6 @@ impl Routing {
             number: entry.number,
             workspace: entry.workspace,
             id: entry.id.clone(),
-            name: doc.name.clone(),
             version: entry.version,
             channel: self.channels.get(&doc.channel).cloned(),
             channel_name: doc.channel.clone(),

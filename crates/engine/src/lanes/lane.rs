@@ -52,7 +52,6 @@ pub(crate) enum Want {
 }
 
 pub(crate) struct Lane {
-    pub target: i64,
     pub workspace: i64,
     pub breaker: Breaker,
     pub in_flight: u32,
@@ -82,9 +81,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(target: i64, workspace: i64, bounds: Bounds, settings: BreakerSettings, now_ms: i64) -> Self {
+    pub fn new(workspace: i64, bounds: Bounds, settings: BreakerSettings, now_ms: i64) -> Self {
         Self {
-            target,
             workspace,
             breaker: Breaker::new(settings, now_ms),
             in_flight: 0,
@@ -270,11 +268,6 @@ impl Lane {
     /// FIFO after a restart: this one was waiting for its retry.
     pub fn block_on(&mut self, key: DeliveryKey) {
         self.blocked_on = Some(key);
-    }
-
-    /// Whether the lane keeps order.
-    pub fn fifo(&self) -> bool {
-        self.policy.is_some_and(|p| p.fifo)
     }
 
     /// The outcome is in the journal. `due_ms` if it is to be tried again.

@@ -17,7 +17,6 @@ use super::lane::{Bounds, Lane, Next, Want};
 use super::{Arrival, Command, Finished, LaneHealth, LaneVerdict, Lanes};
 use crate::attempt::Sender;
 use crate::catalogue::Catalogue;
-use crate::metrics::Metrics;
 use crate::routing::{Routing, TargetRoute};
 use crate::settle::Settler;
 use crate::steward::{News, Steward};
@@ -40,7 +39,6 @@ pub(crate) struct ShardParts {
     pub settler: Settler,
     pub steward: Steward,
     pub lanes: Lanes,
-    pub metrics: Arc<Metrics>,
     pub tasks: Tasks,
     /// Attempts of this shard under way at once.
     pub capacity: u32,
@@ -184,7 +182,7 @@ impl Shard {
         let parts = &self.parts;
         self.lanes.entry(target).or_insert_with(|| {
             let bounds = Bounds { items: parts.lane_items, bytes: parts.lane_bytes };
-            Lane::new(target, workspace, bounds, parts.breaker, now_ms)
+            Lane::new(workspace, bounds, parts.breaker, now_ms)
         })
     }
 
@@ -364,12 +362,14 @@ impl Shard {
                 let command = match want {
                     Want::Queued { after, items, bytes } => {
                         let page = parts.journal.queued(target, after, PageLimit { items, bytes }).await;
-                        let full = page.as_ref().is_ok_and(|p| {
-                            p.len() >= items || p.iter().map(|d| d.event.payload.len()).sum::<usize>() >= bytes
-                        });
+                        let full = page
+                            .as_ref()
+                            .is_ok_and(|p| p.len() >= items || p.iter().map(|d| d.event.payload.len()).sum::<usize>() >= bytes);
                         Command::QueuedPage { target, page: logged(page), full }
                     }
-                    Want::Due { items, bytes } => Command::DuePage { target, page: logged(due_page(&parts, target, now_ms, items, bytes).await) },
+                    Want::Due { items, bytes } => {
+                        Command::DuePage { target, page: logged(due_page(&parts, target, now_ms, items, bytes).await) }
+                    }
                 };
                 parts.lanes.send(target, command).await;
             });
@@ -406,11 +406,7 @@ async fn due_page(
     let start = (i64::MIN, DeliveryKey(0));
     let page = parts.journal.due(target, start, now_ms, PageLimit { items, bytes }).await?;
     let cut = page.len() >= items || page.iter().map(|d| d.event.payload.len()).sum::<usize>() >= bytes;
-    let next = if cut {
-        now_ms
-    } else {
-        parts.journal.next_due(target, (now_ms, DeliveryKey(i64::MAX))).await?.unwrap_or(i64::MAX)
-    };
+    let next = if cut { now_ms } else { parts.journal.next_due(target, (now_ms, DeliveryKey(i64::MAX))).await?.unwrap_or(i64::MAX) };
     Ok((page, next))
 }
 

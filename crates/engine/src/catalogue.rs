@@ -7,7 +7,6 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use posthaste_domain::resource::{EventType, Key, Kind, Resource, Workspace};
@@ -58,7 +57,6 @@ pub struct Catalogue {
     view: RwLock<View>,
     /// Serialises writers, so that the view changes in the order of the store.
     writing: tokio::sync::Mutex<()>,
-    generation: AtomicU64,
 }
 
 impl Catalogue {
@@ -69,12 +67,7 @@ impl Catalogue {
         for record in records {
             view.put(record)?;
         }
-        Ok(Self { store, view: RwLock::new(view), writing: tokio::sync::Mutex::new(()), generation: AtomicU64::new(1) })
-    }
-
-    /// Grows with every change of anything; cheap to compare on the hot path.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        Ok(Self { store, view: RwLock::new(view), writing: tokio::sync::Mutex::new(()) })
     }
 
     /// Grows with every change in one workspace.
@@ -158,7 +151,6 @@ impl Catalogue {
             view.put(record).map_err(|_| ResourceError::State { reason: "the stored document cannot be read back" })?;
             *view.generations.entry(workspace).or_default() += 1;
         }
-        self.generation.fetch_add(1, Ordering::Release);
         Ok(numbers)
     }
 }

@@ -11,8 +11,11 @@
 //! 4. Payload bytes come back exactly.
 
 pub mod catalog;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod history;
 pub mod journal;
+pub mod sqlite;
 
 pub use catalog::{Catalog, CatalogError, Change, Record};
 pub use history::{BinRequest, Bins, DeliveryFilter, EventFilter, History, Order, Range, StoreSize};

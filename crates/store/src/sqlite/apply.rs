@@ -1,0 +1,273 @@
+//! What one command changes in one segment, inside a transaction that somebody else opened and will commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows;
+use super::schema::write_error;
+use super::segments::{Pending, Segment};
+use super::varint;
+use super::words::Interner;
+use crate::{Append, Settlement, StoreError};
+
+/// Why an append cannot be stored, however often it is tried.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Its place is in a segment that was sealed in the meantime.
+    #[error("sequence {0} is not above all that were appended before")]
+    OutOfOrder(i64),
+    /// A [`crate::BatchPart`] names an event that this append does not hold.
+    #[error("batch member {0} is not an event of the same append")]
+    ForeignMember(i64),
+}
+
+/// Why a change was not made.
+pub(super) enum ApplyError {
+    Sql(rusqlite::Error),
+    Refused(Refusal),
+}
+
+impl From<rusqlite::Error> for ApplyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<ApplyError> for StoreError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Sql(error) => write_error(error),
+            ApplyError::Refused(refusal) => Self::Engine(refusal.into()),
+        }
+    }
+}
+
+/// What a transaction changed, to be made known once it is committed.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Differences of the counts, by target.
+    pending: HashMap<i64, Pending>,
+    first: Option<(i64, i64)>,
+    last: Option<(i64, i64)>,
+    /// Rows written.
+    pub(super) rows: usize,
+    /// Deliveries that were reopened, with the number of the command that asked.
+    pub(super) reopened: Vec<(usize, Delivery)>,
+}
+
+impl Changes {
+    fn count(&mut self, target: i64, workspace: i64, state: DeliveryState, by: i64) {
+        let pending = self.pending.entry(target).or_default();
+        pending.workspace = workspace;
+        match state {
+            DeliveryState::Queued => pending.queued += by,
+            DeliveryState::Scheduled => pending.scheduled += by,
+            DeliveryState::Delivered | DeliveryState::Failed | DeliveryState::Cancelled => {}
+        }
+    }
+
+    /// Makes it known. Answers whether nothing is pending in the segment any more because of this.
+    pub(super) fn publish(&self, segment: &Segment, bytes: Option<u64>) -> bool {
+        segment.with(|state| {
+            let had_pending = !state.pending.is_empty();
+            for (target, change) in &self.pending {
+                let pending = state.pending.entry(*target).or_default();
+                pending.workspace = change.workspace;
+                pending.queued += change.queued;
+                pending.scheduled += change.scheduled;
+                if pending.total() == 0 {
+                    state.pending.remove(target);
+                }
+            }
+            if let Some((sequence, ms)) = self.first
+                && (state.first_sequence == 0 || sequence < state.first_sequence)
+            {
+                (state.first_sequence, state.first_ms) = (sequence, ms);
+            }
+            if let Some((sequence, ms)) = self.last
+                && sequence > state.last_sequence
+            {
+                (state.last_sequence, state.last_ms) = (sequence, ms.max(state.last_ms));
+            }
+            state.bytes = bytes.unwrap_or(state.bytes);
+            had_pending && state.pending.is_empty()
+        })
+    }
+}
+
+/// Stores a group.
+pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    let mut event_row =
+        tx.prepare_cached("INSERT INTO event(sequence, workspace, type, received_ms, source, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut delivery_row = tx.prepare_cached(
+        "INSERT INTO delivery(key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?6, ?6)",
+    )?;
+    for event in &group.events {
+        if event.sequence.0 < floor {
+            return Err(ApplyError::Refused(Refusal::OutOfOrder(event.sequence.0)));
+        }
+        let type_id = event.type_name.as_ref().map(|name| words.type_id(tx, name)).transpose()?;
+        let source = words.source(tx, &event.source)?;
+        event_row.execute(params![event.sequence.0, event.workspace, type_id, event.received_ms, source, &event.payload[..]])?;
+        for delivery in &event.deliveries {
+            let state = if delivery.due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
+            delivery_row.execute(params![
+                DeliveryKey::new(event.sequence, delivery.ordinal).0,
+                event.workspace,
+                delivery.subscription,
+                delivery.target,
+                state as i64,
+                event.received_ms,
+                delivery.due_ms.unwrap_or(0),
+                delivery.is_batch,
+            ])?;
+            changes.count(delivery.target, event.workspace, state, 1);
+        }
+        changes.rows += 1 + event.deliveries.len();
+    }
+    if let (Some(first), Some(last)) = (group.events.first(), group.events.last()) {
+        changes.first.get_or_insert((first.sequence.0, first.received_ms));
+        changes.last = changes.last.max(Some((last.sequence.0, last.received_ms)));
+    }
+    batch_parts(tx, group, changes)?;
+    let mut idempotency_row =
+        tx.prepare_cached("INSERT OR REPLACE INTO idempotency(workspace, key, hash, first, count, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for record in &group.idempotency {
+        idempotency_row.execute(params![record.workspace, record.key, record.body_hash, record.first.0, record.count, record.at_ms])?;
+    }
+    changes.rows += group.idempotency.len();
+    Ok(())
+}
+
+fn batch_parts(tx: &Connection, group: &Append, changes: &mut Changes) -> Result<(), ApplyError> {
+    let mut parts: BTreeMap<DeliveryKey, Vec<Sequence>> = BTreeMap::new();
+    for part in &group.batches {
+        for member in &part.members {
+            if group.events.binary_search_by_key(member, |event| event.sequence).is_err() {
+                return Err(ApplyError::Refused(Refusal::ForeignMember(member.0)));
+            }
+        }
+        parts.entry(part.batch).or_default().extend(&part.members);
+    }
+    let Some(first) = group.events.first() else { return Ok(()) };
+    let mut part_row = tx.prepare_cached("INSERT INTO batch_part(batch, first, members) VALUES (?1, ?2, ?3)")?;
+    for (batch, mut members) in parts {
+        if members.is_empty() {
+            continue;
+        }
+        members.sort_unstable();
+        members.dedup();
+        part_row.execute(params![batch.0, first.sequence.0, varint::pack(&members)])?;
+        changes.rows += 1;
+    }
+    Ok(())
+}
+
+/// Pulls the due time of a full batch forward.
+pub(super) fn close_batch(tx: &Connection, batch: DeliveryKey, due_ms: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    changes.rows +=
+        tx.prepare_cached("UPDATE delivery SET due_ms = ?2 WHERE key = ?1 AND state = 1 AND due_ms > ?2")?.execute((batch.0, due_ms))?;
+    Ok(())
+}
+
+/// Stores outcomes.
+pub(super) fn settle(tx: &Connection, words: &mut Interner, outcomes: &[&Settlement], changes: &mut Changes) -> Result<(), ApplyError> {
+    let mut find = tx.prepare_cached("SELECT workspace, target, state, attempts, first_attempt_ms FROM delivery WHERE key = ?1")?;
+    let mut update = tx.prepare_cached(
+        "UPDATE delivery SET state = ?2, due_ms = ?3, attempts = ?4, first_attempt_ms = ?5, updated_ms = ?6 WHERE key = ?1",
+    )?;
+    let mut note = tx.prepare_cached("UPDATE delivery SET attempts = ?2, first_attempt_ms = ?3 WHERE key = ?1")?;
+    for outcome in outcomes {
+        let found = find
+            .query_row([outcome.key.0], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, u32>(3)?, row.get::<_, i64>(4)?))
+            })
+            .optional()?;
+        let Some((workspace, target, state, attempts, first_attempt_ms)) = found else { continue };
+        let state = rows::state(2, state)?;
+        let (attempts, first_attempt_ms) = match &outcome.attempt {
+            Some(attempt) => {
+                insert_attempt(tx, words, outcome.key, attempt)?;
+                changes.rows += 1;
+                (attempts.max(attempt.number), if attempts == 0 { attempt.at_ms } else { first_attempt_ms })
+            }
+            None => (attempts, first_attempt_ms),
+        };
+        if state.is_terminal() {
+            // Too late to change anything, but what was tried is still part of the log.
+            if outcome.attempt.is_some() {
+                note.execute(params![outcome.key.0, attempts, first_attempt_ms])?;
+            }
+            continue;
+        }
+        let due_ms = if outcome.state == DeliveryState::Scheduled { outcome.due_ms } else { 0 };
+        update.execute(params![outcome.key.0, outcome.state as i64, due_ms, attempts, first_attempt_ms, outcome.at_ms])?;
+        changes.rows += 1;
+        changes.count(target, workspace, state, -1);
+        changes.count(target, workspace, outcome.state, 1);
+    }
+    Ok(())
+}
+
+fn insert_attempt(tx: &Connection, words: &mut Interner, key: DeliveryKey, attempt: &Attempt) -> rusqlite::Result<()> {
+    let error = attempt.error.as_ref().map(|text| words.word(tx, text)).transpose()?;
+    let message = attempt.message.as_ref().map(|text| words.word(tx, text)).transpose()?;
+    let (request, request_values) = words.skeleton(tx, &attempt.request)?;
+    let (response, response_values) = words.skeleton(tx, &attempt.response)?;
+    let body = (!attempt.response_body.is_empty()).then_some(&attempt.response_body[..]);
+    // The same outcome may be told twice, when the first answer was lost.
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO attempt(delivery, number, at_ms, duration_us, error, message, fault, status,
+                                       request, request_values, response, response_values, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        key.0,
+        attempt.number,
+        attempt.at_ms,
+        attempt.duration_us,
+        error,
+        message,
+        attempt.fault.map(fault_code),
+        attempt.status,
+        request,
+        request_values,
+        response,
+        response_values,
+        body,
+    ])?;
+    Ok(())
+}
+
+fn fault_code(fault: Fault) -> i64 {
+    match fault {
+        Fault::Ours => 0,
+        Fault::Theirs => 1,
+        Fault::Network => 2,
+    }
+}
+
+/// Puts terminal deliveries back to queued.
+pub(super) fn reopen(tx: &Connection, command: usize, keys: &[DeliveryKey], at_ms: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    let mut find = tx.prepare_cached(rows::DELIVERY_BY_KEY)?;
+    let mut update = tx.prepare_cached("UPDATE delivery SET state = 0, due_ms = 0, updated_ms = ?2 WHERE key = ?1")?;
+    for key in keys {
+        let Some(mut delivery) = find.query_row([key.0], rows::delivery).optional()? else { continue };
+        if !delivery.state.is_terminal() {
+            continue;
+        }
+        update.execute((key.0, at_ms))?;
+        (delivery.state, delivery.due_ms, delivery.updated_ms) = (DeliveryState::Queued, 0, at_ms);
+        changes.count(delivery.target, delivery.workspace, DeliveryState::Queued, 1);
+        changes.rows += 1;
+        changes.reopened.push((command, delivery));
+    }
+    if !changes.reopened.is_empty() {
+        tx.prepare_cached("DELETE FROM meta WHERE name = 'drained'")?.execute([])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `bins.db`: requests that bins caught.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::schema::{self, Access, read_error, write_error};
+use crate::StoreError;
+use crate::history::BinRequest;
+
+/// The open file.
+pub(super) struct BinsDb {
+    conn: Connection,
+}
+
+impl BinsDb {
+    /// Opens `bins.db` in a directory, creating it at the first start.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let mut conn = schema::connect(&dir.join("bins.db"), Access::WriteRelaxed).map_err(write_error)?;
+        schema::prepare(&mut conn, schema::BINS, &[])?;
+        Ok(Self { conn })
+    }
+
+    /// See `Bins::put`.
+    pub(super) fn put(&mut self, bin: i64, request: &BinRequest, keep: usize) -> Result<i64, StoreError> {
+        let headers = serde_json::to_string(&request.headers).expect("headers are plain strings");
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let number = (|| {
+            let number: i64 = tx
+                .prepare_cached("INSERT INTO bin(bin, last) VALUES (?1, 1) ON CONFLICT(bin) DO UPDATE SET last = last + 1 RETURNING last")?
+                .query_row([bin], |row| row.get(0))?;
+            tx.prepare_cached(
+                "INSERT INTO request(bin, number, at_ms, method, target, headers, body, ip) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                bin,
+                number,
+                request.at_ms,
+                request.method,
+                request.target,
+                headers,
+                &request.body[..],
+                request.ip
+            ])?;
+            let oldest = number.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
+            tx.prepare_cached("DELETE FROM request WHERE bin = ?1 AND number <= ?2")?.execute((bin, oldest))?;
+            Ok(number)
+        })()
+        .map_err(write_error)?;
+        tx.commit().map_err(write_error)?;
+        Ok(number)
+    }
+
+    /// See `Bins::list`.
+    pub(super) fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
+        let mut select = self
+            .conn
+            .prepare_cached(
+                "SELECT number, at_ms, method, target, headers, body, ip FROM request
+                 WHERE bin = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+            )
+            .map_err(read_error)?;
+        let rows = select.query_map(params![bin, before.unwrap_or(i64::MAX), super::sql_count(limit)], request).map_err(read_error)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(read_error)
+    }
+
+    /// See `Bins::clear`.
+    pub(super) fn clear(&self, bin: i64) -> Result<(), StoreError> {
+        self.conn.execute("DELETE FROM request WHERE bin = ?1", [bin]).map_err(write_error)?;
+        Ok(())
+    }
+}
+
+fn request(row: &Row<'_>) -> rusqlite::Result<BinRequest> {
+    let headers: String = row.get(4)?;
+    let headers = serde_json::from_str(&headers)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into()))?;
+    Ok(BinRequest {
+        number: row.get(0)?,
+        at_ms: row.get(1)?,
+        method: row.get(2)?,
+        target: row.get(3)?,
+        headers,
+        body: row.get::<_, Vec<u8>>(5)?.into(),
+        ip: row.get(6)?,
+    })
+}

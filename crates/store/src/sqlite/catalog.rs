@@ -1,0 +1,232 @@
+//! `catalog.db`: configuration documents, secrets sealed.
+
+use std::path::Path;
+
+use posthaste_domain::resource::Kind;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde_json::{Map, Value};
+
+use super::master::MasterKeys;
+use super::schema::{self, Access, read_error, write_error};
+use crate::StoreError;
+use crate::catalog::{CatalogError, Change, Record};
+
+/// A document or its sealed part that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the document of resource {id} is damaged")]
+struct Damaged {
+    id: String,
+    source: serde_json::Error,
+}
+
+/// The open catalog.
+pub(super) struct CatalogDb {
+    conn: Connection,
+    keys: MasterKeys,
+}
+
+impl CatalogDb {
+    /// Opens `catalog.db` and `master.key` in a directory, creating both at the first start, and seals anew what was sealed under an
+    /// older master key.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let mut conn = schema::connect(&dir.join("catalog.db"), Access::Write).map_err(write_error)?;
+        schema::prepare(&mut conn, schema::CATALOG, &[])?;
+        // Few and small changes: this file may checkpoint by itself.
+        conn.pragma_update(None, "wal_autocheckpoint", 1000).map_err(write_error)?;
+        let has_secrets: bool =
+            conn.query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE sealed IS NOT NULL)", [], |row| row.get(0)).map_err(read_error)?;
+        let path = dir.join("master.key");
+        let keys = match MasterKeys::load(&path)? {
+            Some(keys) => keys,
+            // A fresh key would not open what is there.
+            None if has_secrets => return Err(StoreError::MasterKey),
+            None => MasterKeys::create(&path)?,
+        };
+        let mut catalog = Self { conn, keys };
+        catalog.seal_anew()?;
+        Ok(catalog)
+    }
+
+    fn seal_anew(&mut self) -> Result<(), StoreError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let sealed: Vec<(i64, String, Vec<u8>)> = {
+            let mut select = tx.prepare("SELECT number, id, sealed FROM resource WHERE sealed IS NOT NULL").map_err(read_error)?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(read_error)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(read_error)?
+        };
+        for (number, id, sealed) in sealed {
+            let (secrets, current) = self.keys.open(&id, &sealed)?;
+            if !current {
+                let sealed = self.keys.seal(&id, &secrets)?;
+                tx.execute("UPDATE resource SET sealed = ?2 WHERE number = ?1", params![number, sealed]).map_err(write_error)?;
+            }
+        }
+        tx.commit().map_err(write_error)
+    }
+
+    /// See `Catalog::load`.
+    pub(super) fn load(&self) -> Result<Vec<Record>, StoreError> {
+        let mut select = self.conn.prepare_cached(&select("ORDER BY number")).map_err(read_error)?;
+        let rows = select.query_map([], Stored::read).map_err(read_error)?;
+        rows.map(|row| row.map_err(read_error)?.open(&self.keys)).collect()
+    }
+
+    /// See `Catalog::write`.
+    pub(super) fn write(&mut self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let mut records = Vec::with_capacity(changes.len());
+        for change in changes {
+            let number = match change {
+                Change::Create { id, kind, workspace, doc, secrets, at_ms } => {
+                    create(&tx, &self.keys, &id, kind, workspace, doc, secrets, at_ms)?
+                }
+                Change::Update { number, version, doc, secrets, at_ms } => {
+                    let stored = living(&tx, number)?;
+                    if let Some(expected) = version
+                        && expected != stored.version
+                    {
+                        return Err(CatalogError::Conflict { expected, found: stored.version });
+                    }
+                    let (doc, sealed) = hide(&self.keys, &stored.id, doc, secrets)?;
+                    tx.execute(
+                        "UPDATE resource SET version = version + 1, updated_ms = ?2, doc = ?3, sealed = ?4 WHERE number = ?1",
+                        params![number, at_ms, doc, sealed],
+                    )
+                    .map_err(write_error)?;
+                    number
+                }
+                Change::Delete { number, at_ms } => {
+                    living(&tx, number)?;
+                    tx.execute(
+                        "UPDATE resource SET version = version + 1, updated_ms = ?2, deleted = 1, sealed = NULL WHERE number = ?1",
+                        params![number, at_ms],
+                    )
+                    .map_err(write_error)?;
+                    number
+                }
+            };
+            let stored = stored(&tx, number)?.ok_or(CatalogError::NotFound)?;
+            records.push(stored.open(&self.keys)?);
+        }
+        tx.commit().map_err(write_error)?;
+        Ok(records)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the fields of Change::Create")]
+fn create(
+    tx: &Transaction<'_>,
+    keys: &MasterKeys,
+    id: &str,
+    kind: Kind,
+    workspace: Option<i64>,
+    doc: Value,
+    secrets: Vec<String>,
+    at_ms: i64,
+) -> Result<i64, CatalogError> {
+    let exists: bool = tx.query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE id = ?1)", [id], |row| row.get(0)).map_err(read_error)?;
+    if exists {
+        return Err(CatalogError::Exists);
+    }
+    let (doc, sealed) = hide(keys, id, doc, secrets)?;
+    let mut insert = tx
+        .prepare_cached(
+            "INSERT INTO resource(id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed)
+             VALUES (?1, ?2, ?3, 1, ?4, ?4, 0, ?5, ?6)",
+        )
+        .map_err(write_error)?;
+    let number = insert.insert(params![id, kind.name(), workspace.unwrap_or(0), at_ms, doc, sealed]).map_err(write_error)?;
+    if workspace.is_none() {
+        tx.execute("UPDATE resource SET workspace = number WHERE number = ?1", [number]).map_err(write_error)?;
+    }
+    Ok(number)
+}
+
+/// Takes the secrets out of a document and seals them.
+fn hide(keys: &MasterKeys, id: &str, mut doc: Value, pointers: Vec<String>) -> Result<(String, Option<Vec<u8>>), StoreError> {
+    let mut secrets = Map::new();
+    for pointer in pointers {
+        if let Some(place) = doc.pointer_mut(&pointer)
+            && !place.is_null()
+        {
+            secrets.insert(pointer, place.take());
+        }
+    }
+    let sealed = if secrets.is_empty() { None } else { Some(keys.seal(id, Value::Object(secrets).to_string().as_bytes())?) };
+    Ok((doc.to_string(), sealed))
+}
+
+fn select(rest: &str) -> String {
+    format!("SELECT number, id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed FROM resource {rest}")
+}
+
+fn stored(tx: &Transaction<'_>, number: i64) -> Result<Option<Stored>, StoreError> {
+    let mut select = tx.prepare_cached(&select("WHERE number = ?1")).map_err(read_error)?;
+    select.query_row([number], Stored::read).optional().map_err(read_error)
+}
+
+fn living(tx: &Transaction<'_>, number: i64) -> Result<Stored, CatalogError> {
+    stored(tx, number)?.filter(|stored| !stored.deleted).ok_or(CatalogError::NotFound)
+}
+
+/// A row.
+struct Stored {
+    number: i64,
+    id: String,
+    kind: Kind,
+    workspace: i64,
+    version: i64,
+    created_ms: i64,
+    updated_ms: i64,
+    deleted: bool,
+    doc: String,
+    sealed: Option<Vec<u8>>,
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let kind: String = row.get(2)?;
+        let kind = Kind::from_name(&kind).ok_or_else(|| {
+            rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, format!("unknown kind of resource {kind}").into())
+        })?;
+        Ok(Self {
+            number: row.get(0)?,
+            id: row.get(1)?,
+            kind,
+            workspace: row.get(3)?,
+            version: row.get(4)?,
+            created_ms: row.get(5)?,
+            updated_ms: row.get(6)?,
+            deleted: row.get(7)?,
+            doc: row.get(8)?,
+            sealed: row.get(9)?,
+        })
+    }
+
+    /// Puts the secrets back.
+    fn open(self, keys: &MasterKeys) -> Result<Record, StoreError> {
+        let damaged = |source| StoreError::Engine(Damaged { id: self.id.clone(), source }.into());
+        let mut doc: Value = serde_json::from_str(&self.doc).map_err(damaged)?;
+        if let Some(sealed) = &self.sealed {
+            let (secrets, _) = keys.open(&self.id, sealed)?;
+            let secrets: Map<String, Value> = serde_json::from_slice(&secrets).map_err(damaged)?;
+            // In reverse: a secret inside another was taken out before it.
+            for (pointer, secret) in secrets.into_iter().rev() {
+                if let Some(place) = doc.pointer_mut(&pointer) {
+                    *place = secret;
+                }
+            }
+        }
+        Ok(Record {
+            number: self.number,
+            id: self.id,
+            kind: self.kind,
+            workspace: self.workspace,
+            version: self.version,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+            deleted: self.deleted,
+            doc,
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Copies the WAL into the database files beside the writer, so that commits never wait for it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::schema::{self, Access, file_error};
+use super::segments::Segment;
+use crate::StoreError;
+
+/// The writer's handle to the checkpoint thread.
+pub(super) struct Checkpointer {
+    requests: Option<SyncSender<Arc<Segment>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// How many bytes the WAL grows between checkpoints.
+    pub(super) const STEP: u64 = 16 << 20;
+
+    /// Starts the thread.
+    pub(super) fn start() -> Result<Self, StoreError> {
+        let (requests, queue) = sync_channel(4);
+        let thread = std::thread::Builder::new().name("posthaste-checkpoint".into()).spawn(|| run(queue)).map_err(file_error)?;
+        Ok(Self { requests: Some(requests), thread: Some(thread) })
+    }
+
+    /// Asks for a checkpoint; `false` when the thread is busy.
+    pub(super) fn ask(&self, segment: &Arc<Segment>) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.try_send(segment.clone()).is_ok())
+    }
+
+    /// Waits for the running checkpoint and ends the thread.
+    pub(super) fn stop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the checkpoint thread panicked");
+        }
+    }
+}
+
+fn run(queue: Receiver<Arc<Segment>>) {
+    for segment in queue {
+        if segment.is_doomed() {
+            continue;
+        }
+        // The connection is not kept: it would keep the files of a segment that is dropped later.
+        let done = schema::connect(&segment.path, Access::Write)
+            .and_then(|conn: Connection| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
+        if let Err(error) = done {
+            tracing::warn!(%error, segment = segment.id, "checkpoint failed");
+        }
+    }
+}

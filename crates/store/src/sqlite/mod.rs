@@ -1,0 +1,84 @@
+//! The embedded store: SQLite files in one directory.
+//!
+//! ```text
+//! lock                 who serves the directory (a process id; the lock itself is the operating system's)
+//! master.key           seals the secrets of the catalog; keep it apart from backups of the rest, or not, but keep it
+//! catalog.db           configuration
+//! bins.db              requests that bins caught
+//! journal/00000001.db  events, deliveries and attempts: one segment per day or 256 MiB, dropped whole by retention
+//! ```
+//!
+//! Invariants:
+//! 1. One thread writes the journal, in transactions that are flushed (WAL, `synchronous=FULL`) before anyone is answered.
+//! 2. Readers never wait for the writer nor it for them; checkpoints run beside both.
+//! 3. Whatever is in memory is derived: counts of pending work and the list of segments are found again at each start.
+//! 4. A row, once written, is found by its key: nothing but a whole segment is ever deleted.
+//!
+//! Connections and threads are this module's own; the async methods only pass messages, so that a runtime is never blocked.
+
+mod apply;
+mod backup;
+mod bins;
+mod catalog;
+mod checkpoint;
+mod lists;
+mod lock;
+mod master;
+mod pages;
+mod readers;
+mod rows;
+mod schema;
+mod segments;
+mod store;
+mod varint;
+mod words;
+mod writer;
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use backup::{BackupError, BackupProgress, backup};
+pub use store::SqliteStore;
+
+use crate::StoreError;
+
+/// Told after each group commit; feeds metrics. Called on the writer thread, so it must be quick.
+pub trait CommitObserver: Send + Sync {
+    /// `commands` appends, settlements and reopenings were answered after writing `rows` rows in `duration`.
+    fn committed(&self, commands: usize, rows: usize, duration: Duration);
+}
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// A journal segment of this many bytes is sealed. Default 256 MiB.
+    pub segment_bytes: u64,
+    /// A journal segment whose first event is this old is sealed by the next `retire`. Default 1 day.
+    pub segment_age: Duration,
+    /// Told after each group commit.
+    pub observer: Option<Arc<dyn CommitObserver>>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 256 << 20, segment_age: Duration::from_secs(24 * 60 * 60), observer: None }
+    }
+}
+
+/// Creates a directory, and those above it, for its owner alone; one that exists is left as it is.
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(schema::file_error)
+}
+
+/// Makes the entries of a directory durable.
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(schema::file_error)
+}
+
+/// A count for SQL's `LIMIT`.
+fn sql_count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

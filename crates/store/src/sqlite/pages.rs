@@ -1,0 +1,291 @@
+//! Reads of the delivery path: pages of lanes, members of batches, idempotency keys.
+//!
+//! Only segments whose counts say that there is something to find are visited.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use rusqlite::{OptionalExtension, params};
+
+use super::readers::{Pool, Reader};
+use super::rows;
+use super::schema::read_error;
+use super::segments::Segments;
+use super::{sql_count, varint};
+use crate::{IdempotencyRecord, LaneSummary, PageLimit, Recovered, StoreError};
+
+/// How long an idempotency key is remembered.
+const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
+
+pub(super) const QUEUED: &str = "SELECT d.key, d.workspace, d.subscription, d.target, d.state, d.attempts, d.first_attempt_ms, d.due_ms, \
+     d.is_batch, d.updated_ms, d.received_ms FROM delivery d INDEXED BY lane \
+     WHERE d.target = ?1 AND d.state = 0 AND d.due_ms = 0 AND d.key > ?2 ORDER BY d.key LIMIT ?3";
+pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
+     WHERE target = ?1 AND state = 1 AND due_ms = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
+pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
+     WHERE target = ?1 AND state = 1 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
+
+/// Collects items up to a limit, at least one.
+struct Page<T> {
+    items: Vec<T>,
+    bytes: usize,
+    limit: PageLimit,
+}
+
+impl<T> Page<T> {
+    fn new(limit: PageLimit) -> Self {
+        Self { items: Vec::new(), bytes: 0, limit: PageLimit { items: limit.items.max(1), bytes: limit.bytes } }
+    }
+
+    fn room(&self) -> usize {
+        self.limit.items - self.items.len()
+    }
+
+    /// Takes an item; `false` when it does not fit and the page is complete.
+    fn push(&mut self, item: T, bytes: usize) -> bool {
+        if self.room() == 0 || (!self.items.is_empty() && self.bytes.saturating_add(bytes) > self.limit.bytes) {
+            return false;
+        }
+        self.bytes += bytes;
+        self.items.push(item);
+        true
+    }
+}
+
+/// The event of a delivery; deliveries of one event that follow each other share it.
+fn event_of(reader: &mut Reader, last: &mut Option<Arc<Event>>, delivery: &Delivery) -> rusqlite::Result<Option<Arc<Event>>> {
+    let sequence = delivery.key.sequence();
+    if last.as_ref().is_none_or(|event| event.sequence != sequence) {
+        *last = rows::event(reader, sequence)?;
+    }
+    Ok(last.clone())
+}
+
+/// See `Journal::queued`.
+pub(super) fn queued(
+    segments: &Segments,
+    pool: &Arc<Pool>,
+    target: i64,
+    after: DeliveryKey,
+    limit: PageLimit,
+) -> Result<Vec<PendingDelivery>, StoreError> {
+    let mut page = Page::new(limit);
+    for segment in segments.matching(|s| s.pending_of(target).queued > 0 && s.with(|state| state.last_sequence >= after.sequence().0)) {
+        let mut reader = pool.take(&segment)?;
+        let found = {
+            let mut select = reader.conn.prepare_cached(QUEUED).map_err(read_error)?;
+            let rows = select.query_map(params![target, after.0, sql_count(page.room())], rows::delivery).map_err(read_error)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>().map_err(read_error)?
+        };
+        let mut last = None;
+        for delivery in found {
+            let Some(event) = event_of(&mut reader, &mut last, &delivery).map_err(read_error)? else { continue };
+            let bytes = event.payload.len();
+            if !page.push(PendingDelivery { delivery, event }, bytes) {
+                return Ok(page.items);
+            }
+        }
+        if page.room() == 0 {
+            break;
+        }
+    }
+    Ok(page.items)
+}
+
+/// See `Journal::due`.
+pub(super) fn due(
+    segments: &Segments,
+    pool: &Arc<Pool>,
+    target: i64,
+    mut after: (i64, DeliveryKey),
+    until_ms: i64,
+    limit: PageLimit,
+) -> Result<Vec<PendingDelivery>, StoreError> {
+    let mut page = Page::new(limit);
+    loop {
+        let mut found: Vec<(i64, DeliveryKey)> = Vec::new();
+        for segment in segments.matching(|s| s.pending_of(target).scheduled > 0) {
+            let reader = pool.take(&segment)?;
+            due_in(&reader, target, after, until_ms, page.room(), &mut found).map_err(read_error)?;
+        }
+        found.sort_unstable();
+        found.truncate(page.room());
+        let Some(end) = found.last().copied() else { return Ok(page.items) };
+        // Events are loaded once the order is known, so that no more than a page of payloads is in memory.
+        for (due_ms, key) in found {
+            let Some(segment) = segments.of(key.sequence()) else { continue };
+            let mut reader = pool.take(&segment)?;
+            let Some(delivery) = rows::delivery_by_key(&reader, key).map_err(read_error)? else { continue };
+            // It may have been settled since.
+            if delivery.state != DeliveryState::Scheduled || delivery.due_ms != due_ms {
+                continue;
+            }
+            let Some(event) = rows::event(&mut reader, key.sequence()).map_err(read_error)? else { continue };
+            let bytes = event.payload.len();
+            if !page.push(PendingDelivery { delivery, event }, bytes) {
+                return Ok(page.items);
+            }
+        }
+        if !page.items.is_empty() {
+            return Ok(page.items);
+        }
+        after = end;
+    }
+}
+
+fn due_in(
+    reader: &Reader,
+    target: i64,
+    after: (i64, DeliveryKey),
+    until_ms: i64,
+    limit: usize,
+    found: &mut Vec<(i64, DeliveryKey)>,
+) -> rusqlite::Result<()> {
+    let start = found.len();
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, DeliveryKey(row.get(1)?)));
+    if after.0 <= until_ms {
+        let mut select = reader.conn.prepare_cached(DUE_AT)?;
+        for row in select.query_map(params![target, after.0, after.1.0, sql_count(limit)], read)? {
+            found.push(row?);
+        }
+    }
+    let mut select = reader.conn.prepare_cached(DUE_AFTER)?;
+    for row in select.query_map(params![target, after.0, until_ms, sql_count(limit - (found.len() - start))], read)? {
+        found.push(row?);
+    }
+    Ok(())
+}
+
+/// See `Journal::next_due`.
+pub(super) fn next_due(segments: &Segments, pool: &Arc<Pool>, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError> {
+    let mut earliest = None;
+    for segment in segments.matching(|s| s.pending_of(target).scheduled > 0) {
+        let reader = pool.take(&segment)?;
+        let mut found = Vec::new();
+        due_in(&reader, target, after, i64::MAX, 1, &mut found).map_err(read_error)?;
+        earliest = earliest.into_iter().chain(found.first().map(|(due_ms, _)| *due_ms)).min();
+    }
+    Ok(earliest)
+}
+
+/// See `Journal::members`.
+pub(super) fn members(
+    segments: &Segments,
+    pool: &Arc<Pool>,
+    batch: DeliveryKey,
+    after: Sequence,
+    limit: PageLimit,
+) -> Result<Vec<Arc<Event>>, StoreError> {
+    let mut page = Page::new(limit);
+    let Some(home) = segments.of(batch.sequence()) else { return Ok(Vec::new()) };
+    let Some(delivery) = rows::delivery_by_key(&*pool.take(&home)?, batch).map_err(read_error)? else { return Ok(Vec::new()) };
+    // Nothing joins a batch after it was settled, so later segments need not be asked.
+    let until_ms = if delivery.state.is_terminal() { delivery.updated_ms } else { i64::MAX };
+    for segment in segments.matching(|s| s.id >= home.id && s.floor_ms <= until_ms && s.with(|state| state.last_sequence > after.0)) {
+        let mut reader = pool.take(&segment)?;
+        let members = members_in(&reader, batch).map_err(read_error)?;
+        for member in members.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)) {
+            let Some(event) = rows::event(&mut reader, *member).map_err(read_error)? else { continue };
+            let bytes = event.payload.len();
+            if !page.push(event, bytes) {
+                return Ok(page.items);
+            }
+        }
+    }
+    Ok(page.items)
+}
+
+fn members_in(reader: &Reader, batch: DeliveryKey) -> rusqlite::Result<BTreeSet<Sequence>> {
+    let mut select = reader.conn.prepare_cached("SELECT members FROM batch_part WHERE batch = ?1 ORDER BY first")?;
+    let mut rows = select.query([batch.0])?;
+    let mut members = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        members.extend(varint::unpack(row.get_ref(0)?.as_blob()?));
+    }
+    Ok(members)
+}
+
+/// See `Journal::idempotent`.
+pub(super) fn idempotent(
+    segments: &Segments,
+    pool: &Arc<Pool>,
+    workspace: i64,
+    key: &str,
+    now_ms: i64,
+) -> Result<Option<IdempotencyRecord>, StoreError> {
+    let oldest_ms = now_ms - IDEMPOTENCY_MS;
+    for segment in segments.all().into_iter().rev() {
+        let reader = pool.take(&segment)?;
+        let found = reader
+            .conn
+            .prepare_cached("SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2")
+            .and_then(|mut select| {
+                select
+                    .query_row(params![workspace, key], |row| {
+                        Ok(IdempotencyRecord {
+                            workspace,
+                            key: key.to_owned(),
+                            body_hash: row.get(0)?,
+                            first: Sequence(row.get(1)?),
+                            count: row.get(2)?,
+                            at_ms: row.get(3)?,
+                        })
+                    })
+                    .optional()
+            })
+            .map_err(read_error)?;
+        // The newest record of a key is the only one that counts.
+        if let Some(found) = found {
+            return Ok((found.at_ms >= oldest_ms).then_some(found));
+        }
+        // All that is in older segments was received before this.
+        if segment.floor_ms < oldest_ms {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// See `Journal::recover`.
+pub(super) fn recover(segments: &Segments, pool: &Arc<Pool>) -> Result<Recovered, StoreError> {
+    let (last_sequence, last_received_ms) = segments.last();
+    let mut lanes: BTreeMap<i64, LaneSummary> = BTreeMap::new();
+    for segment in segments.matching(|s| s.has_pending()) {
+        let reader = pool.take(&segment)?;
+        let mut last_queued = reader
+            .conn
+            .prepare_cached("SELECT max(key) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = 0 AND due_ms = 0")
+            .map_err(read_error)?;
+        let mut next_due = reader
+            .conn
+            .prepare_cached("SELECT min(due_ms) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = 1")
+            .map_err(read_error)?;
+        for (target, pending) in segment.with(|state| state.pending.clone()) {
+            let empty = LaneSummary { target, queued: 0, scheduled: 0, last_queued: DeliveryKey(0), next_due_ms: i64::MAX };
+            let lane = lanes.entry(target).or_insert(empty);
+            lane.queued += pending.queued as u64;
+            lane.scheduled += pending.scheduled as u64;
+            let last: Option<i64> = last_queued.query_row([target], |row| row.get(0)).map_err(read_error)?;
+            let next: Option<i64> = next_due.query_row([target], |row| row.get(0)).map_err(read_error)?;
+            lane.last_queued = lane.last_queued.max(DeliveryKey(last.unwrap_or(0)));
+            lane.next_due_ms = lane.next_due_ms.min(next.unwrap_or(i64::MAX));
+        }
+    }
+    Ok(Recovered { last_sequence, last_received_ms, lanes: lanes.into_values().collect() })
+}
+
+/// Joins deliveries with their events.
+pub(super) fn with_events(segments: &Segments, pool: &Arc<Pool>, deliveries: Vec<Delivery>) -> Result<Vec<PendingDelivery>, StoreError> {
+    let mut pending = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let Some(segment) = segments.of(delivery.key.sequence()) else { continue };
+        let mut reader = pool.take(&segment)?;
+        if let Some(event) = rows::event(&mut reader, delivery.key.sequence()).map_err(read_error)? {
+            pending.push(PendingDelivery { delivery, event });
+        }
+    }
+    Ok(pending)
+}

@@ -1,0 +1,154 @@
+//! Rows into domain types.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use rusqlite::types::Type;
+use rusqlite::{Error, Row};
+
+use super::readers::Reader;
+use super::words;
+
+/// A delivery by its key; its columns are what [`delivery`] reads.
+pub(super) const DELIVERY_BY_KEY: &str = "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, \
+     updated_ms, received_ms FROM delivery WHERE key = ?1";
+
+/// The state of a code.
+pub(super) fn state(column: usize, code: i64) -> rusqlite::Result<DeliveryState> {
+    DeliveryState::from_code(code).ok_or(Error::IntegralValueOutOfRange(column, code))
+}
+
+/// Reads the columns `key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms`.
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let attempts: u32 = row.get(5)?;
+    Ok(Delivery {
+        key: DeliveryKey(row.get(0)?),
+        workspace: row.get(1)?,
+        subscription: row.get(2)?,
+        target: row.get(3)?,
+        state: state(4, row.get(4)?)?,
+        attempts,
+        first_attempt_ms: if attempts == 0 { 0 } else { row.get(6)? },
+        due_ms: row.get(7)?,
+        is_batch: row.get(8)?,
+        updated_ms: row.get(9)?,
+        received_ms: row.get(10)?,
+    })
+}
+
+/// An event whose type and source are still numbers.
+pub(super) struct RawEvent {
+    /// Position.
+    pub(super) sequence: i64,
+    workspace: i64,
+    type_id: Option<i64>,
+    received_ms: i64,
+    source: i64,
+    payload: Bytes,
+}
+
+impl RawEvent {
+    /// Reads the columns `sequence, workspace, type, received_ms, source, payload`.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            sequence: row.get(0)?,
+            workspace: row.get(1)?,
+            type_id: row.get(2)?,
+            received_ms: row.get(3)?,
+            source: row.get(4)?,
+            payload: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+        })
+    }
+
+    /// Looks the numbers up.
+    pub(super) fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Arc<Event>> {
+        Ok(Arc::new(Event {
+            sequence: Sequence(self.sequence),
+            workspace: self.workspace,
+            type_name: self.type_id.map(|id| reader.type_name(id)).transpose()?,
+            payload: self.payload,
+            source: reader.source(self.source)?,
+            received_ms: self.received_ms,
+        }))
+    }
+}
+
+/// The event at a sequence.
+pub(super) fn event(reader: &mut Reader, sequence: Sequence) -> rusqlite::Result<Option<Arc<Event>>> {
+    let raw = {
+        let mut select =
+            reader.conn.prepare_cached("SELECT sequence, workspace, type, received_ms, source, payload FROM event WHERE sequence = ?1")?;
+        let mut rows = select.query([sequence.0])?;
+        rows.next()?.map(RawEvent::read).transpose()?
+    };
+    raw.map(|raw| raw.resolve(reader)).transpose()
+}
+
+/// The delivery with a key.
+pub(super) fn delivery_by_key(reader: &Reader, key: DeliveryKey) -> rusqlite::Result<Option<Delivery>> {
+    let mut select = reader.conn.prepare_cached(DELIVERY_BY_KEY)?;
+    let mut rows = select.query([key.0])?;
+    rows.next()?.map(delivery).transpose()
+}
+
+/// Attempts of a delivery, ascending.
+pub(super) fn attempts(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Result<Vec<Attempt>> {
+    struct Raw {
+        attempt: Attempt,
+        error: Option<i64>,
+        message: Option<i64>,
+        request: (i64, Option<String>),
+        response: (i64, Option<String>),
+    }
+    let raws = {
+        let mut select = reader.conn.prepare_cached(
+            "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body
+             FROM attempt WHERE delivery = ?1 ORDER BY number",
+        )?;
+        let rows = select.query_map([key.0], |row| {
+            let nothing: Arc<str> = "".into();
+            let attempt = Attempt {
+                number: row.get(0)?,
+                at_ms: row.get(1)?,
+                duration_us: row.get(2)?,
+                error: None,
+                message: None,
+                fault: row.get::<_, Option<i64>>(5)?.map(fault).transpose()?,
+                status: row.get(6)?,
+                request: nothing.clone(),
+                response: nothing,
+                response_body: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default().into(),
+            };
+            Ok(Raw {
+                attempt,
+                error: row.get(3)?,
+                message: row.get(4)?,
+                request: (row.get(7)?, row.get(8)?),
+                response: (row.get(9)?, row.get(10)?),
+            })
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()?
+    };
+    raws.into_iter()
+        .map(|raw| {
+            let mut attempt = raw.attempt;
+            attempt.error = raw.error.map(|id| reader.word(id)).transpose()?;
+            attempt.message = raw.message.map(|id| reader.word(id)).transpose()?;
+            attempt.request = words::join(&reader.word(raw.request.0)?, raw.request.1.as_deref());
+            attempt.response = words::join(&reader.word(raw.response.0)?, raw.response.1.as_deref());
+            Ok(attempt)
+        })
+        .collect()
+}
+
+fn fault(code: i64) -> rusqlite::Result<Fault> {
+    match code {
+        0 => Ok(Fault::Ours),
+        1 => Ok(Fault::Theirs),
+        2 => Ok(Fault::Network),
+        _ => Err(Error::FromSqlConversionFailure(5, Type::Integer, format!("{code} is no fault").into())),
+    }
+}

@@ -1,0 +1,217 @@
+//! What the files look like, and how connections to them are opened.
+//!
+//! All keys are integers ordered by time, so that appending is always at the right edge of a tree and every list is a key range.
+//! The comments inside the SQL are stored by SQLite: `.schema` in the `sqlite3` shell shows them to whoever looks at a data directory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::StoreError;
+
+/// Format of all files that this release writes; files of a larger one are refused, smaller ones are read for ever.
+pub(super) const FORMAT: i64 = 1;
+
+/// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper.
+pub(super) const PAGE_BYTES: u64 = 8192;
+
+/// Tables of a journal segment.
+pub(super) const SEGMENT: &str = "
+CREATE TABLE meta(
+  name TEXT PRIMARY KEY, -- format; floor, floor_ms: everything here is later; drained: 1 when sealed and nothing is pending
+  value INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE type(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE word(id INTEGER PRIMARY KEY, text TEXT NOT NULL); -- texts that repeat; doubles are harmless
+CREATE TABLE event(
+  sequence INTEGER PRIMARY KEY,
+  workspace INTEGER NOT NULL,
+  type INTEGER,                    -- type.id
+  received_ms INTEGER NOT NULL,
+  source INTEGER NOT NULL,         -- word.id, JSON
+  payload BLOB NOT NULL            -- the document, byte for byte
+);
+CREATE INDEX event_workspace ON event(workspace);
+CREATE INDEX event_type ON event(workspace, type);
+CREATE TABLE delivery(
+  key INTEGER PRIMARY KEY,         -- sequence of the (first) event << 20 | ordinal
+  workspace INTEGER NOT NULL,
+  subscription INTEGER NOT NULL,
+  target INTEGER NOT NULL,
+  state INTEGER NOT NULL,          -- 0 queued, 1 scheduled, 2 delivered, 3 failed, 4 cancelled
+  attempts INTEGER NOT NULL,
+  first_attempt_ms INTEGER NOT NULL, -- means something when attempts > 0; set before, so that the row keeps its size
+  due_ms INTEGER NOT NULL,         -- 0 unless scheduled
+  is_batch INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL
+);
+CREATE INDEX lane ON delivery(target, state, due_ms);
+CREATE INDEX waiting ON delivery(target) WHERE state = 1;
+CREATE INDEX outcome ON delivery(workspace, state) WHERE state >= 1;
+CREATE TABLE attempt(
+  delivery INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  duration_us INTEGER NOT NULL,
+  error INTEGER,                   -- word.id
+  message INTEGER,                 -- word.id
+  fault INTEGER,                   -- 0 ours, 1 theirs, 2 network
+  status INTEGER,
+  request INTEGER NOT NULL,        -- word.id; each char(1) in it stands for one line of request_values
+  request_values TEXT,
+  response INTEGER NOT NULL,       -- the same
+  response_values TEXT,
+  body BLOB,
+  PRIMARY KEY(delivery, number)
+) WITHOUT ROWID;
+CREATE TABLE batch_part(           -- lies where its members lie
+  batch INTEGER NOT NULL,          -- delivery.key, perhaps of an older segment
+  first INTEGER NOT NULL,          -- first sequence of the commit that wrote it; commits do not overlap
+  members BLOB NOT NULL,           -- sequences: LEB128 of the first, then of the differences
+  PRIMARY KEY(batch, first)
+) WITHOUT ROWID;
+CREATE INDEX batch_part_first ON batch_part(first);
+CREATE TABLE idempotency(
+  workspace INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  hash BLOB NOT NULL,              -- SHA-256 of the request body
+  first INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY(workspace, key)
+) WITHOUT ROWID;
+CREATE VIEW log AS -- for people with a shell
+  SELECT d.key, t.name AS type, d.workspace, d.subscription, d.target,
+         CASE d.state WHEN 0 THEN 'queued' WHEN 1 THEN 'scheduled' WHEN 2 THEN 'delivered' WHEN 3 THEN 'failed' ELSE 'cancelled' END AS state,
+         a.number AS attempt, datetime(a.at_ms / 1000.0, 'unixepoch', 'subsec') AS at, a.duration_us, a.status,
+         (SELECT text FROM word WHERE id = a.error) AS error, (SELECT text FROM word WHERE id = a.message) AS message
+  FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempt a ON a.delivery = d.key;
+";
+
+/// Tables of `catalog.db`.
+pub(super) const CATALOG: &str = "
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE resource(
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL,
+  workspace INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  doc TEXT NOT NULL,               -- JSON, null in place of each secret
+  sealed BLOB                      -- the secrets: nonce || XChaCha20-Poly1305 of a JSON map from pointer to value, bound to the id
+);
+";
+
+/// Tables of `bins.db`.
+pub(super) const BINS: &str = "
+CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE bin(bin INTEGER PRIMARY KEY, last INTEGER NOT NULL); -- numbers are never given twice
+CREATE TABLE request(
+  bin INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  method TEXT NOT NULL,
+  target TEXT NOT NULL,
+  headers TEXT NOT NULL,           -- JSON: [[name, value], ...]
+  body BLOB NOT NULL,
+  ip TEXT,
+  PRIMARY KEY(bin, number)
+) WITHOUT ROWID;
+";
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Commits survive power loss. Checkpoints are left to the one who opened it.
+    Write,
+    /// Commits survive `kill -9`, the last ones perhaps not a power loss. Checkpoints run by themselves.
+    WriteRelaxed,
+    /// Reads only, and never checkpoints.
+    Read,
+}
+
+/// Opens a file, creating it only for writers.
+pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let create = if access == Access::Read { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
+    // Readers open the file read-write as well: a WAL file left by a crash can only be read by one who may recover it.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(10))?;
+    conn.set_prepared_statement_cache_capacity(64);
+    match access {
+        Access::Read => {
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")?;
+        }
+        Access::Write | Access::WriteRelaxed => {
+            conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+            conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
+            conn.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;")?;
+            if access == Access::Write {
+                conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+            } else {
+                conn.execute_batch("PRAGMA synchronous = NORMAL;")?;
+            }
+        }
+    }
+    Ok(conn)
+}
+
+/// Creates the tables in one transaction if the file is empty, and checks the format. `meta` is stored in a new file.
+pub(super) fn prepare(conn: &mut Connection, tables: &str, meta: &[(&str, i64)]) -> Result<(), StoreError> {
+    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(write_error)?;
+    if !is_prepared(&tx).map_err(write_error)? {
+        tx.execute_batch(tables).map_err(write_error)?;
+        let mut insert = tx.prepare("INSERT INTO meta(name, value) VALUES (?1, ?2)").map_err(write_error)?;
+        for (name, value) in [("format", FORMAT)].iter().chain(meta) {
+            insert.execute((name, value)).map_err(write_error)?;
+        }
+    }
+    let found = meta_value(&tx, "format").map_err(write_error)?.unwrap_or(0);
+    if found > FORMAT {
+        return Err(StoreError::TooNew { found, known: FORMAT });
+    }
+    tx.commit().map_err(write_error)
+}
+
+/// Whether the file has its tables; one whose creation was cut short has none.
+pub(super) fn is_prepared(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE name = 'meta')", [], |row| row.get(0))
+}
+
+/// A value of the `meta` table.
+pub(super) fn meta_value(conn: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    let mut select = conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    let mut rows = select.query([name])?;
+    rows.next()?.map(|row| row.get(0)).transpose()
+}
+
+/// Names what went wrong while writing.
+pub(super) fn write_error(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+            StoreError::Full(error.into())
+        }
+        _ => StoreError::Engine(error.into()),
+    }
+}
+
+/// Names what went wrong while reading.
+pub(super) fn read_error(error: rusqlite::Error) -> StoreError {
+    StoreError::Engine(error.into())
+}
+
+/// Names what went wrong with a file beside the databases.
+pub(super) fn file_error(error: std::io::Error) -> StoreError {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied => StoreError::Full(error.into()),
+        _ => StoreError::Engine(error.into()),
+    }
+}

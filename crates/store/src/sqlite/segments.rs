@@ -1,0 +1,284 @@
+//! The list of journal segments, and what is known of each without asking its file.
+//!
+//! A segment is one database file, `journal/<number>.db`. Sequence `s` lies in the last segment whose `floor` is not above `s`; so do
+//! the deliveries whose first event it is, and their attempts. The counts of pending deliveries are derived: the writer keeps them
+//! up to date after each commit, and a start counts them anew.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
+use rusqlite::Connection;
+
+use super::schema::{self, Access, read_error, write_error};
+use crate::StoreError;
+
+/// Pending deliveries of one target in one segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pending {
+    /// Owner of the target.
+    pub(super) workspace: i64,
+    pub(super) queued: i64,
+    pub(super) scheduled: i64,
+}
+
+impl Pending {
+    /// All of them.
+    pub(super) fn total(self) -> i64 {
+        self.queued + self.scheduled
+    }
+}
+
+/// What the writer learns with each commit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SegmentState {
+    /// Smallest and largest sequence; 0 when there are no events.
+    pub(super) first_sequence: i64,
+    pub(super) last_sequence: i64,
+    /// Times of receipt of the first and last event.
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    /// Size of the database file, its WAL not counted.
+    pub(super) bytes: u64,
+    /// Targets with pending deliveries here.
+    pub(super) pending: HashMap<i64, Pending>,
+}
+
+/// One segment. Whoever has a connection to its file holds it; when a dropped one is let go of, the files are removed.
+pub(super) struct Segment {
+    /// Number of the file; never given twice.
+    pub(super) id: u32,
+    /// The database file.
+    pub(super) path: PathBuf,
+    /// No sequence in it is smaller.
+    pub(super) floor: i64,
+    /// No time of receipt in it is earlier.
+    pub(super) floor_ms: i64,
+    state: Mutex<SegmentState>,
+    doomed: AtomicBool,
+}
+
+impl Segment {
+    /// Creates the file (or completes one whose creation was cut short).
+    pub(super) fn create(dir: &Path, id: u32, floor: i64, floor_ms: i64) -> Result<Self, StoreError> {
+        let path = file_of(dir, id);
+        let mut conn = schema::connect(&path, Access::Write).map_err(write_error)?;
+        schema::prepare(&mut conn, schema::SEGMENT, &[("floor", floor), ("floor_ms", floor_ms)])?;
+        Self::read(id, path, &conn).map_err(write_error)
+    }
+
+    /// Opens an existing file; `None` when its creation was cut short.
+    pub(super) fn open(dir: &Path, id: u32) -> Result<Option<Self>, StoreError> {
+        let path = file_of(dir, id);
+        let mut conn = schema::connect(&path, Access::Write).map_err(write_error)?;
+        if !schema::is_prepared(&conn).map_err(read_error)? {
+            return Ok(None);
+        }
+        schema::prepare(&mut conn, schema::SEGMENT, &[])?;
+        Self::read(id, path, &conn).map(Some).map_err(read_error)
+    }
+
+    fn read(id: u32, path: PathBuf, conn: &Connection) -> rusqlite::Result<Self> {
+        let floor = schema::meta_value(conn, "floor")?.unwrap_or(1);
+        let floor_ms = schema::meta_value(conn, "floor_ms")?.unwrap_or(0);
+        let edge = |order: &str| {
+            let sql = format!("SELECT sequence, received_ms FROM event ORDER BY sequence {order} LIMIT 1");
+            conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok((0, 0)),
+                other => Err(other),
+            })
+        };
+        let ((first_sequence, first_ms), (last_sequence, last_ms)) = (edge("ASC")?, edge("DESC")?);
+        let drained = schema::meta_value(conn, "drained")?.is_some();
+        let pending = if drained { HashMap::new() } else { count_pending(conn)? };
+        let bytes = file_bytes(conn)?;
+        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending };
+        Ok(Self { id, path, floor, floor_ms, state: Mutex::new(state), doomed: AtomicBool::new(false) })
+    }
+
+    /// Looks at, or changes, what is known.
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut SegmentState) -> T) -> T {
+        f(&mut self.state.lock())
+    }
+
+    /// Pending deliveries of a target.
+    pub(super) fn pending_of(&self, target: i64) -> Pending {
+        self.with(|state| state.pending.get(&target).copied().unwrap_or_default())
+    }
+
+    /// Whether any delivery is pending.
+    pub(super) fn has_pending(&self) -> bool {
+        self.with(|state| !state.pending.is_empty())
+    }
+
+    /// The smallest delivery key that may lie here.
+    pub(super) fn floor_key(&self) -> DeliveryKey {
+        DeliveryKey(self.floor << ORDINAL_BITS)
+    }
+
+    /// Has the files removed as soon as nobody uses them.
+    pub(super) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+
+    /// Whether it was dropped.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if self.is_doomed() {
+            remove_files(&self.path);
+        }
+    }
+}
+
+/// Removes a database. The main file goes first: without its WAL it would be an older truth, a WAL alone is nothing.
+pub(super) fn remove_files(path: &Path) {
+    for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        if let Err(error) = std::fs::remove_file(&file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %file.display(), %error, "cannot remove a file of a dropped journal segment");
+        }
+    }
+}
+
+/// The path with a suffix added to its file name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn file_of(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:08}.db"))
+}
+
+/// Size of the database as of the last commit of this connection.
+pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    let pages: i64 = conn.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
+    Ok(pages as u64 * schema::PAGE_BYTES)
+}
+
+/// Counts by seeking from target to target in the index, and walking the pending entries only.
+fn count_pending(conn: &Connection) -> rusqlite::Result<HashMap<i64, Pending>> {
+    let mut pending = HashMap::new();
+    let mut next = conn.prepare("SELECT min(target) FROM delivery INDEXED BY lane WHERE target > ?1")?;
+    let mut count = conn.prepare("SELECT count(*) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?2")?;
+    let mut owner = conn.prepare("SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 LIMIT 1")?;
+    let mut target = i64::MIN;
+    while let Some(found) = next.query_row([target], |row| row.get::<_, Option<i64>>(0))? {
+        target = found;
+        let queued = count.query_row([target, 0], |row| row.get(0))?;
+        let scheduled = count.query_row([target, 1], |row| row.get(0))?;
+        if queued + scheduled > 0 {
+            let workspace = owner.query_row([target], |row| row.get(0))?;
+            pending.insert(target, Pending { workspace, queued, scheduled });
+        }
+    }
+    Ok(pending)
+}
+
+/// All segments, oldest first. There is always at least one; the last is the one appended to.
+pub(super) struct Segments {
+    dir: PathBuf,
+    list: RwLock<Vec<Arc<Segment>>>,
+}
+
+impl Segments {
+    /// Opens `journal/`, creating it and the first segment when there are none.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        super::create_dir(dir)?;
+        let mut ids = Vec::new();
+        let mut strays = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(schema::file_error)? {
+            let name = entry.map_err(schema::file_error)?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if let Some(id) = name.strip_suffix(".db").and_then(|stem| stem.parse::<u32>().ok()) {
+                ids.push(id);
+            } else if name.ends_with(".db-wal") || name.ends_with(".db-shm") {
+                strays.push(name.to_owned());
+            }
+        }
+        ids.sort_unstable();
+        // A crash between the removals of a dropped segment leaves these behind.
+        for name in strays {
+            let stem = &name[..name.len() - "-wal".len()];
+            if !dir.join(stem).exists() {
+                std::fs::remove_file(dir.join(&name)).map_err(schema::file_error)?;
+            }
+        }
+        let mut list: Vec<Arc<Segment>> = Vec::new();
+        for (i, id) in ids.iter().enumerate() {
+            match Segment::open(dir, *id)? {
+                Some(segment) => list.push(Arc::new(segment)),
+                // Only the newest can have been in the making.
+                None if i + 1 == ids.len() => {
+                    let (floor, floor_ms) = list.last().map_or((1, 0), |last| end_of(last));
+                    list.push(Arc::new(Segment::create(dir, *id, floor, floor_ms)?));
+                }
+                None => tracing::warn!(segment = id, "a journal segment has no tables and is left alone"),
+            }
+        }
+        if list.is_empty() {
+            list.push(Arc::new(Segment::create(dir, 1, 1, 0)?));
+        }
+        Ok(Self { dir: dir.to_owned(), list: RwLock::new(list) })
+    }
+
+    /// All, oldest first.
+    pub(super) fn all(&self) -> Vec<Arc<Segment>> {
+        self.list.read().clone()
+    }
+
+    /// Those for which `keep` holds, oldest first.
+    pub(super) fn matching(&self, keep: impl Fn(&Segment) -> bool) -> Vec<Arc<Segment>> {
+        self.list.read().iter().filter(|segment| keep(segment)).cloned().collect()
+    }
+
+    /// The one appended to.
+    pub(super) fn current(&self) -> Arc<Segment> {
+        self.list.read().last().expect("there is always a segment").clone()
+    }
+
+    /// The one that holds a sequence, if it was not dropped.
+    pub(super) fn of(&self, sequence: Sequence) -> Option<Arc<Segment>> {
+        let list = self.list.read();
+        let after = list.partition_point(|segment| segment.floor <= sequence.0);
+        after.checked_sub(1).map(|i| list[i].clone())
+    }
+
+    /// The largest sequence and time of receipt ever appended, as far as committed.
+    pub(super) fn last(&self) -> (i64, i64) {
+        let (floor, floor_ms) = end_of(&self.current());
+        (floor - 1, floor_ms)
+    }
+
+    /// Seals the current segment and starts a new one.
+    pub(super) fn roll(&self) -> Result<Arc<Segment>, StoreError> {
+        let current = self.current();
+        let (floor, floor_ms) = end_of(&current);
+        let segment = Arc::new(Segment::create(&self.dir, current.id + 1, floor, floor_ms)?);
+        self.list.write().push(segment.clone());
+        Ok(segment)
+    }
+
+    /// Takes a segment out of the list; its files go when its last user lets go.
+    pub(super) fn drop_segment(&self, id: u32) {
+        self.list.write().retain(|segment| segment.id != id);
+    }
+}
+
+/// Where the next segment begins.
+fn end_of(segment: &Segment) -> (i64, i64) {
+    segment.with(|state| match state.last_sequence {
+        0 => (segment.floor, segment.floor_ms),
+        last => (last + 1, state.last_ms),
+    })
+}

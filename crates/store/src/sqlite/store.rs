@@ -1,0 +1,278 @@
+//! The store as others see it: each method is a message to the thread that does the work.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use posthaste_domain::delivery::{Attempt, Delivery, PendingDelivery};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use tokio::sync::{mpsc, oneshot};
+
+use super::bins::BinsDb;
+use super::catalog::CatalogDb;
+use super::checkpoint::Checkpointer;
+use super::lock::DirectoryLock;
+use super::readers::{Pool, Threads};
+use super::segments::Segments;
+use super::writer::{Command, Reply, Writer};
+use super::{SqliteOptions, lists, pages, schema};
+use crate::{
+    Append, BinRequest, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal, PageLimit,
+    Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
+};
+
+/// Commands that may wait for the writer.
+const WAITING_COMMANDS: usize = 1024;
+
+/// A data directory. Cheap to clone; all clones are the same store. When the last one goes, it is closed.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: mpsc::Sender<Command>,
+    writer_thread: Option<JoinHandle<()>>,
+    segments: Arc<Segments>,
+    pool: Arc<Pool>,
+    /// Reads of the delivery path do not queue behind those of people.
+    journal_reads: Threads,
+    history_reads: Threads,
+    catalog: Arc<Mutex<Option<CatalogDb>>>,
+    catalog_thread: Threads,
+    bins: Arc<Mutex<Option<BinsDb>>>,
+    bins_thread: Threads,
+    closed: AtomicBool,
+    lock: Mutex<Option<DirectoryLock>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without a sender the writer finishes what it has and ends; only then may the lock go.
+        self.writer = mpsc::channel(1).0;
+        if let Some(thread) = self.writer_thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal writer panicked");
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens a data directory, creating it at the first start. Blocks for as long as it takes to look at each segment.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process serves it, [`StoreError::TooNew`] when a newer release wrote it,
+    /// [`StoreError::MasterKey`] when `master.key` does not fit, [`StoreError::Full`] when it cannot be written.
+    pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        super::create_dir(dir)?;
+        let lock = DirectoryLock::take(dir)?;
+        let catalog = CatalogDb::open(dir)?;
+        let bins = BinsDb::open(dir)?;
+        let segments = Arc::new(Segments::open(&dir.join("journal"))?);
+        let pool = Arc::new(Pool::default());
+        let age_ms = i64::try_from(options.segment_age.as_millis()).unwrap_or(i64::MAX);
+        let writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, options.observer, options.segment_bytes, age_ms);
+        let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
+        let writer_thread =
+            std::thread::Builder::new().name("posthaste-journal".into()).spawn(move || writer.run(queue)).map_err(schema::file_error)?;
+        let inner = Inner {
+            writer: commands,
+            writer_thread: Some(writer_thread),
+            segments,
+            pool,
+            journal_reads: Threads::start("posthaste-lanes", 2)?,
+            history_reads: Threads::start("posthaste-history", 2)?,
+            catalog: Arc::new(Mutex::new(Some(catalog))),
+            catalog_thread: Threads::start("posthaste-catalog", 1)?,
+            bins: Arc::new(Mutex::new(Some(bins))),
+            bins_thread: Threads::start("posthaste-bins", 1)?,
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Keeps every journal file from growing beyond so many pages, which looks like a full disk. `None` lifts it.
+    #[doc(hidden)]
+    pub async fn cap_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
+        self.command(|reply| Command::CapPages(pages, reply)).await
+    }
+
+    async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.writer.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.inner.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// A read of the delivery path.
+    async fn page<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Segments, &Arc<Pool>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check_open()?;
+        let (segments, pool) = (self.inner.segments.clone(), self.inner.pool.clone());
+        self.inner.journal_reads.run(move || read(&segments, &pool)).await
+    }
+
+    /// A read for people.
+    async fn list<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Segments, &Arc<Pool>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check_open()?;
+        let (segments, pool) = (self.inner.segments.clone(), self.inner.pool.clone());
+        self.inner.history_reads.run(move || read(&segments, &pool)).await
+    }
+
+    async fn bins<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut BinsDb) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let bins = self.inner.bins.clone();
+        self.inner.bins_thread.run(move || bins.lock().as_mut().map_or(Err(StoreError::Closed), work)).await
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteStore {
+    async fn recover(&self) -> Result<Recovered, StoreError> {
+        self.page(pages::recover).await
+    }
+
+    async fn append(&self, group: Append) -> Result<(), StoreError> {
+        self.command(|reply| Command::Append(group, reply)).await
+    }
+
+    async fn settle(&self, outcomes: Vec<Settlement>) -> Result<(), StoreError> {
+        self.command(|reply| Command::Settle(outcomes, reply)).await
+    }
+
+    async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.page(move |segments, pool| pages::queued(segments, pool, target, after, limit)).await
+    }
+
+    async fn due(
+        &self,
+        target: i64,
+        after: (i64, DeliveryKey),
+        until_ms: i64,
+        limit: PageLimit,
+    ) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.page(move |segments, pool| pages::due(segments, pool, target, after, until_ms, limit)).await
+    }
+
+    async fn next_due(&self, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError> {
+        self.page(move |segments, pool| pages::next_due(segments, pool, target, after)).await
+    }
+
+    async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.page(move |segments, pool| pages::members(segments, pool, batch, after, limit)).await
+    }
+
+    async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError> {
+        let key = key.to_owned();
+        self.page(move |segments, pool| pages::idempotent(segments, pool, workspace, &key, now_ms)).await
+    }
+
+    async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
+        let mut reopened = self.command(|reply| Command::Reopen(keys, at_ms, reply)).await?;
+        reopened.sort_unstable_by_key(|delivery| delivery.key);
+        self.page(move |segments, pool| pages::with_events(segments, pool, reopened)).await
+    }
+
+    async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
+        self.command(|reply| Command::Retire(rule, now_ms, reply)).await
+    }
+
+    async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Release);
+        let (reply, done) = oneshot::channel();
+        // Readers first: the last checkpoint can only empty a WAL that nobody reads.
+        self.inner.pool.close();
+        if self.inner.writer.send(Command::Close(reply)).await.is_ok() {
+            done.await.ok();
+        }
+        let (catalog, bins) = (self.inner.catalog.clone(), self.inner.bins.clone());
+        let catalog_closed = self.inner.catalog_thread.run(move || Ok(drop(catalog.lock().take()))).await;
+        let bins_closed = self.inner.bins_thread.run(move || Ok(drop(bins.lock().take()))).await;
+        if let Err(error) = catalog_closed.and(bins_closed) {
+            tracing::warn!(%error, "a file of the store was not closed in order");
+        }
+        self.inner.lock.lock().take();
+    }
+}
+
+#[async_trait]
+impl History for SqliteStore {
+    async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError> {
+        self.list(move |segments, pool| lists::event(segments, pool, workspace, sequence)).await
+    }
+
+    async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.list(move |segments, pool| lists::events(segments, pool, workspace, &filter, &range)).await
+    }
+
+    async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+        self.list(move |segments, pool| lists::delivery(segments, pool, workspace, key)).await
+    }
+
+    async fn deliveries(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Vec<Delivery>, StoreError> {
+        self.list(move |segments, pool| lists::deliveries(segments, pool, workspace, &filter, &range)).await
+    }
+
+    async fn deliveries_of(&self, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError> {
+        self.list(move |segments, pool| lists::deliveries_of(segments, pool, workspace, sequence)).await
+    }
+
+    async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
+        self.list(move |segments, pool| lists::attempts(segments, pool, key)).await
+    }
+
+    async fn size(&self) -> Result<StoreSize, StoreError> {
+        self.check_open()?;
+        let all = self.inner.segments.all();
+        Ok(StoreSize { buckets: all.len(), bytes: all.iter().map(|segment| segment.with(|state| state.bytes)).sum() })
+    }
+}
+
+#[async_trait]
+impl Catalog for SqliteStore {
+    async fn load(&self) -> Result<Vec<Record>, StoreError> {
+        let catalog = self.inner.catalog.clone();
+        self.inner.catalog_thread.run(move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), CatalogDb::load)).await
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError> {
+        let catalog = self.inner.catalog.clone();
+        let written = self.inner.catalog_thread.run(move || match catalog.lock().as_mut() {
+            // A refusal is an answer too.
+            Some(catalog) => Ok(catalog.write(changes)),
+            None => Err(StoreError::Closed),
+        });
+        written.await?
+    }
+}
+
+#[async_trait]
+impl Bins for SqliteStore {
+    async fn put(&self, bin: i64, request: BinRequest, keep: usize) -> Result<i64, StoreError> {
+        self.bins(move |bins| bins.put(bin, &request, keep)).await
+    }
+
+    async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
+        self.bins(move |bins| bins.list(bin, before, limit)).await
+    }
+
+    async fn clear(&self, bin: i64) -> Result<(), StoreError> {
+        self.bins(move |bins| bins.clear(bin)).await
+    }
+}

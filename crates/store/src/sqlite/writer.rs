@@ -1,0 +1,450 @@
+//! The one thread that writes the journal.
+//!
+//! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
+//! the moment share one flush. A transaction that fails is rolled back and its commands are tried one by one, so that a bad one
+//! fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next commit succeeds
+//! (incident 10).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use posthaste_domain::delivery::Delivery;
+use posthaste_domain::id::DeliveryKey;
+use rusqlite::Connection;
+use rusqlite::hooks::Wal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::CommitObserver;
+use super::apply::{self, ApplyError, Changes};
+use super::checkpoint::Checkpointer;
+use super::readers::Pool;
+use super::schema::{self, Access, write_error};
+use super::segments::{self, Segment, Segments};
+use super::words::Interner;
+use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
+
+/// Commands in one group.
+const GROUP_COMMANDS: usize = 2048;
+/// Payload bytes in one group, unless one command alone has more.
+const GROUP_BYTES: usize = 16 << 20;
+/// Segments that are kept open for writing.
+const OPEN_SEGMENTS: usize = 8;
+/// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.
+const WAL_LIMIT: u64 = 64 << 20;
+
+/// The largest page number, which is no limit.
+const NO_PAGE_CAP: u32 = u32::MAX - 1;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer is asked to do.
+pub(super) enum Command {
+    Append(Append, Reply<()>),
+    Settle(Vec<Settlement>, Reply<()>),
+    /// Answers the deliveries that were terminal.
+    Reopen(Vec<DeliveryKey>, i64, Reply<Vec<Delivery>>),
+    Retire(RetentionRule, i64, Reply<Retired>),
+    /// Limits the pages of each file from now on: a full disk for tests.
+    CapPages(Option<u32>, Reply<()>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Command {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(group, _) => group.events.iter().map(|event| event.payload.len()).sum(),
+            Self::Settle(outcomes, _) => outcomes.iter().filter_map(|o| o.attempt.as_ref()).map(|a| a.response_body.len()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// The part of a command that concerns one segment.
+enum Work<'a> {
+    Append(&'a Append),
+    CloseBatch(DeliveryKey, i64),
+    Settle(Vec<&'a Settlement>),
+    Reopen(Vec<DeliveryKey>, i64),
+}
+
+struct Part<'a> {
+    command: usize,
+    work: Work<'a>,
+}
+
+/// How the commands of a group went.
+struct Outcome {
+    errors: Vec<Option<StoreError>>,
+    reopened: Vec<Vec<Delivery>>,
+    rows: usize,
+}
+
+struct OpenSegment {
+    conn: Connection,
+    words: Interner,
+    used: u64,
+    /// Pages in the WAL after the last commit.
+    wal_pages: Arc<AtomicU64>,
+    /// WAL bytes when a checkpoint was last asked for.
+    asked_at: u64,
+    // Last, because the files of a dropped segment may go only after the connection.
+    segment: Arc<Segment>,
+}
+
+/// The state of the writer thread.
+pub(super) struct Writer {
+    pub(super) segments: Arc<Segments>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) observer: Option<Arc<dyn CommitObserver>>,
+    pub(super) segment_bytes: u64,
+    pub(super) segment_age_ms: i64,
+    open: HashMap<u32, OpenSegment>,
+    tick: u64,
+    page_cap: Option<u32>,
+}
+
+impl Writer {
+    /// A writer for these segments.
+    pub(super) fn new(
+        segments: Arc<Segments>,
+        pool: Arc<Pool>,
+        checkpointer: Checkpointer,
+        observer: Option<Arc<dyn CommitObserver>>,
+        segment_bytes: u64,
+        segment_age_ms: i64,
+    ) -> Self {
+        Self { segments, pool, checkpointer, observer, segment_bytes, segment_age_ms, open: HashMap::new(), tick: 0, page_cap: None }
+    }
+
+    /// Works until told to close, or until nobody can send any more.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut group = Vec::new();
+        while let Some(first) = commands.blocking_recv() {
+            let mut next = Some(first);
+            let mut bytes = 0;
+            // Whatever waits joins the group, up to a command that is not part of groups.
+            let alone = loop {
+                match next {
+                    Some(command @ (Command::Append(..) | Command::Settle(..) | Command::Reopen(..))) => {
+                        bytes += command.bytes();
+                        group.push(command);
+                    }
+                    other => break other,
+                }
+                if group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES {
+                    break None;
+                }
+                next = commands.try_recv().ok();
+            };
+            if !group.is_empty() {
+                self.group(&mut group);
+            }
+            match alone {
+                Some(Command::Retire(rule, now_ms, reply)) => {
+                    reply.send(self.retire(rule, now_ms)).ok();
+                }
+                Some(Command::CapPages(pages, reply)) => {
+                    reply.send(self.cap_pages(pages)).ok();
+                }
+                Some(Command::Close(reply)) => {
+                    commands.close();
+                    self.close();
+                    reply.send(()).ok();
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.close();
+    }
+
+    /// Commits a group and answers its commands.
+    fn group(&mut self, commands: &mut Vec<Command>) {
+        let started = Instant::now();
+        if commands.iter().any(|command| matches!(command, Command::Append(..))) {
+            self.roll_if_large();
+        }
+        let mut outcome = Outcome { errors: Vec::new(), reopened: Vec::new(), rows: 0 };
+        outcome.errors.resize_with(commands.len(), || None);
+        outcome.reopened.resize_with(commands.len(), Vec::new);
+        for (segment, parts) in self.plan(commands).into_values() {
+            self.commit_parts(&segment, &parts, &mut outcome);
+        }
+        if let Some(observer) = &self.observer {
+            observer.committed(commands.len(), outcome.rows, started.elapsed());
+        }
+        for ((command, error), reopened) in commands.drain(..).zip(outcome.errors).zip(outcome.reopened) {
+            // A caller that went away needs no answer.
+            match command {
+                Command::Append(_, reply) | Command::Settle(_, reply) => drop(reply.send(error.map_or(Ok(()), Err))),
+                Command::Reopen(_, _, reply) => drop(reply.send(error.map_or(Ok(reopened), Err))),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sorts the work of a group by segment.
+    fn plan<'a>(&self, commands: &'a [Command]) -> BTreeMap<u32, (Arc<Segment>, Vec<Part<'a>>)> {
+        let mut plan: BTreeMap<u32, (Arc<Segment>, Vec<Part<'a>>)> = BTreeMap::new();
+        let mut add = |segment: Arc<Segment>, command: usize, work: Work<'a>| {
+            plan.entry(segment.id).or_insert_with(|| (segment, Vec::new())).1.push(Part { command, work });
+        };
+        for (command, wanted) in commands.iter().enumerate() {
+            match wanted {
+                Command::Append(group, _) => {
+                    let current = self.segments.current();
+                    add(current, command, Work::Append(group));
+                    for part in &group.batches {
+                        // After the append, because the batch may have been opened by it.
+                        if let (Some(due_ms), Some(segment)) = (part.closed_due_ms, self.segments.of(part.batch.sequence())) {
+                            add(segment, command, Work::CloseBatch(part.batch, due_ms));
+                        }
+                    }
+                }
+                Command::Settle(outcomes, _) => {
+                    for (segment, outcomes) in self.by_segment(outcomes, |outcome| outcome.key) {
+                        add(segment, command, Work::Settle(outcomes));
+                    }
+                }
+                Command::Reopen(keys, at_ms, _) => {
+                    for (segment, keys) in self.by_segment(keys, |key| *key) {
+                        add(segment, command, Work::Reopen(keys.into_iter().copied().collect(), *at_ms));
+                    }
+                }
+                _ => {}
+            }
+        }
+        plan
+    }
+
+    fn by_segment<'a, T>(&self, items: &'a [T], key: impl Fn(&T) -> DeliveryKey) -> Vec<(Arc<Segment>, Vec<&'a T>)> {
+        let mut parts: Vec<(Arc<Segment>, Vec<&'a T>)> = Vec::new();
+        for item in items {
+            // A dropped segment has nothing left to change.
+            let Some(segment) = self.segments.of(key(item).sequence()) else { continue };
+            match parts.iter_mut().find(|(known, _)| known.id == segment.id) {
+                Some((_, part)) => part.push(item),
+                None => parts.push((segment, vec![item])),
+            }
+        }
+        parts
+    }
+
+    fn commit_parts(&mut self, segment: &Arc<Segment>, parts: &[Part<'_>], outcome: &mut Outcome) {
+        match self.commit(segment, parts) {
+            Ok(changes) => {
+                outcome.rows += changes.rows;
+                for (command, delivery) in changes.reopened {
+                    outcome.reopened[command].push(delivery);
+                }
+            }
+            Err(error) if parts.len() == 1 => {
+                let slot = &mut outcome.errors[parts[0].command];
+                // Pulling a due time forward is only a hint: an append that is stored is not an error because of it.
+                if matches!(parts[0].work, Work::CloseBatch(..)) {
+                    tracing::debug!(%error, "could not pull a batch's due time forward");
+                } else if slot.is_none() {
+                    *slot = Some(error);
+                }
+            }
+            Err(_) => {
+                for part in parts {
+                    self.commit_parts(segment, std::slice::from_ref(part), outcome);
+                }
+            }
+        }
+    }
+
+    /// One transaction.
+    fn commit(&mut self, segment: &Arc<Segment>, parts: &[Part<'_>]) -> Result<Changes, StoreError> {
+        let floor = segment.floor;
+        let open = self.open(segment)?;
+        let mut changes = Changes::default();
+        let done = (|| -> Result<u64, ApplyError> {
+            open.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            for part in parts {
+                match &part.work {
+                    Work::Append(group) => apply::append(&open.conn, &mut open.words, group, floor, &mut changes)?,
+                    Work::CloseBatch(batch, due_ms) => apply::close_batch(&open.conn, *batch, *due_ms, &mut changes)?,
+                    Work::Settle(outcomes) => apply::settle(&open.conn, &mut open.words, outcomes, &mut changes)?,
+                    Work::Reopen(keys, at_ms) => apply::reopen(&open.conn, part.command, keys, *at_ms, &mut changes)?,
+                }
+            }
+            let bytes = segments::file_bytes(&open.conn)?;
+            open.conn.prepare_cached("COMMIT")?.execute([])?;
+            Ok(bytes)
+        })();
+        match done {
+            Ok(bytes) => {
+                let drained = changes.publish(segment, Some(bytes));
+                self.after_commit(segment, drained);
+                Ok(changes)
+            }
+            Err(error) => {
+                open.words.forget();
+                // Some failures have rolled back already.
+                if !open.conn.is_autocommit() && open.conn.execute_batch("ROLLBACK").is_err() {
+                    self.open.remove(&segment.id);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn after_commit(&mut self, segment: &Arc<Segment>, drained: bool) {
+        let Some(open) = self.open.get_mut(&segment.id) else { return };
+        let wal = open.wal_pages.load(Ordering::Relaxed) * schema::PAGE_BYTES;
+        if wal < open.asked_at {
+            open.asked_at = 0;
+        }
+        if wal > WAL_LIMIT {
+            // Only what was written since the last checkpoint beside us is left to copy. If one runs now, the next commit tries again.
+            if let Err(error) = open.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+                tracing::warn!(%error, "checkpoint failed");
+            }
+        } else if wal - open.asked_at > Checkpointer::STEP && self.checkpointer.ask(segment) {
+            open.asked_at = wal;
+        }
+        if drained && segment.id != self.segments.current().id {
+            self.mark_drained(segment);
+        }
+    }
+
+    /// Notes in a sealed segment that nothing is pending in it, so that a start need not look. `reopen` removes the note.
+    fn mark_drained(&mut self, segment: &Arc<Segment>) {
+        let note = self
+            .open(segment)
+            .and_then(|open| open.conn.execute("INSERT OR REPLACE INTO meta(name, value) VALUES ('drained', 1)", []).map_err(write_error));
+        if let Err(error) = note {
+            tracing::debug!(%error, segment = segment.id, "could not note that a segment is drained");
+        }
+    }
+
+    /// A connection for writing to a segment.
+    fn open(&mut self, segment: &Arc<Segment>) -> Result<&mut OpenSegment, StoreError> {
+        self.tick += 1;
+        if !self.open.contains_key(&segment.id) {
+            let oldest = self.open.iter().min_by_key(|(_, open)| open.used).map(|(id, _)| *id);
+            if self.open.len() >= OPEN_SEGMENTS
+                && let Some(id) = oldest
+            {
+                self.open.remove(&id);
+            }
+            let mut conn = schema::connect(&segment.path, Access::Write).map_err(write_error)?;
+            let wal_pages = Arc::new(AtomicU64::new(0));
+            let pages_seen = wal_pages.clone();
+            conn.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+                pages_seen.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(write_error)?;
+            if let Some(pages) = self.page_cap {
+                cap(&conn, pages).map_err(write_error)?;
+            }
+            let open = OpenSegment { conn, words: Interner::default(), used: 0, wal_pages, asked_at: 0, segment: segment.clone() };
+            self.open.insert(segment.id, open);
+        }
+        let open = self.open.get_mut(&segment.id).expect("inserted above");
+        open.used = self.tick;
+        Ok(open)
+    }
+
+    fn roll_if_large(&mut self) {
+        if self.segments.current().with(|state| state.bytes) >= self.segment_bytes {
+            self.roll();
+        }
+    }
+
+    /// Starts a new segment. If that fails, the current one simply goes on.
+    fn roll(&mut self) {
+        let sealed = self.segments.current();
+        match self.segments.roll() {
+            Ok(_) => {
+                if !sealed.has_pending() {
+                    self.mark_drained(&sealed);
+                }
+                self.checkpointer.ask(&sealed);
+            }
+            Err(error) => tracing::warn!(%error, "cannot start a new journal segment; the current one goes on"),
+        }
+    }
+
+    fn retire(&mut self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
+        let current = self.segments.current();
+        let (events, first_ms, bytes) = current.with(|state| (state.last_sequence > 0, state.first_ms, state.bytes));
+        if events && (bytes >= self.segment_bytes || now_ms - first_ms > self.segment_age_ms) {
+            self.roll();
+        }
+        let all = self.segments.all();
+        let mut total: u64 = all.iter().map(|segment| segment.with(|state| state.bytes)).sum();
+        let mut retired = Retired::default();
+        for segment in &all[..all.len() - 1] {
+            let (last_ms, bytes) = segment.with(|state| (state.last_ms, state.bytes));
+            if total <= rule.max_bytes && now_ms - last_ms <= rule.max_age_ms {
+                break;
+            }
+            if segment.has_pending() || self.holds_members_of_pending(segment)? {
+                retired.kept_for_pending += 1;
+                continue;
+            }
+            segment.doom();
+            self.segments.drop_segment(segment.id);
+            self.open.remove(&segment.id);
+            total -= bytes;
+            retired.buckets += 1;
+            retired.bytes += bytes;
+        }
+        self.pool.prune();
+        Ok(retired)
+    }
+
+    /// Whether a pending batch of an older segment has members here.
+    fn holds_members_of_pending(&mut self, segment: &Arc<Segment>) -> Result<bool, StoreError> {
+        let batches = {
+            let open = self.open(segment)?;
+            let mut select = open.conn.prepare_cached("SELECT DISTINCT batch FROM batch_part WHERE batch < ?1").map_err(write_error)?;
+            let rows = select.query_map([segment.floor_key().0], |row| row.get(0)).map_err(write_error)?;
+            rows.collect::<rusqlite::Result<Vec<i64>>>().map_err(write_error)?
+        };
+        for batch in batches.into_iter().map(DeliveryKey) {
+            let Some(home) = self.segments.of(batch.sequence()) else { continue };
+            if !home.has_pending() {
+                continue;
+            }
+            let pending = self
+                .open(&home)?
+                .conn
+                .query_row("SELECT EXISTS(SELECT 1 FROM delivery WHERE key = ?1 AND state < 2)", [batch.0], |row| row.get(0))
+                .map_err(write_error)?;
+            if pending {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn cap_pages(&mut self, pages: Option<u32>) -> Result<(), StoreError> {
+        self.page_cap = pages;
+        for open in self.open.values() {
+            cap(&open.conn, pages.unwrap_or(NO_PAGE_CAP)).map_err(write_error)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves files without a WAL behind.
+    fn close(&mut self) {
+        self.checkpointer.stop();
+        for (_, open) in self.open.drain() {
+            if let Err(error) = open.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::warn!(%error, segment = open.segment.id, "the last checkpoint failed; the next start does it");
+            }
+        }
+    }
+}
+
+fn cap(conn: &Connection, pages: u32) -> rusqlite::Result<()> {
+    conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+}

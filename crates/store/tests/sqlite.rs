@@ -1,0 +1,43 @@
+//! The contract suite against SQLite.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use posthaste_store::contract::{self, Store};
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
+
+async fn open(dir: &Path) -> Store {
+    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+    Store { catalog: store.clone(), journal: store.clone(), history: store.clone(), bins: store }
+}
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                contract::$name(&open).await;
+            }
+        )*
+    };
+}
+
+contract!(
+    appends_are_atomic,
+    one_bad_append_fails_alone,
+    payloads_come_back_exactly,
+    settled_is_settled,
+    pages_are_bounded,
+    due_is_ordered,
+    batches_are_found,
+    idempotency_keys_last_a_day,
+    reopening_queues_again,
+    survives_a_restart,
+    history_belongs_to_its_workspace,
+    lists_match_a_model,
+    retention_drops_whole_buckets,
+    catalog_is_versioned,
+    writes_are_atomic,
+    bins_keep_the_newest,
+    closed_is_closed,
+);

@@ -13,6 +13,7 @@
 //! | [`breaker`] | may this target be sent to at all, and how eagerly |
 //! | [`limiter`] | may one more be sent in this window; may this address post |
 //! | [`batch`] | which batch does this event join, and when does it close |
+//! | [`lane`] | which delivery of this target is next; which lane of which workspace is next |
 //!
 //! Invariants:
 //! - times are `i64` Unix milliseconds named `*_ms`; no input makes the arithmetic overflow;
@@ -24,6 +25,7 @@ pub mod batch;
 pub mod bounds;
 pub mod breaker;
 pub mod classify;
+pub mod lane;
 pub mod limiter;
 mod parse;
 pub mod retry;

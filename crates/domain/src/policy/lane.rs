@@ -1,0 +1,513 @@
+//! The lane of one target: which of its deliveries is next.
+//!
+//! A lane holds two queues in bounded memory: *fresh* deliveries, ordered by key, and *scheduled*
+//! ones (retries, sends for later, open batches), ordered by `(due, key)`. What does not fit stays in
+//! the journal, where it is anyway, and is read back in pages. Besides, it knows what is in flight.
+//!
+//! The shell is a loop around [`Lane::next`]: it runs what it is given, reads the pages it is asked
+//! for, sleeps until a time, or, at [`Next::Idle`], until something happens: a push, a finished
+//! attempt, a page, a resumed target.
+//!
+//! # Which is next
+//!
+//! The breaker is asked first, the rate limiter last: a take that is not used would be a lost one. Fresh
+//! deliveries go before scheduled ones that are due, except that after seven fresh in a row one that is
+//! due goes first: a target that has just recovered must not bury its live traffic under old, nor the
+//! old for ever. With [`Order::Fifo`] one is in flight, and while a retry waits nothing overtakes
+//! it, unless [`LaneLimits::head_blocks`] is off. (After a restart with more scheduled deliveries than
+//! memory holds, a retry that is due later than those may be overtaken.)
+//!
+//! # What the shell has to keep
+//!
+//! - [`Lane::push`] and [`Lane::schedule`] come after the commit and in the order of keys, from the one
+//!   place that commits. Until then a page that shows the delivery is ahead of them: the lane
+//!   passes over keys above all that it was told of.
+//! - [`Lane::finished`] comes after the outcome is settled in the journal.
+//! - A page is read after it is asked for, in order of position, from directly after the one given.
+//!
+//! Then: every delivery handed to the lane is run, none is run twice at once nor again after it is
+//! done, memory stays within the bounds plus what is in flight, whatever the interleaving of
+//! pages, pushes and outcomes. The ledger of `lane/tests.rs` checks just that.
+
+mod fair;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use fair::{Fair, FairSettings};
+pub use queue::Bound;
+
+use self::queue::{Held, Queue};
+use super::Order;
+use super::breaker::{Breaker, Permit};
+use super::limiter::RateLimiter;
+
+/// Fresh deliveries that may start in a row while a scheduled one is due.
+const FRESH_IN_A_ROW: u8 = 7;
+
+/// How much a lane may hold and in which order it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneLimits {
+    /// Fresh deliveries in memory.
+    pub fresh: Bound,
+    /// Scheduled deliveries in memory.
+    pub scheduled: Bound,
+    /// Order of the policy.
+    pub order: Order,
+    /// With [`Order::Fifo`]: whether a delivery that waits for its retry holds up those behind it.
+    pub head_blocks: bool,
+}
+
+impl Default for LaneLimits {
+    /// 1024 deliveries and 4 MiB in each queue, no order.
+    fn default() -> Self {
+        let bound = Bound { items: 1024, bytes: 4 << 20 };
+        Self { fresh: bound, scheduled: bound, order: Order::None, head_blocks: true }
+    }
+}
+
+/// Where a delivery went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Into memory.
+    Queued,
+    /// Left in the journal, to be paged in.
+    Spilled,
+    /// The lane had it already, waiting or in flight.
+    Known,
+}
+
+/// A delivery read from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<T, K = u64> {
+    /// Its key.
+    pub key: K,
+    /// The delivery.
+    pub item: T,
+    /// Its weight in memory.
+    pub bytes: usize,
+}
+
+/// A scheduled delivery read from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled<T, K = u64> {
+    /// The delivery.
+    pub entry: Entry<T, K>,
+    /// When it is due.
+    pub due_ms: i64,
+    /// It was tried before. Only these hold up others, see [`LaneLimits::head_blocks`].
+    pub retry: bool,
+}
+
+/// What the shell does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next<T, K = u64> {
+    /// Run it, and call [`Lane::finished`] in the end. The breaker and the limiter know of it.
+    Run {
+        /// Its key.
+        key: K,
+        /// The delivery.
+        item: T,
+    },
+    /// Nothing until something happens.
+    Idle,
+    /// Nothing until then, or until something happens.
+    WakeAt {
+        /// When to ask again.
+        at_ms: i64,
+        /// The rate limit was met: tell the owner, once for this episode.
+        rate_notice: bool,
+    },
+    /// Read fresh deliveries, then call [`Lane::page_arrived`] or [`Lane::page_failed`]. Ask again
+    /// meanwhile: there may be something to run.
+    NeedPage {
+        /// Read keys above this one; `None`: from the first.
+        after_key: Option<K>,
+    },
+    /// Read scheduled deliveries, then call [`Lane::scheduled_arrived`] or
+    /// [`Lane::scheduled_failed`]. Ask again meanwhile.
+    NeedScheduled {
+        /// Read positions above this one; `None`: from the first.
+        after: Option<(i64, K)>,
+    },
+}
+
+/// How an attempt ended for its delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish<T> {
+    /// Delivered, given up or cancelled.
+    Done,
+    /// To be tried again.
+    Retry {
+        /// The delivery.
+        item: T,
+        /// Its weight in memory.
+        bytes: usize,
+        /// When.
+        due_ms: i64,
+    },
+    /// Not tried after all: it goes back to where it was.
+    Again {
+        /// The delivery.
+        item: T,
+        /// Its weight in memory.
+        bytes: usize,
+    },
+}
+
+/// State of one target's lane. See the module page.
+#[derive(Debug)]
+pub struct Lane<T, K = u64> {
+    limits: LaneLimits,
+    fresh: Queue<K, T>,
+    scheduled: Queue<(i64, K), T>,
+    /// Due time of each key in `scheduled`.
+    due: BTreeMap<K, i64>,
+    /// Retries that hold up the rest, with their due times.
+    heads: BTreeMap<K, (i64, Held<T>)>,
+    in_flight: BTreeMap<K, Flight<T>>,
+    /// Keys that moved or left while a page of fresh ones was being read, which may show them where
+    /// they were.
+    gone_fresh: BTreeSet<K>,
+    /// The same for a page of scheduled ones.
+    gone_scheduled: BTreeSet<K>,
+    /// The highest key that the lane was told of; its pushes are still to come for those above.
+    horizon: Option<K>,
+    fresh_in_a_row: u8,
+}
+
+impl<T, K: Ord + Copy> Lane<T, K> {
+    /// An empty lane of a target that has nothing in the journal.
+    #[must_use]
+    pub fn new(limits: LaneLimits) -> Self {
+        Self::recovering(limits, None, false, false)
+    }
+
+    /// An empty lane of a target that has, or may have, `queued` and `scheduled` deliveries in the
+    /// journal: it begins by asking for pages. `last_key` is not below any of theirs; deliveries
+    /// above it will be pushed.
+    #[must_use]
+    pub fn recovering(limits: LaneLimits, last_key: Option<K>, queued: bool, scheduled: bool) -> Self {
+        Self {
+            limits,
+            fresh: Queue::new(limits.fresh, queued),
+            scheduled: Queue::new(limits.scheduled, scheduled),
+            due: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            gone_fresh: BTreeSet::new(),
+            gone_scheduled: BTreeSet::new(),
+            horizon: last_key,
+            fresh_in_a_row: 0,
+        }
+    }
+
+    /// Follows a changed policy. Bounds take effect with the next delivery that comes in.
+    pub fn set_limits(&mut self, limits: LaneLimits) {
+        self.limits = limits;
+        self.fresh.set_bound(limits.fresh);
+        self.scheduled.set_bound(limits.scheduled);
+        if !self.head_blocks() {
+            for (key, (due_ms, held)) in std::mem::take(&mut self.heads) {
+                self.put_scheduled(key, held, due_ms);
+            }
+        }
+    }
+
+    /// Takes in a delivery that has just been committed.
+    pub fn push(&mut self, item: T, key: K, bytes: usize) -> Pushed {
+        self.horizon = self.horizon.max(Some(key));
+        self.put_fresh(key, Held { item, bytes })
+    }
+
+    /// Takes in a delivery that was put back to be sent now, whatever its age: a resend, or one
+    /// whose time was moved to now. The journal has it as queued.
+    pub fn release(&mut self, item: T, key: K, bytes: usize) -> Pushed {
+        self.horizon = self.horizon.max(Some(key));
+        self.left(key);
+        if let Some(flight) = self.in_flight.get_mut(&key) {
+            // It was put back after its outcome was settled and before we were told of that.
+            flight.released = Some(Held { item, bytes });
+            return Pushed::Queued;
+        }
+        self.put_fresh(key, Held { item, bytes })
+    }
+
+    /// Takes in a delivery that is due at `due_ms`, or moves it there: a send for later, or a batch.
+    /// The journal has it as scheduled for that time.
+    pub fn schedule(&mut self, item: T, key: K, bytes: usize, due_ms: i64) -> Pushed {
+        self.horizon = self.horizon.max(Some(key));
+        self.left(key);
+        if self.busy(&key) {
+            return Pushed::Known;
+        }
+        self.unschedule(key);
+        self.put_scheduled(key, Held { item, bytes }, due_ms)
+    }
+
+    /// What to do now. `concurrency` is the policy's.
+    pub fn next(&mut self, now_ms: i64, breaker: &mut Breaker, limiter: Option<&mut RateLimiter>, concurrency: u32) -> Next<T, K> {
+        let limit = if self.limits.order == Order::Fifo { 1 } else { concurrency };
+        match breaker.permits(self.in_flight(), limit, now_ms) {
+            Permit::Now => {}
+            Permit::Wait { until_ms: Some(at_ms) } => return Next::WakeAt { at_ms, rate_notice: false },
+            Permit::Wait { until_ms: None } | Permit::Held => return Next::Idle,
+        }
+        if let Some(after) = self.scheduled.ask() {
+            return Next::NeedScheduled { after };
+        }
+        if let Some(after_key) = self.fresh.ask() {
+            return Next::NeedPage { after_key };
+        }
+        let from = match self.choose(now_ms) {
+            Choice::At(at_ms) => return Next::WakeAt { at_ms, rate_notice: false },
+            Choice::Nothing => return Next::Idle,
+            Choice::Take(from) => from,
+        };
+        if let Some(Err(wait)) = limiter.map(|limiter| limiter.take(now_ms)) {
+            return Next::WakeAt { at_ms: wait.until_ms, rate_notice: wait.notice };
+        }
+        let Some((key, item)) = self.take(from) else { return Next::Idle };
+        breaker.started(now_ms);
+        Next::Run { key, item }
+    }
+
+    fn choose(&self, now_ms: i64) -> Choice {
+        if let Some((due_ms, _)) = self.heads.values().next() {
+            return if *due_ms <= now_ms { Choice::Take(From::Heads) } else { Choice::At(*due_ms) };
+        }
+        if self.head_blocks() && self.scheduled.is_empty() && self.scheduled.spilled() {
+            // A retry may be among what is being read, and go before all others.
+            return Choice::Nothing;
+        }
+        let next_due_ms = self.scheduled.first().map(|(due_ms, _)| *due_ms);
+        let due = next_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        match next_due_ms {
+            _ if !self.fresh.is_empty() && !(due && self.fresh_in_a_row >= FRESH_IN_A_ROW) => Choice::Take(From::Fresh),
+            Some(_) if due => Choice::Take(From::Scheduled),
+            Some(due_ms) => Choice::At(due_ms),
+            None => Choice::Nothing,
+        }
+    }
+
+    fn take(&mut self, from: From) -> Option<(K, T)> {
+        let (key, held, origin) = match from {
+            From::Heads => {
+                let (key, (due_ms, held)) = self.heads.pop_first()?;
+                (key, held, Origin::Scheduled(due_ms))
+            }
+            From::Fresh => {
+                self.fresh_in_a_row = self.fresh_in_a_row.saturating_add(1);
+                let (key, held) = self.fresh.pop()?;
+                (key, held, Origin::Fresh)
+            }
+            From::Scheduled => {
+                self.fresh_in_a_row = 0;
+                let ((due_ms, key), held) = self.scheduled.pop()?;
+                self.due.remove(&key);
+                (key, held, Origin::Scheduled(due_ms))
+            }
+        };
+        self.in_flight.insert(key, Flight { origin, released: None });
+        Some((key, held.item))
+    }
+
+    /// An attempt has ended and its outcome is settled. `false` if `key` was not in flight.
+    pub fn finished(&mut self, key: K, finish: Finish<T>) -> bool {
+        let Some(Flight { origin, released }) = self.in_flight.remove(&key) else { return false };
+        self.left(key);
+        match (finish, origin) {
+            (Finish::Done, _) => {
+                if let Some(held) = released {
+                    self.put_fresh(key, held);
+                }
+            }
+            (Finish::Retry { item, bytes, due_ms }, _) | (Finish::Again { item, bytes }, Origin::Scheduled(due_ms)) => {
+                self.put_retry(key, Held { item, bytes }, due_ms);
+            }
+            (Finish::Again { item, bytes }, Origin::Fresh) => {
+                self.put_fresh(key, Held { item, bytes });
+            }
+        }
+        true
+    }
+
+    /// A delivery is not to be sent any more. `false` if it is not waiting in memory (it may be in
+    /// flight, or only in the journal).
+    pub fn cancel(&mut self, key: K) -> bool {
+        let found = self.unschedule(key) | self.fresh.remove(&key) | self.heads.remove(&key).is_some();
+        self.left(key);
+        found
+    }
+
+    /// Fresh deliveries were read, ascending by key. `reached_end`: the journal had no more (an empty
+    /// page always means that).
+    pub fn page_arrived(&mut self, page: Vec<Entry<T, K>>, reached_end: bool) {
+        let reached_end = reached_end || page.is_empty();
+        let Some(mut arrival) = self.fresh.arrival() else { return };
+        for Entry { key, item, bytes } in page {
+            let known = self.known(&key) || self.gone_fresh.contains(&key);
+            if !self.fresh.admit(&mut arrival, key, Held { item, bytes }, known) {
+                break;
+            }
+        }
+        self.fresh.arrived(arrival, reached_end);
+        self.gone_fresh.clear();
+    }
+
+    /// A page of fresh deliveries could not be read; [`Lane::next`] will ask again.
+    pub fn page_failed(&mut self) {
+        self.fresh.arrival();
+        self.gone_fresh.clear();
+    }
+
+    /// Scheduled deliveries were read, ascending by `(due_ms, key)`. `reached_end` as for
+    /// [`Lane::page_arrived`].
+    pub fn scheduled_arrived(&mut self, page: Vec<Scheduled<T, K>>, reached_end: bool) {
+        let reached_end = reached_end || page.is_empty();
+        let Some(mut arrival) = self.scheduled.arrival() else { return };
+        for Scheduled { entry: Entry { key, item, bytes }, due_ms, retry } in page {
+            let known = self.known(&key) || self.gone_scheduled.contains(&key);
+            let head = retry && !known && self.room_for_head();
+            let mut held = Some(Held { item, bytes });
+            if head {
+                if !self.scheduled.cover(&mut arrival, (due_ms, key)) {
+                    break;
+                }
+                self.heads.extend(held.take().map(|held| (key, (due_ms, held))));
+            } else if let Some(held) = held {
+                if !self.scheduled.admit(&mut arrival, (due_ms, key), held, known) {
+                    break;
+                }
+                if !known {
+                    self.due.insert(key, due_ms);
+                }
+            }
+        }
+        self.scheduled.arrived(arrival, reached_end);
+        self.gone_scheduled.clear();
+    }
+
+    /// A page of scheduled deliveries could not be read; [`Lane::next`] will ask again.
+    pub fn scheduled_failed(&mut self) {
+        self.scheduled.arrival();
+        self.gone_scheduled.clear();
+    }
+
+    /// How many attempts are out.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many deliveries wait in memory.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.fresh.len() + self.scheduled.len() + self.heads.len()
+    }
+
+    /// Weight of what waits in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let heads: usize = self.heads.values().map(|(_, held)| held.bytes).sum();
+        self.fresh.bytes() + self.scheduled.bytes() + heads
+    }
+
+    /// Whether some deliveries are only in the journal.
+    #[must_use]
+    pub fn spilled(&self) -> bool {
+        self.fresh.spilled() || self.scheduled.spilled()
+    }
+
+    /// Whether the lane has nothing at all: it can be dropped and made anew when something comes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting() == 0 && self.in_flight.is_empty() && !self.spilled()
+    }
+
+    fn head_blocks(&self) -> bool {
+        self.limits.order == Order::Fifo && self.limits.head_blocks
+    }
+
+    /// One head is the rule; more are found when order is switched on while retries wait.
+    fn room_for_head(&self) -> bool {
+        self.head_blocks() && self.heads.len() < self.limits.scheduled.items.max(1)
+    }
+
+    fn put_retry(&mut self, key: K, held: Held<T>, due_ms: i64) {
+        if self.room_for_head() {
+            self.heads.insert(key, (due_ms, held));
+        } else {
+            self.put_scheduled(key, held, due_ms);
+        }
+    }
+
+    fn put_scheduled(&mut self, key: K, held: Held<T>, due_ms: i64) -> Pushed {
+        self.due.insert(key, due_ms);
+        for (_, evicted) in self.scheduled.put((due_ms, key), held) {
+            self.due.remove(&evicted);
+        }
+        if self.due.contains_key(&key) { Pushed::Queued } else { Pushed::Spilled }
+    }
+
+    fn unschedule(&mut self, key: K) -> bool {
+        self.due.remove(&key).is_some_and(|due_ms| self.scheduled.remove(&(due_ms, key)))
+    }
+
+    fn put_fresh(&mut self, key: K, held: Held<T>) -> Pushed {
+        if self.busy(&key) {
+            return Pushed::Known;
+        }
+        self.unschedule(key);
+        self.fresh.put(key, held);
+        if self.fresh.contains(&key) { Pushed::Queued } else { Pushed::Spilled }
+    }
+
+    /// Running, or about to run.
+    fn busy(&self, key: &K) -> bool {
+        self.in_flight.contains_key(key) || self.fresh.contains(key) || self.heads.contains_key(key)
+    }
+
+    /// Not for a page to bring.
+    fn known(&self, key: &K) -> bool {
+        self.busy(key) || self.due.contains_key(key) || self.horizon.is_none_or(|horizon| *key > horizon)
+    }
+
+    /// `key` is no longer where a page that is being read may show it.
+    fn left(&mut self, key: K) {
+        if self.fresh.asked() {
+            self.gone_fresh.insert(key);
+        }
+        if self.scheduled.asked() {
+            self.gone_scheduled.insert(key);
+        }
+    }
+}
+
+enum Choice {
+    Take(From),
+    At(i64),
+    Nothing,
+}
+
+#[derive(Clone, Copy)]
+enum From {
+    Heads,
+    Fresh,
+    Scheduled,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Fresh,
+    Scheduled(i64),
+}
+
+/// A delivery that is being run.
+#[derive(Debug)]
+struct Flight<T> {
+    origin: Origin,
+    released: Option<Held<T>>,
+}

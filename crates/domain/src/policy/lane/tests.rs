@@ -1,0 +1,545 @@
+//! Lanes against a ledger: a journal that knows the truth, a shell that is as slow and as shuffled as
+//! a real one may be, and every delivery counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::Rate;
+use crate::policy::breaker::Settings;
+
+fn breaker() -> Breaker {
+    Breaker::new(Settings::default(), 0)
+}
+
+fn limits(items: usize, bytes: usize, order: Order) -> LaneLimits {
+    let bound = Bound { items, bytes };
+    LaneLimits { fresh: bound, scheduled: bound, order, head_blocks: true }
+}
+
+fn lane(items: usize) -> Lane<u64> {
+    Lane::new(limits(items, 1000, Order::None))
+}
+
+fn run(lane: &mut Lane<u64>, now_ms: i64) -> Option<u64> {
+    match lane.next(now_ms, &mut breaker(), None, 1000) {
+        Next::Run { key, item } => {
+            assert_eq!(key, item);
+            Some(key)
+        }
+        _ => None,
+    }
+}
+
+fn retry(key: u64, due_ms: i64) -> Finish<u64> {
+    Finish::Retry { item: key, bytes: 1, due_ms }
+}
+
+#[test]
+fn scheduled_ones_are_not_starved() {
+    let mut lane = lane(100);
+    for key in 0..30 {
+        assert_eq!(lane.push(key, key, 1), Pushed::Queued);
+    }
+    for key in 100..103 {
+        assert_eq!(lane.schedule(key, key, 1, 5), Pushed::Queued);
+    }
+    let order: Vec<u64> = std::iter::from_fn(|| run(&mut lane, 5)).collect();
+    let old: Vec<usize> = (0..order.len()).filter(|index| order[*index] >= 100).collect();
+    assert_eq!(old, [7, 15, 23], "one of eight");
+    assert_eq!(order.len(), 33);
+}
+
+// STDWH-58
+#[test]
+fn a_success_ends_the_schedule() {
+    let mut lane = lane(10);
+    lane.push(1, 1, 1);
+    assert_eq!(run(&mut lane, 0), Some(1));
+    assert!(lane.finished(1, retry(1, 5)));
+    assert_eq!(run(&mut lane, 4), None);
+    assert_eq!(run(&mut lane, 5), Some(1));
+    assert!(lane.finished(1, Finish::Done));
+    assert!(lane.is_empty());
+    assert_eq!(lane.next(i64::MAX, &mut breaker(), None, 9), Next::Idle);
+    assert!(!lane.finished(1, Finish::Done));
+}
+
+#[test]
+fn in_order_a_waiting_retry_holds_up_the_rest() {
+    let mut lane: Lane<u64> = Lane::new(limits(10, 1000, Order::Fifo));
+    for key in 1..=3 {
+        lane.push(key, key, 1);
+    }
+    assert_eq!(run(&mut lane, 0), Some(1));
+    assert_eq!(run(&mut lane, 0), None, "one in flight");
+    lane.finished(1, retry(1, 50));
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::WakeAt { at_ms: 50, rate_notice: false });
+    assert_eq!(run(&mut lane, 50), Some(1));
+    lane.finished(1, Finish::Done);
+    assert_eq!(run(&mut lane, 50), Some(2));
+    // Unless the owner prefers pace.
+    lane.finished(2, retry(2, 99));
+    lane.set_limits(LaneLimits { head_blocks: false, ..limits(10, 1000, Order::Fifo) });
+    assert_eq!(run(&mut lane, 50), Some(3));
+    lane.finished(3, Finish::Done);
+    assert_eq!(run(&mut lane, 99), Some(2));
+}
+
+#[test]
+fn a_full_lane_leaves_the_rest_in_the_journal() {
+    let mut lane = lane(4);
+    for key in 1..=4 {
+        assert_eq!(lane.push(key, key, 1), Pushed::Queued);
+    }
+    assert_eq!(lane.push(5, 5, 1), Pushed::Spilled);
+    assert!(lane.spilled());
+    assert_eq!(run(&mut lane, 0), Some(1));
+    assert_eq!(run(&mut lane, 0), Some(2));
+    // Half empty: a page is wanted, but work goes on.
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::NeedPage { after_key: Some(4) });
+    assert_eq!(run(&mut lane, 0), Some(3));
+    assert_eq!(lane.push(6, 6, 1), Pushed::Spilled);
+    // The page was read before 6 was committed, so it is not the end.
+    lane.page_arrived(vec![Entry { key: 5, item: 5, bytes: 1 }], true);
+    assert!(lane.spilled());
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::NeedPage { after_key: Some(5) });
+    lane.page_failed();
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::NeedPage { after_key: Some(5) });
+    // 7 is committed, and its push on the way.
+    lane.page_arrived(vec![Entry { key: 6, item: 6, bytes: 1 }, Entry { key: 7, item: 7, bytes: 1 }], true);
+    assert!(!lane.spilled());
+    assert_eq!(lane.push(7, 7, 1), Pushed::Queued);
+    assert_eq!(lane.push(7, 7, 1), Pushed::Known);
+    assert_eq!(std::iter::from_fn(|| run(&mut lane, 0)).collect::<Vec<_>>(), [4, 5, 6, 7]);
+    // Bytes count as well.
+    let mut heavy: Lane<u64> = Lane::new(limits(100, 10, Order::None));
+    assert_eq!(heavy.push(1, 1, 50), Pushed::Queued, "one is always held");
+    assert_eq!(heavy.push(2, 2, 1), Pushed::Spilled);
+}
+
+#[test]
+fn breaker_and_limiter_are_obeyed() {
+    let mut lane = lane(10);
+    for key in 1..=3 {
+        lane.push(key, key, 1);
+    }
+    let mut breaker = breaker();
+    let mut limiter = RateLimiter::new(Rate { limit: 1, per: Duration::from_secs(1) });
+    let _ = breaker.pause(0);
+    assert_eq!(lane.next(0, &mut breaker, Some(&mut limiter), 9), Next::Idle, "paused holds");
+    let _ = breaker.resume(0);
+    assert_eq!(lane.next(0, &mut breaker, Some(&mut limiter), 9), Next::Run { key: 1, item: 1 });
+    assert_eq!(lane.next(0, &mut breaker, Some(&mut limiter), 9), Next::Idle, "the ramp begins at one");
+    lane.finished(1, Finish::Again { item: 1, bytes: 1 });
+    breaker.cancelled();
+    let limited = lane.next(0, &mut breaker, Some(&mut limiter), 9);
+    assert_eq!(limited, Next::WakeAt { at_ms: 1000, rate_notice: true });
+    let still = lane.next(1, &mut breaker, Some(&mut limiter), 9);
+    assert_eq!(still, Next::WakeAt { at_ms: 1000, rate_notice: false });
+    assert_eq!(lane.next(1000, &mut breaker, Some(&mut limiter), 9), Next::Run { key: 1, item: 1 });
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Commit { later: Option<i64> },
+    Dispatch,
+    Next,
+    Settle { which: usize, retry: Option<i64> },
+    Tell { which: usize },
+    Read { scheduled: bool, most: usize },
+    Deliver { scheduled: bool },
+    Lose { scheduled: bool },
+    Hasten { which: usize },
+    Reopen { which: usize },
+    Cancel { which: usize },
+    Pass(i64),
+    Restart,
+}
+
+fn steps(wild: bool) -> impl Strategy<Value = Vec<Step>> {
+    let only_wild = move |step| if wild { step } else { Step::Next };
+    let which = 0..64_usize;
+    let step = prop_oneof![
+        8 => (0..4, 0..50_i64)
+            .prop_map(move |(kind, after)| Step::Commit { later: (wild && kind == 0).then_some(after) }),
+        8 => Just(Step::Dispatch),
+        14 => Just(Step::Next),
+        6 => (which.clone(), proptest::option::of(0..60_i64)).prop_map(|(which, retry)| Step::Settle { which, retry }),
+        6 => which.clone().prop_map(|which| Step::Tell { which }),
+        5 => (any::<bool>(), 1..8_usize).prop_map(|(scheduled, most)| Step::Read { scheduled, most }),
+        5 => any::<bool>().prop_map(|scheduled| Step::Deliver { scheduled }),
+        1 => any::<bool>().prop_map(|scheduled| Step::Lose { scheduled }),
+        1 => which.clone().prop_map(move |which| only_wild(Step::Hasten { which })),
+        1 => which.clone().prop_map(move |which| only_wild(Step::Reopen { which })),
+        1 => which.prop_map(move |which| only_wild(Step::Cancel { which })),
+        3 => (0..40_i64).prop_map(Step::Pass),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 0..250)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Queued,
+    Scheduled { due_ms: i64, retry: bool },
+    Done,
+}
+
+type FreshPage = (Vec<Entry<u64>>, bool);
+type ScheduledPage = (Vec<Scheduled<u64>>, bool);
+
+/// The shell, with its journal.
+struct World {
+    limits: LaneLimits,
+    lane: Lane<u64>,
+    now_ms: i64,
+    journal: BTreeMap<u64, Row>,
+    undispatched: Vec<(u64, Row)>,
+    /// Being run; `Some` when settled and not yet told.
+    out: BTreeMap<u64, Option<Finish<u64>>>,
+    asked_fresh: Option<Option<u64>>,
+    asked_scheduled: Option<Option<(i64, u64)>>,
+    fresh_page: Option<FreshPage>,
+    scheduled_page: Option<ScheduledPage>,
+    done: Vec<u64>,
+}
+
+/// Deliveries differ in weight.
+fn weight(key: u64) -> usize {
+    usize::try_from(key % 5).unwrap() + 1
+}
+
+fn entry(key: u64) -> Entry<u64> {
+    Entry { key, item: key, bytes: weight(key) }
+}
+
+fn pick<T: Copy>(all: &[T], which: usize) -> Option<T> {
+    all.get(which % all.len().max(1)).copied()
+}
+
+impl World {
+    fn new(limits: LaneLimits) -> Self {
+        Self {
+            limits,
+            lane: Lane::new(limits),
+            now_ms: 0,
+            journal: BTreeMap::new(),
+            undispatched: vec![],
+            out: BTreeMap::new(),
+            asked_fresh: None,
+            asked_scheduled: None,
+            fresh_page: None,
+            scheduled_page: None,
+            done: vec![],
+        }
+    }
+
+    fn busy(&self) -> BTreeSet<u64> {
+        self.out.keys().copied().chain(self.undispatched.iter().map(|(key, _)| *key)).collect()
+    }
+
+    fn keys(&self, wanted: impl Fn(u64, Row) -> bool) -> Vec<u64> {
+        self.journal.iter().filter(|(key, row)| wanted(**key, **row)).map(|(key, _)| *key).collect()
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Commit { later } => {
+                let key = self.journal.len() as u64 + 1;
+                let row = match later {
+                    Some(after) => Row::Scheduled { due_ms: self.now_ms + after, retry: false },
+                    None => Row::Queued,
+                };
+                self.journal.insert(key, row);
+                self.undispatched.push((key, row));
+            }
+            Step::Dispatch if !self.undispatched.is_empty() => match self.undispatched.remove(0) {
+                (key, Row::Scheduled { due_ms, .. }) => {
+                    self.lane.schedule(key, key, weight(key), due_ms);
+                }
+                (key, _) => {
+                    self.lane.push(key, key, weight(key));
+                }
+            },
+            Step::Next => {
+                let _ = self.next();
+            }
+            Step::Settle { which, retry } => {
+                let running: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_none()).map(|(key, _)| *key).collect();
+                let Some(key) = pick(&running, which) else { return };
+                let finish = match retry {
+                    None => {
+                        self.journal.insert(key, Row::Done);
+                        self.done.push(key);
+                        Finish::Done
+                    }
+                    Some(59) => Finish::Again { item: key, bytes: weight(key) },
+                    Some(after) => {
+                        let due_ms = self.now_ms + after;
+                        self.journal.insert(key, Row::Scheduled { due_ms, retry: true });
+                        Finish::Retry { item: key, bytes: weight(key), due_ms }
+                    }
+                };
+                self.out.insert(key, Some(finish));
+            }
+            Step::Tell { which } => {
+                let settled: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_some()).map(|(key, _)| *key).collect();
+                let Some(key) = pick(&settled, which) else { return };
+                let finish = self.out.remove(&key).flatten().unwrap();
+                assert!(self.lane.finished(key, finish));
+            }
+            Step::Read { scheduled: false, most } => {
+                let Some(after) = self.asked_fresh.take() else { return };
+                let all = self.keys(|key, row| row == Row::Queued && after.is_none_or(|after| key > after));
+                let page = all.iter().take(most).map(|key| entry(*key)).collect();
+                self.fresh_page = Some((page, all.len() <= most));
+            }
+            Step::Read { scheduled: true, most } => {
+                let Some(after) = self.asked_scheduled.take() else { return };
+                let mut all: Vec<Scheduled<u64>> = self
+                    .journal
+                    .iter()
+                    .filter_map(|(key, row)| match row {
+                        Row::Scheduled { due_ms, retry } => Some(Scheduled { entry: entry(*key), due_ms: *due_ms, retry: *retry }),
+                        _ => None,
+                    })
+                    .filter(|row| after.is_none_or(|after| (row.due_ms, row.entry.key) > after))
+                    .collect();
+                all.sort_by_key(|row| (row.due_ms, row.entry.key));
+                let end = all.len() <= most;
+                all.truncate(most);
+                self.scheduled_page = Some((all, end));
+            }
+            Step::Deliver { scheduled: false } => {
+                if let Some((page, end)) = self.fresh_page.take() {
+                    self.lane.page_arrived(page, end);
+                }
+            }
+            Step::Deliver { scheduled: true } => {
+                if let Some((page, end)) = self.scheduled_page.take() {
+                    self.lane.scheduled_arrived(page, end);
+                }
+            }
+            Step::Lose { scheduled: false } => {
+                if self.fresh_page.take().is_some() {
+                    self.lane.page_failed();
+                }
+            }
+            Step::Lose { scheduled: true } => {
+                if self.scheduled_page.take().is_some() {
+                    self.lane.scheduled_failed();
+                }
+            }
+            Step::Hasten { which } => {
+                let busy = self.busy();
+                let waiting = self.keys(|key, row| matches!(row, Row::Scheduled { retry: false, .. }) && !busy.contains(&key));
+                let Some(key) = pick(&waiting, which) else { return };
+                self.journal.insert(key, Row::Scheduled { due_ms: self.now_ms, retry: false });
+                self.lane.schedule(key, key, weight(key), self.now_ms);
+            }
+            Step::Reopen { which } => {
+                let Some(key) = pick(&self.keys(|_, row| row == Row::Done), which) else { return };
+                self.journal.insert(key, Row::Queued);
+                self.lane.release(key, key, weight(key));
+            }
+            Step::Cancel { which } => {
+                let busy = self.busy();
+                let waiting = self.keys(|key, row| row != Row::Done && !busy.contains(&key));
+                let Some(key) = pick(&waiting, which) else { return };
+                self.journal.insert(key, Row::Done);
+                self.lane.cancel(key);
+            }
+            Step::Pass(millis) => self.now_ms += millis,
+            Step::Restart => {
+                let (journal, done) = (std::mem::take(&mut self.journal), std::mem::take(&mut self.done));
+                let last = journal.keys().next_back().copied();
+                let lane = Lane::recovering(self.limits, last, true, true);
+                *self = Self { journal, done, now_ms: self.now_ms, lane, ..Self::new(self.limits) };
+            }
+            Step::Dispatch => {}
+        }
+        let (items, bytes) = (self.limits.scheduled.items, self.limits.scheduled.bytes + 5);
+        assert!(self.lane.waiting() <= 3 * items.max(1), "{} wait", self.lane.waiting());
+        assert!(self.lane.bytes() <= 2 * bytes + 5 * items.max(1), "{} bytes", self.lane.bytes());
+    }
+
+    /// Whether something came of it; otherwise when to ask again.
+    fn next(&mut self) -> Result<(), Option<i64>> {
+        match self.lane.next(self.now_ms, &mut breaker(), None, 4) {
+            Next::Run { key, item } => {
+                assert_eq!(key, item);
+                match self.journal[&key] {
+                    Row::Queued => {}
+                    Row::Scheduled { due_ms, .. } => assert!(due_ms <= self.now_ms, "{key} too early"),
+                    Row::Done => panic!("{key} run again after it was done"),
+                }
+                assert!(self.out.insert(key, None).is_none(), "{key} run twice at once");
+                assert!(self.out.len() <= 4);
+            }
+            Next::NeedPage { after_key } => {
+                assert!(self.asked_fresh.replace(after_key).is_none() && self.fresh_page.is_none(), "asked twice");
+            }
+            Next::NeedScheduled { after } => {
+                assert!(self.asked_scheduled.replace(after).is_none() && self.scheduled_page.is_none(), "asked twice");
+            }
+            Next::WakeAt { at_ms, .. } => {
+                assert!(at_ms > self.now_ms);
+                return Err(Some(at_ms));
+            }
+            Next::Idle => return Err(None),
+        }
+        Ok(())
+    }
+
+    /// Lets everything happen that can.
+    fn drain(&mut self) {
+        for _ in 0..100_000 {
+            if let Err(wake) = self.next() {
+                let before = (self.undispatched.len(), self.out.len(), self.asked_fresh, self.asked_scheduled);
+                let pages = self.fresh_page.is_some() || self.scheduled_page.is_some();
+                self.step(Step::Dispatch);
+                self.step(Step::Settle { which: 0, retry: None });
+                self.step(Step::Tell { which: 0 });
+                for scheduled in [false, true] {
+                    self.step(Step::Read { scheduled, most: 3 });
+                    self.step(Step::Deliver { scheduled });
+                }
+                if !pages && before == (0, 0, None, None) {
+                    match wake {
+                        Some(at_ms) => self.now_ms = at_ms,
+                        None => return,
+                    }
+                }
+            }
+        }
+        panic!("does not come to an end");
+    }
+}
+
+fn any_limits(order: Order) -> impl Strategy<Value = LaneLimits> {
+    (1..6_usize, 1..30_usize).prop_map(move |(items, bytes)| limits(items, bytes, order))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Whatever the interleaving: nothing is lost, nothing run twice, memory is bounded.
+    #[test]
+    fn the_ledger_is_exact(limits in any_limits(Order::None), steps in steps(true)) {
+        let mut world = World::new(limits);
+        for step in steps {
+            world.step(step);
+        }
+        world.drain();
+        prop_assert_eq!(world.keys(|_, row| row != Row::Done), [] as [u64; 0], "lost");
+        prop_assert!(world.lane.is_empty());
+    }
+
+    /// In order: deliveries end in the order of their keys, over retries, pages and restarts.
+    #[test]
+    fn fifo_is_in_order(limits in any_limits(Order::Fifo), steps in steps(false)) {
+        let mut world = World::new(limits);
+        for step in steps {
+            world.step(step);
+        }
+        world.drain();
+        let all: Vec<u64> = world.journal.keys().copied().collect();
+        prop_assert_eq!(world.done, all);
+    }
+}
+
+mod fair {
+    use super::*;
+
+    #[test]
+    fn small_ones_are_not_held_up_by_large_ones() {
+        let mut fair = Fair::new(FairSettings { in_flight: 1000, quantum: 100 });
+        fair.ready('a', 1);
+        fair.ready('b', 1);
+        let mut spent = BTreeMap::from([('a', 0), ('b', 0)]);
+        for _ in 0..1000 {
+            let (workspace, _) = fair.next().unwrap();
+            let cost = if workspace == 'a' { 1000 } else { 10 };
+            fair.started(workspace, cost);
+            fair.finished(workspace);
+            *spent.get_mut(&workspace).unwrap() += i64::from(cost);
+        }
+        assert!((spent[&'a'] - spent[&'b']).abs() <= 1200, "{spent:?}");
+    }
+
+    #[test]
+    fn a_workspace_that_hangs_leaves_room() {
+        let mut fair = Fair::new(FairSettings { in_flight: 100, quantum: 100 });
+        for lane in 0..50 {
+            fair.ready('a', lane);
+        }
+        while let Some((workspace, _)) = fair.next() {
+            fair.started(workspace, 1);
+        }
+        assert_eq!(fair.in_flight(), 80, "four fifths for one alone");
+        fair.ready('b', 0);
+        assert_eq!(fair.next(), Some(('b', 0)));
+    }
+
+    proptest! {
+        /// The model counts: never more in flight than allowed; whoever is ready comes within one
+        /// round of the others' turns; nothing is named that is not ready; nothing stays behind.
+        #[test]
+        fn everyone_has_a_turn(
+            cap in 1..30_u32,
+            steps in prop::collection::vec((0..6_u8, 0..4_u8, 0..4_u8, 1..200_u32), 0..400),
+        ) {
+            let mut fair = Fair::new(FairSettings { in_flight: cap, quantum: 50 });
+            let mut ready: BTreeSet<(u8, u8)> = BTreeSet::new();
+            let mut out: Vec<u8> = Vec::new();
+            for (kind, workspace, lane, cost) in steps {
+                match kind {
+                    0 | 1 => {
+                        fair.ready(workspace, lane);
+                        ready.insert((workspace, lane));
+                    }
+                    2 => {
+                        fair.not_ready(workspace, lane);
+                        ready.remove(&(workspace, lane));
+                    }
+                    3 if !out.is_empty() => fair.finished(out.remove(usize::from(lane) % out.len())),
+                    _ => match fair.next() {
+                        Some(named) => {
+                            prop_assert!(ready.contains(&named));
+                            fair.started(named.0, cost);
+                            out.push(named.0);
+                        }
+                        None => {
+                            let free = cap - u32::try_from(out.len()).unwrap();
+                            for (workspace, _) in &ready {
+                                let theirs = out.iter().filter(|other| *other == workspace).count();
+                                prop_assert!(theirs >= 4 * free as usize, "refused without need");
+                            }
+                        }
+                    },
+                }
+                prop_assert!(out.len() <= cap as usize);
+                prop_assert_eq!(fair.in_flight() as usize, out.len());
+            }
+            for workspace in out {
+                fair.finished(workspace);
+            }
+            // From here on everything is ready and ends at once: all lanes are named soon.
+            let mut missing = ready.clone();
+            for _ in 0..2000 {
+                let Some(named) = fair.next() else { break };
+                missing.remove(&named);
+                fair.started(named.0, 50);
+                fair.finished(named.0);
+            }
+            prop_assert_eq!(missing, BTreeSet::new());
+            for (workspace, lane) in ready {
+                fair.not_ready(workspace, lane);
+            }
+            prop_assert_eq!(fair.next(), None);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Configuration: flags over environment over one TOML file over defaults.
+//!
+//! Every setting is one row of [`SETTINGS`]; its key in the file, its environment variable (`POSTHASTE_` + the key in capitals, dots as
+//! underscores), the example file and the output of `posthaste check` all come from that row, so they cannot disagree. Nothing needs to be
+//! set. A key, a value or a section that is not known is refused, with file, line and the nearest known name.
+
+pub mod load;
+pub mod suggest;
+pub mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use value::{BaseUrl, Field, Listen, LogFormat, LogLevel, Raw, Size, Span};
+
+/// The effective configuration of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: Listen,
+    /// How others reach this server; empty: the address it listens on.
+    pub public_url: BaseUrl,
+    /// Private networks that targets may be in.
+    pub allow_network: Vec<IpNet>,
+    /// Memory and size limits.
+    pub limits: Limits,
+    /// What is kept how long.
+    pub retention: Retention,
+    /// The MsgGO inbox.
+    pub inbox: Inbox,
+    /// Outgoing e-mail.
+    pub email: Email,
+    /// Deliveries.
+    pub delivery: Deliveries,
+    /// The log.
+    pub log: Log,
+}
+
+/// Limits of size, memory and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Largest event payload on the native API.
+    pub max_payload: Size,
+    /// Attempts in flight, all targets together.
+    pub in_flight: usize,
+    /// Deliveries a target's lane holds in memory.
+    pub lane_items: usize,
+    /// Bytes a target's lane holds in memory.
+    pub lane_bytes: Size,
+    /// Bytes of events waiting for their commit before senders get a 503.
+    pub accept_queue: Size,
+    /// Time for a graceful shutdown.
+    pub shutdown: Span,
+}
+
+/// What is kept how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// Longest.
+    pub age: Span,
+    /// Most.
+    pub bytes: Size,
+}
+
+/// The MsgGO inbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inbox {
+    /// Events per `public_per`, address and public key.
+    pub public_limit: u32,
+    /// Window of `public_limit`.
+    pub public_per: Span,
+    /// How long an address over the limit is blocked.
+    pub block: Span,
+    /// Largest event in Unicode characters.
+    pub max_characters: usize,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Outgoing e-mail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Email {
+    /// SMTP relay of targets that name none.
+    pub relay: String,
+    /// Sender of targets that name none.
+    pub from: String,
+}
+
+/// Deliveries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deliveries {
+    /// How long an old signing secret still signs after a rotation.
+    pub rotation_overlap: Span,
+    /// How long a target may fail without a success before it is disabled.
+    pub disable_after: Span,
+    /// How much of a response body an attempt keeps.
+    pub max_attempt_body: Size,
+    /// Who gets an e-mail when a target is paused, disabled or back; empty: nobody.
+    pub notify_email: String,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// How much.
+    pub level: LogLevel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let seconds = |n| Span(Duration::from_secs(n));
+        Self {
+            data: PathBuf::from("./posthaste-data"),
+            listen: Listen("127.0.0.1:8080".into()),
+            public_url: BaseUrl::default(),
+            allow_network: Vec::new(),
+            limits: Limits {
+                max_payload: Size(1 << 20),
+                in_flight: 1024,
+                lane_items: 256,
+                lane_bytes: Size(1 << 20),
+                accept_queue: Size(64 << 20),
+                shutdown: seconds(10),
+            },
+            retention: Retention { age: seconds(30 * 86_400), bytes: Size(10 << 30) },
+            inbox: Inbox {
+                public_limit: 5,
+                public_per: seconds(60),
+                block: seconds(300),
+                max_characters: 10_000,
+                trusted_proxies: Vec::new(),
+            },
+            email: Email { relay: String::new(), from: String::new() },
+            delivery: Deliveries {
+                rotation_overlap: seconds(86_400),
+                disable_after: seconds(5 * 86_400),
+                max_attempt_body: Size(16 << 10),
+                notify_email: String::new(),
+            },
+            log: Log { format: LogFormat::Human, level: LogLevel("info".into()) },
+        }
+    }
+}
+
+/// One setting.
+pub struct Setting {
+    /// Key in the file, `section.name` or `name`.
+    pub key: &'static str,
+    /// What it does, for the example file and the documentation.
+    pub help: &'static str,
+    /// Whether its value may hold a password, which is then never shown.
+    pub secret: bool,
+    read: fn(&mut Config, &Raw) -> Result<(), String>,
+    show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// Its environment variable.
+    pub fn variable(&self) -> String {
+        format!("POSTHASTE_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Its value as TOML.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+
+    /// Its value as TOML with passwords blotted out.
+    pub fn show_masked(&self, config: &Config) -> String {
+        let shown = self.show(config);
+        match (self.secret, shown.split_once("://"), shown.rsplit_once('@')) {
+            (true, Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+            _ => shown,
+        }
+    }
+}
+
+macro_rules! setting {
+    ($key:literal, $($field:ident).+, $help:literal $(, $secret:literal)?) => {
+        Setting {
+            key: $key,
+            help: $help,
+            secret: false $(|| $secret)?,
+            read: |config, raw| {
+                config.$($field).+ = Field::read(raw)?;
+                Ok(())
+            },
+            show: |config| Field::show(&config.$($field).+),
+        }
+    };
+}
+
+/// All settings, in the order of the example file.
+pub static SETTINGS: &[Setting] = &[
+    setting!("data", data, "Directory that holds everything the server keeps. Made on first start; one process at a time."),
+    setting!(
+        "listen",
+        listen,
+        "Address to listen on. Put a proxy that speaks TLS in front before you listen on anything but loopback. Port 0 takes a free port."
+    ),
+    setting!(
+        "public_url",
+        public_url,
+        "How others reach this server, for links in messages. Empty: the address it listens on. Example: \"https://events.example.com\"."
+    ),
+    setting!(
+        "allow_network",
+        allow_network,
+        "Private, loopback and link-local networks that targets may be in; all others of that sort are refused. Example: [\"10.20.0.0/16\"]."
+    ),
+    setting!("limits.max_payload", limits.max_payload, "Largest event on the native API."),
+    setting!("limits.in_flight", limits.in_flight, "Attempts under way at once, all targets together."),
+    setting!("limits.lane_items", limits.lane_items, "Deliveries kept in memory for each target; the rest waits on disk."),
+    setting!("limits.lane_bytes", limits.lane_bytes, "Bytes kept in memory for each target; the rest waits on disk."),
+    setting!(
+        "limits.accept_queue",
+        limits.accept_queue,
+        "Bytes of events that may wait for their commit. Beyond it, senders are told to come back (503 with Retry-After)."
+    ),
+    setting!(
+        "limits.shutdown",
+        limits.shutdown,
+        "How long a shutdown waits for requests and attempts under way. What does not finish is sent again after the next start."
+    ),
+    setting!("retention.age", retention.age, "Events, deliveries and attempts older than this are dropped. Pending deliveries stay."),
+    setting!("retention.bytes", retention.bytes, "The oldest are dropped when all together are larger than this. Pending deliveries stay."),
+    setting!("inbox.public_limit", inbox.public_limit, "Events that one address may send with one public key in inbox.public_per."),
+    setting!("inbox.public_per", inbox.public_per, "Window of inbox.public_limit."),
+    setting!("inbox.block", inbox.block, "How long an address that exceeded inbox.public_limit is refused."),
+    setting!("inbox.max_characters", inbox.max_characters, "Largest inbox event, in Unicode characters of its compact JSON."),
+    setting!(
+        "inbox.trusted_proxies",
+        inbox.trusted_proxies,
+        "Proxies whose forwarding headers tell the sender's address. From any other peer those headers are ignored. Example: [\"127.0.0.1\"]."
+    ),
+    setting!(
+        "email.relay",
+        email.relay,
+        "SMTP relay for e-mail targets that name none. Example: \"smtps://user:password@mail.example.com:465\".",
+        true
+    ),
+    setting!("email.from", email.from, "Sender of e-mail targets that name none. Example: \"Posthaste <events@example.com>\"."),
+    setting!(
+        "delivery.rotation_overlap",
+        delivery.rotation_overlap,
+        "How long the old signing secret of a target signs beside the new one after a rotation."
+    ),
+    setting!("delivery.disable_after", delivery.disable_after, "A target that failed for so long without one success is disabled."),
+    setting!("delivery.max_attempt_body", delivery.max_attempt_body, "How much of a response body the log of an attempt keeps."),
+    setting!(
+        "delivery.notify_email",
+        delivery.notify_email,
+        "Who gets an e-mail when a target is paused, disabled or works again. Empty: nobody (it is logged, and there is an event, in any case)."
+    ),
+    setting!("log.format", log.format, "\"human\" for people, \"json\" for machines. The log goes to standard error."),
+    setting!("log.level", log.level, "error, warn, info, debug or trace; or directives such as \"info,posthaste_engine=debug\"."),
+];
+
+/// The setting of a key.
+pub fn setting(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|s| s.key == key)
+}
+
+impl Config {
+    /// What no single value shows: lengths and sizes that must not be nothing.
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let spans = [
+            ("retention.age", self.retention.age),
+            ("inbox.public_per", self.inbox.public_per),
+            ("inbox.block", self.inbox.block),
+            ("delivery.disable_after", self.delivery.disable_after),
+        ];
+        let sizes = [
+            ("limits.max_payload", self.limits.max_payload),
+            ("limits.lane_bytes", self.limits.lane_bytes),
+            ("limits.accept_queue", self.limits.accept_queue),
+            ("retention.bytes", self.retention.bytes),
+        ];
+        let mut found: Vec<_> = spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(key, _)| (*key, "must not be zero".into())).collect();
+        found.extend(sizes.iter().filter(|(_, size)| size.0 == 0).map(|(key, _)| (*key, "must not be zero".to_owned())));
+        if self.limits.accept_queue < self.limits.max_payload {
+            let reason = format!("is smaller than limits.max_payload ({}), so the largest event could never be accepted", self.limits.max_payload);
+            found.push(("limits.accept_queue", reason));
+        }
+        found
+    }
+}
+
+/// The annotated example file: every setting with its default.
+pub fn example() -> String {
+    let defaults = Config::default();
+    let mut out = String::from(
+        "# Posthaste: every setting with its default. Nothing here is needed; keep only what you change.\n\
+         # Flags win over environment variables, those over this file. The variable of `section.name` is POSTHASTE_SECTION_NAME.\n\
+         # `posthaste check --config FILE` shows what is in effect and where each value came from.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (in_section, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if in_section != section {
+            out.push_str(&format!("\n[{in_section}]\n"));
+            section = in_section;
+        } else {
+            out.push('\n');
+        }
+        for line in wrap(setting.help, 108) {
+            out.push_str(&format!("# {line}\n"));
+        }
+        out.push_str(&format!("{name} = {}\n", setting.show(&defaults)));
+    }
+    out
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always one line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

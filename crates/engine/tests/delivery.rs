@@ -1,0 +1,192 @@
+//! The path of an event through a real engine on a real store.
+
+mod support;
+
+use std::time::Duration;
+
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::resource::{Target, TargetStatus};
+use posthaste_engine::{AcceptError, EngineSettings};
+use serde_json::json;
+use support::{Rig, Script};
+
+async fn rig() -> (Rig, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = Rig::start(dir.path(), &Script::default(), EngineSettings::default()).await;
+    (rig, dir)
+}
+
+// MSGGO-61, STDWH-62, STDWH-63: every subscription that wants an event gets it; one that fails does not stop the others.
+#[tokio::test]
+async fn an_event_reaches_all_who_want_it() {
+    let (rig, _dir) = rig().await;
+    for url in ["a", "b", "c"] {
+        rig.subscribe(url, &["order.*"], None).await;
+    }
+    rig.subscribe("other", &["invoice.*"], None).await;
+    rig.script.answer("b", &[500]);
+    rig.publish("order.created", &[r#"{"n":1e400}"#], None).await.expect("accepted");
+    rig.until("a and c got it", |r| r.script.seen("a").len() == 1 && r.script.seen("c").len() == 1).await;
+    assert_eq!(rig.script.seen("a")[0].body, r#"{"n":1e400}"#);
+    rig.until("b was tried", |r| r.script.seen("b").len() == 1).await;
+    assert!(rig.script.seen("other").is_empty());
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 2: a subscription created before a publish receives it, every time.
+#[tokio::test]
+async fn a_new_subscription_receives_the_very_next_event() {
+    let (rig, _dir) = rig().await;
+    for i in 0..50 {
+        let url = format!("t{i}");
+        rig.subscribe(&url, &["x"], None).await;
+        rig.publish("x", &["{}"], None).await.expect("accepted");
+        rig.until("the newest got it", |r| !r.script.seen(&url).is_empty()).await;
+    }
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// STDWH-4, STDWH-50, STDWH-58: retried with the same id until it succeeds.
+#[tokio::test]
+async fn failures_are_retried_with_the_same_id() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["20ms", "20ms", "20ms"]}, "jitter": 0}))).await;
+    rig.script.answer("a", &[500, 503]);
+    let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
+    let key = DeliveryKey::new(accepted.events[0].sequence, 0);
+    let delivery = rig.until_state(key, DeliveryState::Delivered).await;
+    assert_eq!(delivery.attempts, 3);
+    let seen = rig.script.seen("a");
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|s| s.delivery_id == delivery.id()));
+    let attempts = rig.engine.history().attempts(key).await.expect("attempts");
+    assert_eq!(attempts.iter().map(|a| a.status).collect::<Vec<_>>(), [Some(500), Some(503), Some(200)]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// STDWH-56: the schedule ends, and then the delivery has failed.
+#[tokio::test]
+async fn the_schedule_ends() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["10ms"]}, "jitter": 0}))).await;
+    rig.script.answer("a", &[500, 500, 500]);
+    let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
+    let key = DeliveryKey::new(accepted.events[0].sequence, 0);
+    assert_eq!(rig.until_state(key, DeliveryState::Failed).await.attempts, 2);
+    assert_eq!(rig.script.seen("a").len(), 2);
+    // STDWH-65: sent again by hand with the same id.
+    rig.script.answer("a", &[]);
+    rig.engine.resend(rig.workspace, key).await.expect("resent");
+    rig.until_state(key, DeliveryState::Delivered).await;
+    let seen = rig.script.seen("a");
+    assert_eq!(seen[0].delivery_id, seen[2].delivery_id);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// STDWH-51, STDWH-68: 410 disables; later events are not for it; it can be enabled again.
+#[tokio::test]
+async fn gone_disables_the_target() {
+    let (rig, _dir) = rig().await;
+    let id = rig.subscribe("a", &["x"], None).await;
+    rig.script.answer("a", &[410]);
+    rig.publish("x", &["{}"], None).await.expect("accepted");
+    let status = |r: &Rig| r.engine.get::<Target>(r.workspace, &id).expect("the target").doc.status;
+    rig.until("it is disabled", |r| status(r) == TargetStatus::Disabled).await;
+    rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.engine.resume(rig.workspace, &id).await.expect("enabled");
+    rig.publish("x", &[r#"{"after":1}"#], None).await.expect("accepted");
+    rig.until("it gets the event after it was enabled", |r| r.script.seen("a").len() == 2).await;
+    assert_eq!(rig.script.seen("a")[1].body, r#"{"after":1}"#);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Pause holds, resume drains everything; a backlog larger than the lane's memory is paged in, in order and once.
+#[tokio::test]
+async fn pause_holds_and_resume_drains_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = EngineSettings { lane_items: 16, ..EngineSettings::default() };
+    let rig = Rig::start(dir.path(), &Script::default(), settings).await;
+    let id = rig.subscribe("a", &["x"], Some(json!({"order": "fifo"}))).await;
+    rig.engine.pause(rig.workspace, &id, "by hand").await.expect("paused");
+    for i in 0..500 {
+        rig.publish("x", &[&i.to_string()], None).await.expect("accepted");
+    }
+    assert!(rig.script.seen("a").is_empty());
+    rig.engine.resume(rig.workspace, &id).await.expect("resumed");
+    rig.until("all arrived", |r| r.script.seen("a").len() >= 500).await;
+    let bodies: Vec<String> = rig.script.seen("a").iter().map(|s| String::from_utf8_lossy(&s.body).into_owned()).collect();
+    assert_eq!(bodies, (0..500).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(rig.script.peak("a"), 1);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// STDWH-59: what was pending is delivered after a restart, without being asked.
+#[tokio::test]
+async fn a_restart_goes_on_with_what_was_pending() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("hung", &["x"], None).await;
+    rig.subscribe("retry", &["x"], Some(json!({"retry": {"delays": ["50ms"]}, "jitter": 0}))).await;
+    script.hang("hung");
+    script.answer("retry", &[500]);
+    rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.until("both were tried", |r| r.script.seen("hung").len() == 1 && r.script.seen("retry").len() == 1).await;
+    rig.engine.shutdown(Duration::from_millis(50)).await;
+    drop(rig);
+
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.until("both arrived", |r| r.script.seen("hung").len() == 1 && r.script.seen("retry").len() == 1).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// STDWH-60, needs row 6: one that hangs delays nobody.
+#[tokio::test]
+async fn a_hanging_target_delays_nobody() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("hung", &["x"], None).await;
+    rig.subscribe("well", &["x"], None).await;
+    rig.script.hang("hung");
+    for _ in 0..300 {
+        rig.publish("x", &["{}"], None).await.expect("accepted");
+    }
+    rig.until("the healthy one got all", |r| r.script.seen("well").len() == 300).await;
+    assert!(rig.script.seen("hung").len() <= 32);
+    rig.engine.shutdown(Duration::from_millis(50)).await;
+}
+
+// Incident 13 in the engine: the same idempotency key a hundred times at once makes one event.
+#[tokio::test]
+async fn one_idempotency_key_makes_one_event() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], None).await;
+    let answers = futures_util::future::join_all((0..100).map(|_| rig.publish("x", &["{}"], Some("k")))).await;
+    let answers: Vec<_> = answers.into_iter().map(|a| a.expect("accepted")).collect();
+    assert!(answers.iter().all(|a| a.events == answers[0].events));
+    assert_eq!(answers.iter().filter(|a| !a.replayed).count(), 1);
+    let mismatch = rig.publish("x", &[r#"{"other":"body"}"#], Some("k")).await;
+    assert!(matches!(mismatch, Err(AcceptError::IdempotencyMismatch)));
+    rig.until("it arrived", |r| !r.script.seen("a").is_empty()).await;
+    assert_eq!(rig.script.seen("a").len(), 1);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Batches close by number and by time; every event is in exactly one.
+#[tokio::test]
+async fn events_are_delivered_in_batches() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 10, "wait": "100ms"}}))).await;
+    for i in 0..25 {
+        rig.publish("x", &[&i.to_string()], None).await.expect("accepted");
+    }
+    rig.until("three batches", |r| r.script.seen("a").len() == 3).await;
+    let mut all: Vec<u32> = Vec::new();
+    for seen in rig.script.seen("a") {
+        all.extend(String::from_utf8_lossy(&seen.body).split('|').map(|n| n.parse::<u32>().expect("a number")));
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..25).collect::<Vec<_>>());
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}

@@ -1,0 +1,254 @@
+//! A real engine on a real store, with a channel that does what the test says.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
+use posthaste_channels::{Channel, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError};
+use posthaste_domain::clock::Clock;
+use posthaste_domain::delivery::{Delivery, DeliveryState};
+use posthaste_domain::event::Source;
+use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::policy::Policy;
+use posthaste_domain::resource::{Subscription, Target, TargetStatus, Workspace};
+use posthaste_domain::template::Form;
+use posthaste_engine::{
+    AcceptError, AcceptRequest, Accepted, Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, Idempotency, Incoming,
+    IncomingKind, Parts, SignInput,
+};
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
+use posthaste_store::{Bins, Catalog, History, Journal};
+use serde_json::{Value, json};
+
+/// Wall time plus what the test adds.
+#[derive(Default)]
+pub struct TestClock {
+    ahead_ms: AtomicI64,
+}
+
+impl TestClock {
+    pub fn advance(&self, by: Duration) {
+        self.ahead_ms.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        static START: std::sync::OnceLock<tokio::time::Instant> = std::sync::OnceLock::new();
+        let start = START.get_or_init(tokio::time::Instant::now);
+        1_800_000_000_000 + start.elapsed().as_millis() as i64 + self.ahead_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// What the fake target does with its next requests; 200 when the list is empty.
+#[derive(Clone, Default)]
+pub struct Script {
+    inner: Arc<Mutex<ScriptState>>,
+}
+
+#[derive(Default)]
+struct ScriptState {
+    statuses: HashMap<String, Vec<u16>>,
+    hanging: Vec<String>,
+    seen: Vec<Seen>,
+    in_flight: HashMap<String, (usize, usize)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub url: String,
+    pub delivery_id: String,
+    pub body: Bytes,
+}
+
+impl Script {
+    pub fn answer(&self, url: &str, statuses: &[u16]) {
+        self.inner.lock().statuses.insert(url.into(), statuses.to_vec());
+    }
+
+    pub fn hang(&self, url: &str) {
+        self.inner.lock().hanging.push(url.into());
+    }
+
+    pub fn seen(&self, url: &str) -> Vec<Seen> {
+        self.inner.lock().seen.iter().filter(|s| s.url == url).cloned().collect()
+    }
+
+    /// The most requests that were under way at once.
+    pub fn peak(&self, url: &str) -> usize {
+        self.inner.lock().in_flight.get(url).map_or(0, |(_, peak)| *peak)
+    }
+}
+
+struct ScriptedChannel(Script);
+
+#[async_trait]
+impl Channel for ScriptedChannel {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+    fn form(&self) -> Form {
+        Form::Raw
+    }
+    fn takes_wire(&self) -> bool {
+        true
+    }
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        match settings.get("url") {
+            Some(_) => Ok(CheckedSettings { settings: settings.clone(), secrets: vec![] }),
+            None => Err(SettingsError { field: "settings.url".into(), reason: "is missing".into() }),
+        }
+    }
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let url = dispatch.settings["url"].as_str().unwrap_or_default().to_owned();
+        let body = match dispatch.content {
+            Content::Wire { body, .. } => body,
+            Content::Message(rendered) => rendered.text.into(),
+        };
+        let (status, hangs) = {
+            let mut state = self.0.inner.lock();
+            state.seen.push(Seen { url: url.clone(), delivery_id: dispatch.delivery_id.into(), body });
+            let flight = state.in_flight.entry(url.clone()).or_default();
+            flight.0 += 1;
+            flight.1 = flight.1.max(flight.0);
+            let hangs = state.hanging.contains(&url);
+            let status = state.statuses.get_mut(&url).filter(|s| !s.is_empty()).map_or(200, |s| s.remove(0));
+            (status, hangs)
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
+        self.0.inner.lock().in_flight.entry(url).or_default().0 -= 1;
+        Report {
+            outcome: Outcome::Answered,
+            status: Some(status),
+            request: "POST /".into(),
+            response: "".into(),
+            response_body: Bytes::new(),
+            retry_after: None,
+            duration: Duration::from_millis(1),
+        }
+    }
+}
+
+struct PlainFormat;
+
+impl Format for PlainFormat {
+    fn name(&self) -> &'static str {
+        "standard"
+    }
+    fn default_policy(&self) -> Policy {
+        Policy::standard()
+    }
+    fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
+        let parts: Vec<&[u8]> = input.events.iter().map(|e| &e.payload[..]).collect();
+        Ok(FormatBody { body: parts.join(&b'|').into(), query: None })
+    }
+    fn headers(&self, _: &SignInput<'_>, _: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+        Vec::new()
+    }
+}
+
+pub struct Rig {
+    pub engine: Engine,
+    pub script: Script,
+    pub clock: Arc<TestClock>,
+    pub workspace: i64,
+}
+
+impl Rig {
+    /// Starts an engine on a directory; makes a workspace if it has none.
+    pub async fn start(dir: &Path, script: &Script, settings: EngineSettings) -> Self {
+        let store = SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens");
+        let store = Arc::new(store);
+        let clock = Arc::new(TestClock::default());
+        let parts = Parts {
+            catalog: Arc::clone(&store) as Arc<dyn Catalog>,
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            history: Arc::clone(&store) as Arc<dyn History>,
+            bins: store as Arc<dyn Bins>,
+            channels: Channels::default().with(ScriptedChannel(script.clone())),
+            formats: Formats::default().with(PlainFormat),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            settings,
+        };
+        let engine = Engine::start(parts).await.expect("the engine starts");
+        let workspace = match engine.workspaces().first() {
+            Some(number) => *number,
+            None => engine.create_workspace(Workspace { name: "test".into() }).await.expect("a workspace").number,
+        };
+        Self { engine, script: script.clone(), clock, workspace }
+    }
+
+    /// A target and a subscription to it; answers the target's id.
+    pub async fn subscribe(&self, url: &str, types: &[&str], policy: Option<Value>) -> String {
+        let target = Target {
+            name: url.into(),
+            channel: "webhook".into(),
+            settings: json!({ "url": url }),
+            secret_settings: vec![],
+            signing: vec![],
+            policy: None,
+            status: TargetStatus::Active,
+            status_reason: None,
+        };
+        let target = self.engine.create(self.workspace, target).await.expect("a target");
+        let subscription = Subscription {
+            event_types: types.iter().map(|t| (*t).to_owned()).collect(),
+            target_id: target.id.clone(),
+            template_id: None,
+            format: None,
+            filter: None,
+            policy,
+            description: String::new(),
+            enabled: true,
+        };
+        self.engine.create(self.workspace, subscription).await.expect("a subscription");
+        target.id.clone()
+    }
+
+    pub async fn publish(&self, type_name: &str, payloads: &[&str], key: Option<&str>) -> Result<Accepted, AcceptError> {
+        let events = payloads
+            .iter()
+            .map(|p| Incoming {
+                kind: IncomingKind::Named(type_name.into()),
+                payload: Bytes::copy_from_slice(p.as_bytes()),
+                deliver_at_ms: None,
+            })
+            .collect();
+        let idempotency = key.map(|k| Idempotency { key: k.into(), body_hash: [payloads.join(",").len() as u8; 32] });
+        let source = Arc::new(Source { via: "test".into(), key: None, ip: None });
+        self.engine.accept(AcceptRequest { workspace: self.workspace, source, events, idempotency }).await
+    }
+
+    /// Waits until a condition holds; fails the test when it does not within ten seconds of real time.
+    pub async fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        for _ in 0..2000 {
+            if condition(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("did not happen: {what}");
+    }
+
+    /// Waits until a delivery is in a state.
+    pub async fn until_state(&self, key: DeliveryKey, state: DeliveryState) -> Delivery {
+        for _ in 0..2000 {
+            if let Some(delivery) = self.engine.history().delivery(self.workspace, key).await.expect("history answers")
+                && delivery.state == state
+            {
+                return delivery;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("delivery {key:?} never became {state:?}");
+    }
+}

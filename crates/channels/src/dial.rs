@@ -122,7 +122,7 @@ pub enum ConnectError {
         after: Duration,
     },
     /// The handshake failed.
-    #[error("TLS with {host} failed: {source}")]
+    #[error("TLS with {host} failed: {}", tls_reason(source))]
     Tls {
         /// As the target's owner wrote it.
         host: String,
@@ -135,6 +135,26 @@ pub enum ConnectError {
         /// Why.
         reason: &'static str,
     },
+}
+
+/// What the owner of a target can act on.
+fn tls_reason(error: &io::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let reason = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => {
+            "its certificate is not issued by an authority that this server trusts"
+        }
+        Some(rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
+            "its certificate is for another name"
+        }
+        Some(rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. })) => "its certificate has expired",
+        Some(rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. })) => "its certificate is not valid yet",
+        Some(rustls::Error::InvalidMessage(_)) => "the port does not speak TLS",
+        Some(other) => return other.to_string(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "the connection was closed during the handshake",
+        None => return error.kind().to_string(),
+    };
+    reason.to_owned()
 }
 
 /// `ENFILE`, `EMFILE` and `EADDRNOTAVAIL` (no free local port) of Linux: this server's trouble, not the target's.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
-use posthaste_domain::template::{Form, Rendered};
+use posthaste_domain::template::{Form, Rendered, message_page};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -196,10 +196,11 @@ impl Channel for Email {
 impl Ready {
     fn compose(&self, delivery_id: &str, message: Rendered) -> Result<Message, SendError> {
         let id = format!("<{delivery_id}@{}>", self.from.email.domain());
+        let subject = subject(&message);
         let mut builder = Message::builder()
             .message_id(Some(id))
             .from(self.from.clone())
-            .subject(subject(&message))
+            .subject(subject.clone())
             .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()));
         for to in &self.to {
             builder = builder.to(to.clone());
@@ -211,7 +212,7 @@ impl Ready {
             builder = builder.reply_to(reply_to.clone());
         }
         let composed = match message.html {
-            Some(html) => builder.multipart(MultiPart::alternative_plain_html(message.text, html)),
+            Some(html) => builder.multipart(MultiPart::alternative_plain_html(message.text, message_page(&subject, &html))),
             None => builder.singlepart(SinglePart::plain(message.text)),
         };
         composed.map_err(|error| Code::ContentUnsupported.error(format!("the mail could not be composed: {error}")))

@@ -143,7 +143,9 @@ fn percent_decode(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn relay(url: &str, tls: Option<&str>) -> Result<(String, u16, RelayTls, Option<(String, String)>), String> {
+    type Parts = (String, u16, RelayTls, Option<(String, String)>);
+
+    fn relay(url: &str, tls: Option<&str>) -> Result<Parts, String> {
         Relay::parse("smtp.url", url, tls.map(|word| ("smtp.tls", word)), false)
             .map(|relay| (relay.host, relay.port, relay.tls, relay.login))
             .map_err(|error| error.to_string())

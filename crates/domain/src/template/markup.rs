@@ -103,6 +103,8 @@ struct Missing {
     bold: bool,
     star: bool,
     underscore: bool,
+    /// A blank or a parenthesis after which a URL would end.
+    url_end: bool,
 }
 
 fn inlines(pieces: &[Piece<'_>], nesting: usize) -> Vec<Inline> {
@@ -121,7 +123,7 @@ fn inlines(pieces: &[Piece<'_>], nesting: usize) -> Vec<Inline> {
             Piece::Char('*') if pieces.get(at + 1) == Some(&Piece::Char('*')) => bold(pieces, at, nesting, &mut missing),
             Piece::Char('*') => italic(pieces, at, nesting, &mut missing.star),
             Piece::Char('_') => italic(pieces, at, nesting, &mut missing.underscore),
-            Piece::Char('[') => link(pieces, at, nesting),
+            Piece::Char('[') => link(pieces, at, nesting, &mut missing.url_end),
             Piece::Char(_) => (None, 1),
         };
         match (part, pieces[at]) {
@@ -223,7 +225,7 @@ fn italic(pieces: &[Piece<'_>], at: usize, nesting: usize, missing: &mut bool) -
     (None, 1)
 }
 
-fn link(pieces: &[Piece<'_>], at: usize, nesting: usize) -> (Option<Inline>, usize) {
+fn link(pieces: &[Piece<'_>], at: usize, nesting: usize, missing: &mut bool) -> (Option<Inline>, usize) {
     // No bracket inside a label, no blank inside a URL: so every place is looked at once.
     let label_len = pieces[at + 1..].iter().position(|p| matches!(p, Piece::Char('[' | ']')));
     let Some(close) = label_len.map(|len| at + 1 + len) else { return (None, 1) };
@@ -231,7 +233,11 @@ fn link(pieces: &[Piece<'_>], at: usize, nesting: usize) -> (Option<Inline>, usi
         return (None, 1);
     }
     let url_from = close + 2;
+    if *missing {
+        return (None, 1);
+    }
     let stop = pieces[url_from..].iter().position(|p| matches!(p, Piece::Char(c) if *c == ')' || c.is_whitespace()));
+    *missing = stop.is_none();
     let Some(end) = stop.map(|len| url_from + len).filter(|&end| pieces[end] == Piece::Char(')')) else { return (None, 1) };
     let mut label = inlines(&pieces[at + 1..close], nesting + 1);
     let used = end + 1 - at;

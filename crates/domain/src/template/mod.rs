@@ -148,8 +148,8 @@ impl Default for Limits {
 pub struct RenderInput<'a> {
     /// Display name of the event's definition: `event.name`.
     pub event_name: &'a str,
-    /// When the event was received: `event.receivedAt`, in UTC. Also what `now` means.
-    pub received_at: Timestamp,
+    /// When the event was received, in milliseconds since the Unix epoch: `event.receivedAt`. Also what `now` means.
+    pub received_at: i64,
     /// The event document as JSON bytes: `data`.
     pub data: &'a [u8],
     /// Address of the page with the full message, for [`Form::Short`].
@@ -284,11 +284,13 @@ impl Template {
 
     fn context(&self, input: &RenderInput<'_>, form: Form, limits: &Limits) -> Result<Arc<Run>, Fault> {
         let name = Value::from(marks::strip(input.event_name).into_owned());
-        let received = input.received_at.strftime("%Y/%m/%d %H:%M:%S").to_string();
+        let now = Timestamp::from_millisecond(input.received_at)
+            .map_err(|_| Fault::bad("the time of receipt is outside of what can be written"))?;
+        let received = now.strftime("%Y/%m/%d %H:%M:%S").to_string();
         let event = value::map(vec![("name".into(), name), ("receivedAt".into(), received.into())])?;
         Ok(Arc::new(Run {
             form,
-            now: input.received_at,
+            now,
             meter: Meter::new(limits.max_work),
             parts: self.parts.clone(),
             data: json::parse(input.data)?,

@@ -8,7 +8,7 @@ mod save;
 use super::*;
 
 /// Received at 2024/05/06 07:08:09.
-pub(super) const RECEIVED: i64 = 1_714_979_289;
+pub(super) const RECEIVED: i64 = 1_714_979_289_000;
 
 pub(super) fn text(source: &str) -> Block {
     Block::Text { text: source.to_owned() }
@@ -22,7 +22,7 @@ pub(super) fn table(path: &str, columns: &[(&str, &str)]) -> Block {
 pub(super) fn input(data: &str) -> RenderInput<'_> {
     RenderInput {
         event_name: "Order received",
-        received_at: Timestamp::from_second(RECEIVED).unwrap(),
+        received_at: RECEIVED,
         data: data.as_bytes(),
         full_message_url: Some("https://ph.example/m/tok"),
     }

@@ -332,3 +332,22 @@ fn variables_pass_from_block_to_block() {
     let blocks = [text("{% set a = data.n * 2 %}"), text("{{ a }}")];
     assert_eq!(render(&blocks, r#"{"n":4}"#, Form::Plain).text, "8");
 }
+
+// MSGGO-77: templates of one event definition are independent of one another.
+#[test]
+fn several_templates_render_the_same_event() {
+    let first = Template::compile(&[text("{% set a = 'first' %}{{ a }} {{ data.n }}")]).unwrap();
+    let second = Template::compile(&[text("{{ a }}second {{ data.n }}")]).unwrap();
+    let broken = Template::compile(&[text("{{ 1 / 0 }}")]).unwrap();
+    let event = input(r#"{"n":1}"#);
+    let plain = |template: &Template| template.render(&event, Form::Plain, &Limits::DEFAULT).map(|rendered| rendered.text);
+    assert_eq!(plain(&first).unwrap(), "first 1");
+    assert_eq!(plain(&broken).unwrap_err().code(), "template_failed");
+    assert_eq!(plain(&second).unwrap(), "second 1");
+}
+
+#[test]
+fn a_raw_text_can_be_a_json_body() {
+    let body = raw(r#"{"text":{{ data.x|json_encode }},"n":{{ data.n }}{# end #}}"#, r#"{"x":"a\"<b>","n":1.50}"#);
+    assert_eq!(body, r#"{"text":"a\"<b>","n":1.5}"#);
+}

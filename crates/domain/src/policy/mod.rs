@@ -9,7 +9,7 @@
 //! | Module | Question it answers |
 //! |---|---|
 //! | [`retry`] | when is the next attempt, if any |
-//! | [`classify`] | what does this status mean |
+//! | [`mod@classify`] | what does this status mean |
 //! | [`breaker`] | may this target be sent to at all, and how eagerly |
 //! | [`limiter`] | may one more be sent in this window; may this address post |
 //! | [`batch`] | which batch does this event join, and when does it close |

@@ -6,8 +6,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::batch::Batcher;
 use super::breaker::{Breaker, Failure, FailureKind, Permit, Settings, State};
 use super::classify::NO_ANSWER;
+use super::limiter::{IpLimiter, IpSettings, RateLimiter};
 use super::*;
 
 const S: i64 = 1000;
@@ -176,13 +178,6 @@ fn delays_differ_between_messages() {
         .collect();
     assert!(delays.len() > 50);
     assert!(delays.iter().all(|delay| (5 * M..=5 * M + 30 * S).contains(delay)));
-}
-
-// STDWH-58: the schedule is only asked after a failure; a success has no next attempt to ask for.
-#[test]
-fn a_success_is_final() {
-    assert_eq!(classify(&standard(), 200), Verdict::Success);
-    assert_ne!(classify(&standard(), 200), Verdict::Retry { slow_down: false });
 }
 
 // O-12
@@ -370,6 +365,37 @@ proptest! {
             })
             .collect();
         prop_assert!(times.is_sorted());
+    }
+
+    /// Whatever the clock says: nothing overflows, and nobody waits for a time that has passed.
+    #[test]
+    fn no_clock_overflows(
+        times in prop::collection::vec(prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), -5..5_i64], 1..60),
+        random: u64,
+    ) {
+        let rate = Rate { limit: 2, per: Duration::from_secs(60) };
+        let mut breaker = Breaker::new(Settings::default(), times[0]);
+        let mut limiter = RateLimiter::new(rate);
+        let mut addresses = IpLimiter::new(IpSettings { rate, ..IpSettings::default() });
+        let mut batcher = Batcher::new(Batch::default());
+        for (sequence, now) in (0..).zip(times) {
+            if let Permit::Wait { until_ms: Some(until) } = breaker.permits(0, 9, now) {
+                prop_assert!(until > now);
+            }
+            breaker.started(now);
+            let _ = breaker.failure(failure(FailureKind::Timeout, random % 2 == 0), 3, now, random);
+            if random % 3 == 0 {
+                let _ = breaker.success(now);
+            }
+            if let Err(wait) = limiter.take(now) {
+                prop_assert!(wait.until_ms > now || now == i64::MAX);
+            }
+            if let Err(wait) = addresses.check(1, [127, 0, 0, 1].into(), now) {
+                prop_assert!(wait > Duration::ZERO);
+            }
+            prop_assert!(batcher.join(sequence, 1, now, || sequence).due_ms >= now);
+            let _ = batcher.close_due(now);
+        }
     }
 
     #[test]

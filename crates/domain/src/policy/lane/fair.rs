@@ -14,6 +14,9 @@
 //! off with [`Fair::not_ready`] and put back when something happens. Memory: one entry for each ready
 //! lane, and one for each workspace with ready lanes or deliveries in flight; a debt ends with it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many times the free slots one workspace may hold.
@@ -95,7 +98,7 @@ impl<W: Ord + Copy, L: Ord + Copy> Fair<W, L> {
     /// The lane to ask next. `None`: nobody is ready, or nobody may start before something
     /// finishes. The same lane is named again only after the others of its workspace. The shell
     /// answers with [`Fair::started`] or [`Fair::not_ready`] before it asks again.
-    pub fn next(&mut self) -> Option<(W, L)> {
+    pub fn next_lane(&mut self) -> Option<(W, L)> {
         let quantum = self.quantum();
         let free = self.settings.in_flight.saturating_sub(self.in_flight);
         let mut refused = 0;

@@ -59,9 +59,10 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// `workspace` may be 0 where the target's is known already.
     fn count(&mut self, target: i64, workspace: i64, state: DeliveryState, by: i64) {
         let pending = self.pending.entry(target).or_default();
-        pending.workspace = workspace;
+        pending.workspace = pending.workspace.max(workspace);
         match state {
             DeliveryState::Queued => pending.queued += by,
             DeliveryState::Scheduled => pending.scheduled += by,
@@ -75,7 +76,7 @@ impl Changes {
             let had_pending = !state.pending.is_empty();
             for (target, change) in &self.pending {
                 let pending = state.pending.entry(*target).or_default();
-                pending.workspace = change.workspace;
+                pending.workspace = pending.workspace.max(change.workspace);
                 pending.queued += change.queued;
                 pending.scheduled += change.scheduled;
                 if pending.total() == 0 {
@@ -176,39 +177,36 @@ pub(super) fn close_batch(tx: &Connection, batch: DeliveryKey, due_ms: i64, chan
 
 /// Stores outcomes.
 pub(super) fn settle(tx: &Connection, words: &mut Interner, outcomes: &[&Settlement], changes: &mut Changes) -> Result<(), ApplyError> {
-    let mut find = tx.prepare_cached("SELECT workspace, target, state, attempts, first_attempt_ms FROM delivery WHERE key = ?1")?;
+    // The old state is tried and not asked for: one look at the row in nearly every case.
     let mut update = tx.prepare_cached(
-        "UPDATE delivery SET state = ?2, due_ms = ?3, attempts = ?4, first_attempt_ms = ?5, updated_ms = ?6 WHERE key = ?1",
+        "UPDATE delivery SET state = ?3, due_ms = ?4, updated_ms = ?5, attempts = max(attempts, ?6),
+                             first_attempt_ms = iif(attempts = 0 AND ?6 > 0, ?7, first_attempt_ms)
+         WHERE key = ?1 AND state = ?2",
     )?;
-    let mut note = tx.prepare_cached("UPDATE delivery SET attempts = ?2, first_attempt_ms = ?3 WHERE key = ?1")?;
+    let mut note = tx.prepare_cached(
+        "UPDATE delivery SET attempts = max(attempts, ?2), first_attempt_ms = iif(attempts = 0, ?3, first_attempt_ms) WHERE key = ?1",
+    )?;
     for outcome in outcomes {
-        let found = find
-            .query_row([outcome.key.0], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, u32>(3)?, row.get::<_, i64>(4)?))
-            })
-            .optional()?;
-        let Some((workspace, target, state, attempts, first_attempt_ms)) = found else { continue };
-        let state = rows::state(2, state)?;
-        let (attempts, first_attempt_ms) = match &outcome.attempt {
-            Some(attempt) => {
-                insert_attempt(tx, words, outcome.key, attempt)?;
-                changes.rows += 1;
-                (attempts.max(attempt.number), if attempts == 0 { attempt.at_ms } else { first_attempt_ms })
-            }
-            None => (attempts, first_attempt_ms),
-        };
-        if state.is_terminal() {
-            // Too late to change anything, but what was tried is still part of the log.
-            if outcome.attempt.is_some() {
-                note.execute(params![outcome.key.0, attempts, first_attempt_ms])?;
-            }
-            continue;
-        }
+        let key = outcome.key.0;
         let due_ms = if outcome.state == DeliveryState::Scheduled { outcome.due_ms } else { 0 };
-        update.execute(params![outcome.key.0, outcome.state as i64, due_ms, attempts, first_attempt_ms, outcome.at_ms])?;
-        changes.rows += 1;
-        changes.count(target, workspace, state, -1);
-        changes.count(target, workspace, outcome.state, 1);
+        let (number, attempt_ms) = outcome.attempt.as_ref().map_or((0, 0), |attempt| (attempt.number, attempt.at_ms));
+        let mut exists = false;
+        for old in [DeliveryState::Queued, DeliveryState::Scheduled] {
+            let new = outcome.state as i64;
+            if update.execute(params![key, old as i64, new, due_ms, outcome.at_ms, number, attempt_ms])? > 0 {
+                changes.count(outcome.target, 0, old, -1);
+                changes.count(outcome.target, 0, outcome.state, 1);
+                changes.rows += 1;
+                exists = true;
+                break;
+            }
+        }
+        let Some(attempt) = &outcome.attempt else { continue };
+        // Too late to change anything, but what was tried is still part of the log.
+        if exists || note.execute(params![key, number, attempt_ms])? > 0 {
+            insert_attempt(tx, words, outcome.key, attempt)?;
+            changes.rows += 1;
+        }
     }
     Ok(())
 }

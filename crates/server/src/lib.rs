@@ -1,1 +1,133 @@
-//! placeholder
+//! The HTTP surface: one axum application that puts every door of Posthaste together.
+//!
+//! - `/posthaste/v1/…`: the native API ([`native`](crate::openapi_json) describes it), problem documents on every error.
+//! - Dialects: their routers are merged as they are; what they answer is theirs.
+//! - `/bin/…`: request bins. `/m/…`: pages of full messages. `/healthz`, `/readyz`, `/metrics`: operations.
+//!
+//! Invariants:
+//! - Nothing here decides what happens to an event: handlers read, ask the [`Engine`], and write an answer.
+//! - Bodies are read under a byte cap in one place (`input`), streams and long polls are counted, and both end when the server closes.
+//! - No handler buffers more than one page of a list.
+
+mod auth;
+mod bins;
+mod codes;
+mod cursor;
+mod input;
+mod native;
+mod ops;
+mod pages;
+mod problem;
+mod serve;
+mod trace;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::response::{IntoResponse, Response};
+use http::{Method, Uri};
+use posthaste_engine::Engine;
+use tokio::sync::Semaphore;
+
+pub use bins::bin_url;
+pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
+pub use native::openapi_json;
+pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
+pub use serve::{Closing, ServeSettings, serve, serve_with};
+
+/// Limits of the surface. Every default is stated in [`ServerSettings::default`] and nowhere else.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Largest request body of the native API, in bytes.
+    pub max_body_bytes: usize,
+    /// Most events in one request.
+    pub max_array: usize,
+    /// Streams and long polls open at once.
+    pub max_watchers: usize,
+    /// Bytes of payload after which a page of events ends early.
+    pub max_page_bytes: usize,
+    /// Largest body that a request bin takes, in bytes.
+    pub max_bin_body_bytes: usize,
+    /// Requests that a bin keeps; the oldest go first.
+    pub bin_keep: usize,
+    /// Requests that bins store at once.
+    pub max_bin_in_flight: usize,
+    /// What the dialects are told.
+    pub dialects: posthaste_dialects::DialectSettings,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_array: 1000,
+            max_watchers: 1024,
+            max_page_bytes: 8 << 20,
+            max_bin_body_bytes: 256 << 10,
+            bin_keep: 500,
+            max_bin_in_flight: 64,
+            dialects: posthaste_dialects::DialectSettings::default(),
+        }
+    }
+}
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The engine behind everything.
+    pub engine: Engine,
+    /// Limits.
+    pub settings: Arc<ServerSettings>,
+    /// When this application was made, in milliseconds since the epoch.
+    pub started_ms: i64,
+    watchers: Arc<Semaphore>,
+    bin_permits: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state of one application.
+    pub fn new(engine: Engine, settings: ServerSettings) -> Self {
+        Self {
+            started_ms: engine.now_ms(),
+            watchers: Arc::new(Semaphore::new(settings.max_watchers)),
+            bin_permits: Arc::new(Semaphore::new(settings.max_bin_in_flight)),
+            settings: Arc::new(settings),
+            engine,
+        }
+    }
+}
+
+impl FromRef<AppState> for Engine {
+    fn from_ref(state: &AppState) -> Self {
+        state.engine.clone()
+    }
+}
+
+/// The whole application.
+pub fn app(state: AppState) -> Router {
+    let dialects = posthaste_dialects::router(state.engine.clone(), state.settings.dialects.clone());
+    Router::new()
+        .merge(native::router())
+        .merge(bins::router())
+        .merge(ops::router())
+        .merge(pages::router())
+        .with_state(state)
+        .merge(dialects)
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn(trace::observe))
+}
+
+async fn route_not_found(uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let hint = match path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/api/posthaste/v1/")) {
+        Some(rest) if !rest.is_empty() => "; the native API is under /posthaste/v1/",
+        _ => "; /posthaste/v1/openapi.json lists the native API",
+    };
+    Problem::new(Code::RouteNotFound, format!("there is nothing at {path:?}{hint}")).into_response()
+}
+
+async fn method_not_allowed(method: Method) -> Response {
+    Problem::new(Code::MethodNotAllowed, format!("this path does not take {method}; the Allow header lists what it takes")).into_response()
+}

@@ -1,0 +1,240 @@
+//! Request bins: `/bin/{token}` takes anything and shows it.
+//!
+//! The path segment is the bin's number in base 36, a hyphen, and its unguessable token: the number finds the bin without a search, the
+//! token is compared in constant time. What strangers sent is shown as escaped text, never interpreted.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Method, StatusCode, header};
+use posthaste_domain::clock::rfc3339;
+use posthaste_domain::resource::Bin;
+use posthaste_domain::signature::constant_time_eq;
+use posthaste_engine::Entry;
+use posthaste_store::BinRequest;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::AppState;
+use crate::auth::peer;
+use crate::codes::Code;
+use crate::input::read_body;
+use crate::native::{json, json_bytes};
+use crate::pages::{document, escape, html};
+use crate::problem::Problem;
+
+/// Requests that the look page shows.
+const LOOK: usize = 50;
+/// Most headers of a request that are kept.
+const MAX_HEADERS: usize = 100;
+
+/// `/bin/{token}` and what is below it.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/bin/{token}", any(catch))
+        .route("/bin/{token}/", any(catch))
+        .route("/bin/{token}/_", get(look))
+        .route("/bin/{token}/_.json", get(look_json))
+        .route("/bin/{token}/{*rest}", any(catch))
+}
+
+/// Where a bin takes requests; `base` is the server's public URL without a trailing slash.
+pub fn bin_url(base: &str, bin: &Entry<Bin>) -> String {
+    format!("{base}/bin/{}-{}", base36(bin.number), bin.doc.token)
+}
+
+fn base36(mut number: i64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
+        number /= 36;
+        if number <= 0 {
+            break;
+        }
+    }
+    digits.iter().rev().map(|digit| char::from(*digit)).collect()
+}
+
+/// A request that a bin caught.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BinRequest)]
+pub(crate) struct BinRequestView {
+    /// Ascending within the bin, from 1.
+    number: i64,
+    #[schema(format = DateTime)]
+    at: String,
+    method: String,
+    /// Path below the bin and query.
+    target: String,
+    /// Pairs of name and value, in the order of arrival.
+    headers: Vec<(String, String)>,
+    /// The body; bytes that are not UTF-8 are replaced.
+    body: String,
+    /// The exact bytes, if they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// Address of the sender.
+    ip: Option<String>,
+}
+
+impl From<BinRequest> for BinRequestView {
+    fn from(request: BinRequest) -> Self {
+        let text = String::from_utf8_lossy(&request.body);
+        let body_base64 = matches!(text, std::borrow::Cow::Owned(_)).then(|| STANDARD.encode(&request.body));
+        Self {
+            number: request.number,
+            at: rfc3339(request.at_ms),
+            method: request.method,
+            target: request.target,
+            headers: request.headers,
+            body: text.into_owned(),
+            body_base64,
+            ip: request.ip,
+        }
+    }
+}
+
+/// The living bin of a path segment.
+fn find(state: &AppState, segment: &str) -> Result<Arc<Entry<Bin>>, Problem> {
+    let not_found = || Problem::new(Code::NotFound, "there is no such request bin");
+    let (number, token) = segment.split_once('-').ok_or_else(not_found)?;
+    let number = i64::from_str_radix(number, 36).map_err(|_| not_found())?;
+    let entry = state.engine.by_number::<Bin>(number).ok_or_else(not_found)?;
+    if !constant_time_eq(entry.doc.token.as_bytes(), token.as_bytes()) {
+        return Err(not_found());
+    }
+    if entry.doc.expires_ms <= state.engine.now_ms() {
+        return Err(Problem::new(Code::BinExpired, format!("this request bin expired at {}", rfc3339(entry.doc.expires_ms))));
+    }
+    Ok(entry)
+}
+
+/// Takes any request, keeps it, and answers with the bin's status.
+async fn catch(State(state): State<AppState>, Path(path): Path<Vec<(String, String)>>, request: Request) -> Response {
+    let segment = path.first().map(|(_, segment)| segment.as_str()).unwrap_or_default();
+    let mut response = match keep(&state, segment, request).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    // Pages of any origin may try a bin out.
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+async fn keep(state: &AppState, segment: &str, request: Request) -> Result<Response, Problem> {
+    let bin = find(state, segment)?;
+    let _permit = state.bin_permits.try_acquire().map_err(|_| {
+        Problem::new(Code::TooManyRequests, "request bins are storing as many requests as they may").retry_after(1)
+    })?;
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, state.settings.max_bin_body_bytes).await?;
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let below = parts.uri.path().splitn(4, '/').nth(3).unwrap_or_default();
+    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let caught = BinRequest {
+        number: 0,
+        at_ms: state.engine.now_ms(),
+        method: parts.method.to_string(),
+        target: format!("/{below}{query}"),
+        headers: parts.headers.iter().take(MAX_HEADERS).map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body,
+        ip: peer(&parts).map(|ip| ip.to_string()),
+    };
+    let number = state.engine.bins().put(bin.number, caught, state.settings.bin_keep).await?;
+    let status = StatusCode::from_u16(bin.doc.status).unwrap_or(StatusCode::OK);
+    if parts.method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok((status, Body::empty()).into_response());
+    }
+    Ok(json_bytes(status, format!("{{\"ok\":{},\"number\":{number}}}", status.is_success()).into_bytes()))
+}
+
+async fn look_json(State(state): State<AppState>, Path(segment): Path<String>) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Look {
+        items: Vec<BinRequestView>,
+    }
+    let bin = find(&state, &segment)?;
+    let requests = state.engine.bins().list(bin.number, None, state.settings.bin_keep).await?;
+    Ok(json(StatusCode::OK, &Look { items: requests.into_iter().map(BinRequestView::from).collect() }))
+}
+
+async fn look(State(state): State<AppState>, Path(segment): Path<String>) -> Response {
+    let shown = async {
+        let bin = find(&state, &segment)?;
+        let requests = state.engine.bins().list(bin.number, None, LOOK).await?;
+        Ok::<_, Problem>(page(&bin.doc, &bin_url(&state.engine.settings().public_base_url, &bin), requests))
+    };
+    match shown.await {
+        Ok(page) => html(page),
+        Err(problem) => {
+            let body = format!("<h1>{}</h1><p>{}</p>", escape(problem.code().title()), escape(problem.detail()));
+            (problem.code().status(), html(document(problem.code().title(), &body))).into_response()
+        }
+    }
+}
+
+fn page(bin: &Bin, url: &str, requests: Vec<BinRequest>) -> String {
+    let title = if bin.name.is_empty() { "Request bin" } else { bin.name.as_str() };
+    let mut body = format!(
+        "<h1>{}</h1><p>Send anything to <code>{}</code>. It is kept until {}. Reload this page to see more; \
+         the same as <a href=\"_.json\">JSON</a>.</p>",
+        escape(title),
+        escape(url),
+        rfc3339(bin.expires_ms)
+    );
+    if requests.is_empty() {
+        body.push_str("<p class=\"dim\">Nothing has arrived yet.</p>");
+    }
+    for request in requests {
+        let headers: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        body.push_str(&format!(
+            "<article><h2>#{} {} {}</h2><small>{}{}</small><pre>{}</pre>",
+            request.number,
+            escape(&request.method),
+            escape(&request.target),
+            rfc3339(request.at_ms),
+            request.ip.as_deref().map(|ip| format!(" from {}", escape(ip))).unwrap_or_default(),
+            escape(&headers)
+        ));
+        if !request.body.is_empty() {
+            body.push_str(&format!("<pre>{}</pre>", escape(&String::from_utf8_lossy(&request.body))));
+        }
+        body.push_str("</article>");
+    }
+    document(title, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_send_is_shown_as_text() {
+        let bin = Bin { name: "<b>".into(), token: "t".into(), expires_ms: 0, status: 200 };
+        let request = BinRequest {
+            number: 1,
+            at_ms: 0,
+            method: "POST".into(),
+            target: "/?<script>1</script>".into(),
+            headers: vec![("x\"".into(), "<script>2</script>".into())],
+            body: bytes::Bytes::from_static(b"</pre><script>3</script>\xff"),
+            ip: None,
+        };
+        let page = page(&bin, "http://h/bin/1-t", vec![request]);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;/pre&gt;&lt;script&gt;3"));
+    }
+
+    #[test]
+    fn numbers_round_trip_in_base_36() {
+        for number in [0, 1, 35, 36, 1 << 42] {
+            assert_eq!(i64::from_str_radix(&base36(number), 36), Ok(number));
+        }
+    }
+}

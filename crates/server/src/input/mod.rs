@@ -1,0 +1,233 @@
+//! What comes in: bodies under a cap, JSON with the place of every mistake, query parameters.
+//!
+//! Invariant: this is the only place of this crate that reads request bodies, and it never holds more than the cap.
+
+mod closest;
+mod params;
+mod value;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use posthaste_domain::matching::document::{self, NotAnObject};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use closest::suggestion;
+pub(crate) use params::{Kind as ParamKind, PAGE, Param, Params, parse_length};
+pub(crate) use value::{join_path, kind_of, read_value};
+
+use crate::AppState;
+use crate::codes::Code;
+use crate::problem::Problem;
+
+/// Deepest nesting of lists and objects that is taken.
+pub(crate) const MAX_DEPTH: usize = document::MAX_DOCUMENT_DEPTH;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Reads a whole body of at most `cap` bytes.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("at most {cap} bytes are taken"));
+    // A declared length over the cap is refused before the client has sent it.
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > cap as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, cap).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            tracing::debug!(error = &*error as &dyn std::error::Error, "a body broke off");
+            Err(Problem::new(Code::BodyIncomplete, "the connection ended before the body did"))
+        }
+        Err(_) => Err(Problem::new(Code::BodyTimeout, format!("the body did not arrive within {} seconds", BODY_TIME.as_secs()))),
+    }
+}
+
+/// The bytes of a JSON body: type and size are checked, syntax is not.
+pub(crate) struct JsonBytes(pub Bytes);
+
+impl FromRequest<AppState> for JsonBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        check_content_type(&parts.headers)?;
+        Ok(Self(read_body(&parts.headers, body, state.settings.max_body_bytes).await?))
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json")
+        || essence.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+        || essence.is_empty();
+    if is_json {
+        return Ok(());
+    }
+    let detail = format!("the body is {essence:?}; send JSON with Content-Type: application/json");
+    Err(Problem::new(Code::ContentTypeUnsupported, detail).at("Content-Type"))
+}
+
+/// The one variable part of a path.
+pub(crate) struct Id(pub String);
+
+impl FromRequestParts<AppState> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(Problem::new(Code::RouteNotFound, "the path is not percent-encoded UTF-8")),
+        }
+    }
+}
+
+/// A JSON object read into a type.
+pub(crate) struct Input<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Input<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let JsonBytes(bytes) = JsonBytes::from_request(request, state).await?;
+        Ok(Self(read_value(parse_json(&bytes)?)?))
+    }
+}
+
+/// Like [`Input`], but no body at all reads as `{}`.
+pub(crate) struct OptionalInput<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for OptionalInput<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let JsonBytes(bytes) = JsonBytes::from_request(request, state).await?;
+        let value = if bytes.trim_ascii().is_empty() { Value::Object(serde_json::Map::new()) } else { parse_json(&bytes)? };
+        Ok(Self(read_value(value)?))
+    }
+}
+
+/// Reads JSON text. Numbers must fit a double or 64 bits: configuration needs no more.
+pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Problem> {
+    check_json(bytes)?;
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        Problem::new(Code::InvalidJson, format!("line {}, column {}: {reason}", error.line(), error.column()))
+            .position(error.line(), error.column())
+    })
+}
+
+/// Refuses what is not JSON, with the place, and what is nested deeper than [`MAX_DEPTH`].
+pub(crate) fn check_json(bytes: &[u8]) -> Result<(), Problem> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Problem::new(Code::InvalidJson, "the body is empty; JSON is needed"));
+    }
+    document::valid_json(bytes).map_err(|error| {
+        Problem::new(Code::InvalidJson, format!("line {}, column {}: {}", error.line, error.column, error.reason))
+            .position(error.line, error.column)
+    })?;
+    if is_too_deep(bytes, MAX_DEPTH) {
+        return Err(Problem::new(Code::JsonTooDeep, format!("lists and objects may be nested {MAX_DEPTH} deep")));
+    }
+    Ok(())
+}
+
+/// Whether lists and objects of a JSON text are nested more than `limit` deep.
+pub(crate) fn is_too_deep(json: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for &byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The fields of a JSON object with their values as written. Unknown and repeated fields are refused.
+pub(crate) fn raw_fields<'a>(json: &'a [u8], known: &[&'static str]) -> Result<RawFields<'a>, Problem> {
+    let fields = document::top_level_fields(json).map_err(|error| match error {
+        NotAnObject::Invalid(error) => {
+            Problem::new(Code::InvalidJson, format!("line {}, column {}: {}", error.line, error.column, error.reason))
+                .position(error.line, error.column)
+        }
+        other => Problem::new(Code::InvalidField, other.to_string()),
+    })?;
+    let mut seen: Vec<(&'static str, &'a [u8])> = Vec::with_capacity(known.len());
+    for (name, value) in fields {
+        let Some(known_name) = known.iter().find(|k| **k == name) else {
+            let typed: String = name.chars().take(64).collect();
+            let detail = format!("{typed}: this field is not known{}", suggestion(&typed, known));
+            return Err(Problem::new(Code::UnknownField, detail).at(typed));
+        };
+        if seen.iter().any(|(name, _)| name == known_name) {
+            return Err(Problem::invalid(*known_name, "this field is given twice"));
+        }
+        seen.push((known_name, value));
+    }
+    Ok(RawFields(seen))
+}
+
+/// See [`raw_fields`].
+pub(crate) struct RawFields<'a>(Vec<(&'static str, &'a [u8])>);
+
+impl<'a> RawFields<'a> {
+    /// A value as written.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    /// A value as written that must be there.
+    pub(crate) fn need(&self, name: &'static str) -> Result<&'a [u8], Problem> {
+        self.get(name).ok_or_else(|| Problem::new(Code::MissingField, format!("{name}: this field is needed")).at(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert!(!is_too_deep(br#"{"a":["]]]}}}[[[[\"[[["]}"#, 2));
+        assert!(is_too_deep(br#"{"a":[{}]}"#, 2));
+        assert!(!is_too_deep(b"[][][][]", 1));
+    }
+
+    #[test]
+    fn syntax_errors_have_a_place() {
+        let problem = parse_json(b"{\n  \"a\": 1,\n  \"b\" 2\n}").expect_err("refused");
+        assert_eq!(problem.code(), Code::InvalidJson);
+        assert!(problem.detail().starts_with("line 3, column "), "{}", problem.detail());
+        assert_eq!(parse_json(b"{\"a\":\"\xff\"}").expect_err("refused").code(), Code::InvalidJson);
+        assert_eq!(parse_json("[".repeat(200).as_bytes()).expect_err("refused").code(), Code::InvalidJson);
+        let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        assert_eq!(parse_json(deep.as_bytes()).expect_err("refused").code(), Code::JsonTooDeep);
+    }
+}

@@ -1,0 +1,315 @@
+//! Create, list, read, replace, change, delete: the same for every configuration resource.
+//!
+//! A resource has an *input* (what a client may write) and a *view* (what it reads: the input with secrets masked, and more). `PUT` takes an
+//! input; `PATCH` merges into the present input (RFC 7396) and goes on as `PUT`. Fields that only the view has may be sent back
+//! unchanged.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use axum::routing::MethodFilter;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use posthaste_domain::clock::rfc3339;
+use posthaste_domain::resource::Scope;
+use posthaste_engine::{Entry, Managed};
+use posthaste_store::Order;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::api::{Api, Op};
+use super::{json, list_page};
+use crate::AppState;
+use crate::auth::{Manager, Reader};
+use crate::codes::Code;
+use crate::cursor::List;
+use crate::input::{Id, Input, PAGE, Param, ParamKind, Params, kind_of, read_value};
+use crate::problem::Problem;
+
+/// What stands in answers for a secret. Sent back, it means the stored one.
+pub(crate) const MASK: &str = "********";
+
+/// What every resource says about itself.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Meta {
+    /// 1 at creation, one more at each change. Also the `ETag`.
+    version: i64,
+    /// Time of creation.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Time of the last change.
+    #[schema(format = DateTime)]
+    updated_at: String,
+}
+
+impl Meta {
+    pub(crate) fn of<R>(entry: &Entry<R>) -> Self {
+        Self { version: entry.version, created_at: rfc3339(entry.created_ms), updated_at: rfc3339(entry.updated_ms) }
+    }
+}
+
+/// A resource that clients create, read, change and delete.
+pub(crate) trait Crud: Managed {
+    /// What clients write.
+    type Input: DeserializeOwned + Serialize + ToSchema + Send;
+    /// What clients read.
+    type View: Serialize + ToSchema + Send;
+    /// Its name in messages.
+    const NOUN: &'static str;
+    /// Fields that only the view has, besides those that all resources share: sent back, they must be as they were.
+    const READ_ONLY: &'static [&'static str] = &[];
+    /// Fields that only the view has and that change by themselves: sent back, they are ignored.
+    const VOLATILE: &'static [&'static str] = &[];
+
+    /// Text that `search` looks in.
+    fn search_text(&self) -> &str;
+
+    /// The input that would make this document, secrets in place.
+    fn input(&self) -> Self::Input;
+
+    /// The document that an input asks for. `old` is the present one on a change.
+    fn build(state: &AppState, input: Self::Input, old: Option<&Entry<Self>>) -> Result<Self, Problem>;
+
+    /// What clients see, secrets masked.
+    fn view(state: &AppState, entry: &Entry<Self>) -> impl Future<Output = Self::View> + Send;
+}
+
+const SEARCH: Param = Param::new("search", ParamKind::Text, "Only items with this text in their name, whatever the case.");
+
+/// Parameters of resource lists.
+pub(crate) const LIST: [Param; 4] = [PAGE[0], PAGE[1], PAGE[2], SEARCH];
+
+/// Names and words of a family of routes.
+pub(crate) struct Family {
+    /// `/targets`
+    pub all: &'static str,
+    /// `/targets/{id}`
+    pub one: &'static str,
+    /// Operation ids of list, read, replace, change, delete.
+    pub ids: [&'static str; 5],
+}
+
+const VERSIONS: &str = "Send `If-Match` with the `ETag` that was read, or its number as `version` in the body, to be refused (412) when the resource \
+                        changed in between.";
+
+/// Adds list, read, replace, change and delete. Creation is the resource's own, since answers of creations differ.
+pub(crate) fn routes<R: Crud>(api: &mut Api, family: &Family) {
+    let Family { all, one, ids: [list_id, read_id, put_id, patch_id, delete_id] } = *family;
+    api.add(Op::get(all, list_id, "List").scope(Scope::Read).query(&[&LIST]).page_of::<R::View>(), list::<R>);
+    api.add(Op::get(one, read_id, "Read one").scope(Scope::Read).answer::<R::View>(StatusCode::OK, "The resource."), read::<R>);
+    let put = Op::new(MethodFilter::PUT, one, put_id, "Replace").about(VERSIONS).header("If-Match", "The `ETag` that was read.");
+    api.add(put.scope(Scope::Manage).body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), put_one::<R>);
+    let patch = Op::new(MethodFilter::PATCH, one, patch_id, "Change some fields")
+        .about("A merge patch (RFC 7396): absent fields stay, null removes. Versions as with PUT.")
+        .header("If-Match", "The `ETag` that was read.");
+    api.add(patch.scope(Scope::Manage).body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), patch_one::<R>);
+    api.add(Op::delete(one, delete_id, "Delete").scope(Scope::Manage).empty(StatusCode::NO_CONTENT, "It is gone."), delete_one::<R>);
+}
+
+/// The answer that shows a resource, with its `ETag`.
+pub(crate) async fn shown<R: Crud>(state: &AppState, status: StatusCode, entry: &Entry<R>) -> Response {
+    with_etag(json(status, &R::view(state, entry).await), entry.version)
+}
+
+/// Adds the `ETag` of a version.
+pub(crate) fn with_etag(mut response: Response, version: i64) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("a quoted number is a header value");
+    response.headers_mut().insert(header::ETAG, tag);
+    response
+}
+
+/// The entry of an id in a workspace.
+pub(crate) fn find<R: Crud>(state: &AppState, workspace: i64, id: &str) -> Result<Arc<Entry<R>>, Problem> {
+    state.engine.get::<R>(workspace, id).ok_or_else(|| Problem::not_found(R::NOUN, id))
+}
+
+async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), &LIST)?;
+    let entries = state.engine.list::<R>(caller.workspace());
+    list_entries(&state, &params, entries).await
+}
+
+/// A page of entries, which come oldest first.
+pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, entries: Vec<Arc<Entry<R>>>) -> Result<Response, Problem> {
+    let (order, limit) = (params.order()?, params.limit()?);
+    let after = params.cursor(List::Resources, order)?;
+    let needle = params.text("search").map(str::to_lowercase);
+    let fits = |entry: &&Arc<Entry<R>>| needle.as_deref().is_none_or(|n| entry.doc.search_text().to_lowercase().contains(n));
+    // Numbers ascend and are never reused, so a page boundary stays where it is whatever is created or deleted meanwhile.
+    let found: Vec<Arc<Entry<R>>> = match order {
+        Order::Asc => {
+            let begin = after.map_or(0, |after| entries.partition_point(|entry| entry.number <= after));
+            entries[begin..].iter().filter(fits).take(limit + 1).cloned().collect()
+        }
+        Order::Desc => {
+            let end = after.map_or(entries.len(), |after| entries.partition_point(|entry| entry.number < after));
+            entries[..end].iter().rev().filter(fits).take(limit + 1).cloned().collect()
+        }
+    };
+    let next = if found.len() > limit { Some(found[limit - 1].number) } else { None };
+    let mut views = Vec::with_capacity(found.len().min(limit));
+    for entry in found.iter().take(limit) {
+        views.push(R::view(state, entry).await);
+    }
+    Ok(list_page(List::Resources, order, &views, next))
+}
+
+async fn read<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
+    Ok(shown(&state, StatusCode::OK, &*find::<R>(&state, caller.workspace(), &id)?).await)
+}
+
+async fn put_one<R: Crud>(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    Id(id): Id,
+    headers: HeaderMap,
+    Input(body): Input<Value>,
+) -> Result<Response, Problem> {
+    let old = find::<R>(&state, caller.workspace(), &id)?;
+    change(&state, &headers, &old, object(body)?).await
+}
+
+async fn patch_one<R: Crud>(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    Id(id): Id,
+    headers: HeaderMap,
+    Input(body): Input<Value>,
+) -> Result<Response, Problem> {
+    let old = find::<R>(&state, caller.workspace(), &id)?;
+    change(&state, &headers, &old, merged(&old.doc, object(body)?)).await
+}
+
+async fn delete_one<R: Crud>(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<StatusCode, Problem> {
+    find::<R>(&state, caller.workspace(), &id)?;
+    state.engine.delete::<R>(caller.workspace(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The body of a change as an object.
+pub(crate) fn object(body: Value) -> Result<Map<String, Value>, Problem> {
+    match body {
+        Value::Object(map) => Ok(map),
+        other => Err(Problem::new(Code::InvalidField, format!("the body: expected an object, found {}", kind_of(&other)))),
+    }
+}
+
+/// The present input with a merge patch applied.
+pub(crate) fn merged<R: Crud>(doc: &R, patch: Map<String, Value>) -> Map<String, Value> {
+    let mut present = serde_json::to_value(doc.input()).expect("inputs always serialise");
+    merge(&mut present, Value::Object(patch));
+    match present {
+        Value::Object(map) => map,
+        _ => unreachable!("an input is an object and so is the patch"),
+    }
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.shift_remove(&name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Stores a new input over the old document and shows the outcome.
+pub(crate) async fn change<R: Crud>(
+    state: &AppState,
+    headers: &HeaderMap,
+    old: &Entry<R>,
+    mut body: Map<String, Value>,
+) -> Result<Response, Problem> {
+    let version = expected_version(headers, body.shift_remove("version"))?;
+    drop_read_only(state, old, &mut body).await?;
+    let input: R::Input = read_value(Value::Object(body))?;
+    let doc = R::build(state, input, Some(old))?;
+    let entry = state.engine.update::<R>(old.workspace, &old.id, version, doc).await?;
+    Ok(shown(state, StatusCode::OK, &*entry).await)
+}
+
+/// The version that the client has read, from `If-Match` or the body.
+fn expected_version(headers: &HeaderMap, body: Option<Value>) -> Result<Option<i64>, Problem> {
+    if let Some(tag) = headers.get(header::IF_MATCH) {
+        let text = tag.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(None);
+        }
+        let number = text.strip_prefix("W/").unwrap_or(text).trim_matches('"').parse().ok();
+        return number.map(Some).ok_or_else(|| {
+            Problem::new(Code::VersionConflict, "If-Match must be * or the ETag of one version, such as \"3\"").at("If-Match")
+        });
+    }
+    match body {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_i64().map(Some).ok_or_else(|| Problem::invalid("version", "expected a whole number")),
+    }
+}
+
+/// Fields that only the view has may be sent back as they were read; other values are refused.
+async fn drop_read_only<R: Crud>(state: &AppState, old: &Entry<R>, body: &mut Map<String, Value>) -> Result<(), Problem> {
+    for name in R::VOLATILE.iter().chain(&["updated_at"]) {
+        body.shift_remove(*name);
+    }
+    let sent: Vec<(&str, Value)> =
+        R::READ_ONLY.iter().chain(&["id", "created_at"]).filter_map(|name| Some((*name, body.shift_remove(*name)?))).collect();
+    if sent.is_empty() {
+        return Ok(());
+    }
+    let view = serde_json::to_value(R::view(state, old).await).expect("views always serialise");
+    match sent.iter().find(|(name, value)| view.get(name) != Some(value)) {
+        Some((name, _)) => Err(Problem::invalid(*name, "this field cannot be changed")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn merge_patches_as_rfc_7396_says() {
+        for (target, patch, merged) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            let mut value = target;
+            merge(&mut value, patch);
+            assert_eq!(value, merged);
+        }
+    }
+
+    #[test]
+    fn versions_come_from_the_header_first() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(expected_version(&headers, Some(json!(3))), Ok(Some(3)));
+        assert_eq!(expected_version(&headers, Some(json!("3"))).expect_err("refused").field(), Some("version"));
+        headers.insert(header::IF_MATCH, HeaderValue::from_static("\"7\""));
+        assert_eq!(expected_version(&headers, Some(json!(3))), Ok(Some(7)));
+        headers.insert(header::IF_MATCH, HeaderValue::from_static("*"));
+        assert_eq!(expected_version(&headers, None), Ok(None));
+        headers.insert(header::IF_MATCH, HeaderValue::from_static("\"x\""));
+        assert_eq!(expected_version(&headers, None).expect_err("refused").code(), Code::VersionConflict);
+    }
+}

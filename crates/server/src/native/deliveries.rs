@@ -1,0 +1,185 @@
+//! Deliveries and their attempts: the log.
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::StatusCode;
+use posthaste_domain::delivery::{Delivery, DeliveryState};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::parse_delivery_id;
+use posthaste_domain::resource::{Scope, Target, TargetStatus};
+use posthaste_store::{DeliveryFilter, Range};
+
+use super::api::{Api, Op};
+use super::view::DeliveryView;
+use super::{json, list_page};
+use crate::AppState;
+use crate::auth::{Manager, Reader};
+use crate::codes::Code;
+use crate::cursor::List;
+use crate::input::{Id, PAGE, Param, ParamKind, Params};
+use crate::problem::Problem;
+
+const STATES: &[&str] = &["queued", "held", "delivered", "failed", "cancelled"];
+
+const LIST: [Param; 8] = [
+    PAGE[0],
+    PAGE[1],
+    PAGE[2],
+    Param::new("state", ParamKind::OneOf(STATES), "Only in these states; several with commas between."),
+    Param::new("target_id", ParamKind::Text, "Only of this target."),
+    Param::new("type", ParamKind::Text, "Only of events of exactly this type."),
+    Param::new("from", ParamKind::Time, "Events received at or after this."),
+    Param::new("to", ParamKind::Time, "Events received before this."),
+];
+
+/// Deliveries looked at for one page when states must be told apart that the journal does not tell apart.
+const MAX_LOOKED_AT: usize = 20_000;
+
+/// Adds the operations.
+pub(super) fn operations(api: &mut Api) {
+    api.tag("deliveries", "Each event for each subscription, with every attempt.");
+    api.add(
+        Op::get("/deliveries", "listDeliveries", "List").scope(Scope::Read).query(&[&LIST]).page_of::<DeliveryView>(),
+        list,
+    );
+    api.add(
+        Op::get("/deliveries/{id}", "readDelivery", "Read one, with all its attempts")
+            .scope(Scope::Read)
+            .answer::<DeliveryView>(StatusCode::OK, "The delivery."),
+        read,
+    );
+    api.add(
+        Op::post("/deliveries/{id}/resend", "resendDelivery", "Send a finished delivery again")
+            .about("The id stays, the schedule begins anew.")
+            .scope(Scope::Manage)
+            .answer::<DeliveryView>(StatusCode::ACCEPTED, "It is queued."),
+        resend,
+    );
+    api.add(
+        Op::post("/deliveries/{id}/cancel", "cancelDelivery", "Cancel a pending delivery")
+            .about("An attempt that is under way may still arrive.")
+            .scope(Scope::Manage)
+            .answer::<DeliveryView>(StatusCode::OK, "It is cancelled."),
+        cancel,
+    );
+}
+
+/// The deliveries of an event with how their last attempts ended.
+pub(super) async fn of_event(state: &AppState, event: &Event) -> Result<Vec<DeliveryView>, Problem> {
+    let deliveries = state.engine.history().deliveries_of(event.workspace, event.sequence).await?;
+    views(state, &deliveries).await
+}
+
+async fn views(state: &AppState, deliveries: &[Delivery]) -> Result<Vec<DeliveryView>, Problem> {
+    let mut views = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let view = DeliveryView::of(&state.engine, delivery);
+        views.push(if delivery.attempts == 0 { view } else { view.with_last(&state.engine.history().attempts(delivery.key).await?) });
+    }
+    Ok(views)
+}
+
+async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), &LIST)?;
+    let order = params.order()?;
+    let wanted = params.words("state", STATES)?;
+    let (after, limit) = (params.cursor(List::Deliveries, order)?, params.limit()?);
+    let range = Range { order, after, limit: limit + 1, from_ms: params.time("from")?, to_ms: params.time("to")? };
+    let Some(filter) = filter(&state, caller.workspace(), &params, &wanted)? else {
+        return Ok(list_page::<DeliveryView>(List::Deliveries, order, &[], None));
+    };
+    let (found, next) = search(&state, caller.workspace(), filter, range, &wanted).await?;
+    Ok(list_page(List::Deliveries, order, &views(&state, &found).await?, next))
+}
+
+/// What the journal can tell apart of what is wanted; `None` when nothing can be found.
+fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) -> Result<Option<DeliveryFilter>, Problem> {
+    let target = match params.text("target_id") {
+        Some(id) => {
+            let number = state.engine.number_of(workspace, id);
+            let unknown = || Problem::new(Code::InvalidParameter, "target_id: there is no such target").at("target_id");
+            Some(number.ok_or_else(unknown)?)
+        }
+        None => None,
+    };
+    let mut targets = target.map(|number| vec![number]);
+    // A list of nothing but held (or waiting) deliveries need not look at targets that have none of them.
+    if let [only @ ("held" | "queued")] = wanted {
+        let entries = state.engine.list::<Target>(workspace);
+        let held = |entry: &&std::sync::Arc<posthaste_engine::Entry<Target>>| entry.doc.status != TargetStatus::Active;
+        if *only == "held" || entries.iter().any(|entry| held(&entry)) {
+            let fitting = entries.iter().filter(|entry| held(entry) == (*only == "held")).map(|entry| entry.number);
+            targets = Some(fitting.filter(|number| target.is_none_or(|t| t == *number)).collect());
+        }
+    }
+    if targets.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(None);
+    }
+    let mut states: Vec<DeliveryState> = Vec::new();
+    for word in wanted {
+        let codes: &[DeliveryState] = match *word {
+            "delivered" => &[DeliveryState::Delivered],
+            "failed" => &[DeliveryState::Failed],
+            "cancelled" => &[DeliveryState::Cancelled],
+            _ => &[DeliveryState::Queued, DeliveryState::Scheduled],
+        };
+        states.extend(codes.iter().filter(|code| !states.contains(code)).copied().collect::<Vec<_>>());
+    }
+    let states = if states.is_empty() { None } else { Some(states) };
+    Ok(Some(DeliveryFilter { targets, states, type_name: params.text("type").map(str::to_owned) }))
+}
+
+/// Finds a page of deliveries in the wanted states, and where the next one begins.
+async fn search(
+    state: &AppState,
+    workspace: i64,
+    filter: DeliveryFilter,
+    mut range: Range,
+    wanted: &[&str],
+) -> Result<(Vec<Delivery>, Option<i64>), Problem> {
+    let limit = range.limit - 1;
+    let (mut found, mut looked_at): (Vec<Delivery>, usize) = (Vec::new(), 0);
+    loop {
+        let part = state.engine.history().deliveries(workspace, filter.clone(), range).await?;
+        let is_end = part.len() < range.limit;
+        looked_at += part.len();
+        range.after = part.last().map(|delivery| delivery.key.0).or(range.after);
+        found.extend(part.into_iter().filter(|d| wanted.is_empty() || wanted.contains(&state.engine.public_state(d))));
+        if found.len() > limit {
+            found.truncate(limit);
+            let next = found.last().map(|delivery| delivery.key.0);
+            return Ok((found, next));
+        }
+        if is_end {
+            return Ok((found, None));
+        }
+        if looked_at >= MAX_LOOKED_AT {
+            return Ok((found, range.after));
+        }
+    }
+}
+
+async fn find(state: &AppState, workspace: i64, id: &str) -> Result<Delivery, Problem> {
+    let not_found = || Problem::not_found("delivery", id);
+    let (key, received_ms) = parse_delivery_id(id).ok_or_else(not_found)?;
+    let delivery = state.engine.history().delivery(workspace, key).await?;
+    delivery.filter(|delivery| delivery.received_ms == received_ms).ok_or_else(not_found)
+}
+
+async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
+    let delivery = find(&state, caller.workspace(), &id).await?;
+    let attempts = state.engine.history().attempts(delivery.key).await?;
+    Ok(json(StatusCode::OK, &DeliveryView::of(&state.engine, &delivery).with_attempts(&attempts)))
+}
+
+async fn resend(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<Response, Problem> {
+    let delivery = find(&state, caller.workspace(), &id).await?;
+    let sent = state.engine.resend(caller.workspace(), delivery.key).await?;
+    Ok(json(StatusCode::ACCEPTED, &DeliveryView::of(&state.engine, &sent)))
+}
+
+async fn cancel(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<Response, Problem> {
+    let delivery = find(&state, caller.workspace(), &id).await?;
+    let cancelled = state.engine.cancel(caller.workspace(), delivery.key).await?;
+    Ok(json(StatusCode::OK, &DeliveryView::of(&state.engine, &cancelled)))
+}

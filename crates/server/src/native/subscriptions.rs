@@ -1,0 +1,178 @@
+//! Subscriptions, and the test of a filter against a sample.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use posthaste_domain::matching::{Filter, parse_document};
+use posthaste_domain::resource::{Scope, Subscription};
+use posthaste_engine::Entry;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::api::{Api, Op};
+use super::crud::{self, Crud, Family, Meta, shown};
+use super::json;
+use crate::AppState;
+use crate::auth::{Manager, Reader};
+use crate::input::{Input, JsonBytes, check_json, parse_json, raw_fields};
+use crate::problem::Problem;
+
+/// A subscription as clients write it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscriptionInput {
+    /// Names and wildcards: `order.paid`, `order.*`, `*`.
+    #[schema(min_items = 1, max_items = 100, example = json!(["order.*"]))]
+    event_types: Vec<String>,
+    /// Where the events go.
+    target_id: String,
+    /// Template that renders them; needed only where the default rendering does not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    template_id: Option<String>,
+    /// Wire format for webhook targets: `standard` unless given, `raw`, `msggo`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<String>,
+    /// Condition on the payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, example = json!({"amount": {"$gt": 100}}))]
+    filter: Option<Value>,
+    /// Overrides of the target's and the format's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    policy: Option<Value>,
+    /// Free text.
+    #[serde(default)]
+    description: String,
+    /// Switched-off subscriptions match nothing.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A subscription.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Subscription)]
+pub(super) struct SubscriptionView {
+    id: String,
+    #[serde(flatten)]
+    input: SubscriptionInput,
+    #[serde(flatten)]
+    meta: Meta,
+}
+
+/// A filter and a payload to try it on.
+#[derive(ToSchema)]
+struct FilterTestInput {
+    /// The filter.
+    #[schema(value_type = Object)]
+    #[expect(dead_code, reason = "describes what is read from the raw body")]
+    filter: Value,
+    /// The payload.
+    #[expect(dead_code, reason = "describes what is read from the raw body")]
+    sample: Value,
+}
+
+/// What one condition of the filter found.
+#[derive(Serialize, ToSchema)]
+struct FindingView {
+    /// Where the condition stands in the filter.
+    path: String,
+    /// The condition with its operator.
+    condition: Value,
+    /// Whether this condition alone holds.
+    held: bool,
+    /// The value that it looked at; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<Value>,
+}
+
+/// Whether the filter takes the sample, and why.
+#[derive(Serialize, ToSchema)]
+struct FilterTestView {
+    matched: bool,
+    /// What each condition found, in the order of writing.
+    findings: Vec<FindingView>,
+}
+
+impl Crud for Subscription {
+    type Input = SubscriptionInput;
+    type View = SubscriptionView;
+    const NOUN: &'static str = "subscription";
+
+    fn search_text(&self) -> &str {
+        &self.description
+    }
+
+    fn input(&self) -> SubscriptionInput {
+        let Self { event_types, target_id, template_id, format, filter, policy, description, enabled } = self.clone();
+        SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled }
+    }
+
+    fn build(_: &AppState, input: SubscriptionInput, _: Option<&Entry<Self>>) -> Result<Self, Problem> {
+        let SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled } = input;
+        Ok(Self { event_types, target_id, template_id, format, filter, policy, description, enabled })
+    }
+
+    async fn view(_: &AppState, entry: &Entry<Self>) -> SubscriptionView {
+        SubscriptionView { id: entry.id.clone(), input: entry.doc.input(), meta: Meta::of(entry) }
+    }
+}
+
+/// Adds the operations.
+pub(super) fn operations(api: &mut Api) {
+    api.tag("subscriptions", "Which events go to which target, in which form, under which policy.");
+    api.add(
+        Op::post("/subscriptions", "createSubscription", "Create")
+            .about("It receives every event that is accepted after this has been answered.")
+            .scope(Scope::Manage)
+            .body::<SubscriptionInput>()
+            .answer::<SubscriptionView>(StatusCode::CREATED, "It is in force."),
+        create,
+    );
+    crud::routes::<Subscription>(
+        api,
+        &Family {
+            all: "/subscriptions",
+            one: "/subscriptions/{id}",
+            ids: ["listSubscriptions", "readSubscription", "replaceSubscription", "changeSubscription", "deleteSubscription"],
+        },
+    );
+    api.add(
+        Op::post("/filters/test", "testFilter", "Try a filter on a sample")
+            .scope(Scope::Read)
+            .body::<FilterTestInput>()
+            .answer::<FilterTestView>(StatusCode::OK, "Whether it matches, and what each condition found."),
+        test_filter,
+    );
+}
+
+async fn create(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    Input(input): Input<SubscriptionInput>,
+) -> Result<Response, Problem> {
+    let doc = Subscription::build(&state, input, None)?;
+    let entry = state.engine.create(caller.workspace(), doc).await?;
+    Ok(shown(&state, StatusCode::CREATED, &*entry).await)
+}
+
+async fn test_filter(Reader(_): Reader, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {
+    check_json(&body)?;
+    let fields = raw_fields(&body, &["filter", "sample"])?;
+    let filter = parse_json(fields.need("filter")?)?;
+    let filter = Filter::parse(&filter).map_err(|error| Problem::invalid(error.path, error.problem.to_string()))?;
+    // The sample is seen exactly as an event's payload is.
+    let sample = parse_document(fields.need("sample")?).unwrap_or(Value::Null);
+    let findings = filter.explain(&sample).into_iter().map(|finding| FindingView {
+        path: finding.path,
+        condition: finding.condition,
+        held: finding.held,
+        found: finding.found,
+    });
+    Ok(json(StatusCode::OK, &FilterTestView { matched: filter.matches(&sample), findings: findings.collect() }))
+}

@@ -1,0 +1,251 @@
+//! Workspaces and statistics.
+//!
+//! The oldest workspace is the operator's: its administrators see all workspaces and make new ones. Everybody else sees their own.
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use axum::routing::MethodFilter;
+use http::{HeaderMap, StatusCode};
+use posthaste_domain::clock::rfc3339;
+use posthaste_domain::resource::{
+    Bin, EventType, Key, KeyKind, Replay, Scope, Subscription, Target, TargetStatus, TemplateDoc, Workspace,
+};
+use posthaste_engine::Entry;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::api::{Api, Op};
+use super::crud::{Crud, LIST, Meta, change, list_entries, merged, object, shown, with_etag};
+use super::json;
+use crate::AppState;
+use crate::auth::{Admin, Caller, Reader};
+use crate::codes::Code;
+use crate::input::{Id, Input, Params};
+use crate::problem::Problem;
+
+/// A workspace as clients write it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkspaceInput {
+    /// Display name.
+    #[schema(min_length = 1, max_length = 255)]
+    name: String,
+}
+
+/// A workspace.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Workspace)]
+pub(super) struct WorkspaceView {
+    id: String,
+    #[serde(flatten)]
+    input: WorkspaceInput,
+    #[serde(flatten)]
+    meta: Meta,
+}
+
+/// A new workspace, with the token of its first administrator.
+#[derive(Serialize, ToSchema)]
+struct CreatedWorkspace {
+    #[serde(flatten)]
+    view: WorkspaceView,
+    /// Private key of the new workspace with the scope `admin`. It is shown this once.
+    token: String,
+}
+
+/// What the workspace holds, and what the server has done since it started.
+#[derive(Serialize, ToSchema)]
+struct Statistics {
+    workspace_id: Option<String>,
+    /// How many the workspace has.
+    resources: Resources,
+    /// Over all its targets.
+    deliveries: Pending,
+    /// Over all workspaces, since the start.
+    server: ServerTotals,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Resources {
+    keys: usize,
+    event_types: usize,
+    targets: usize,
+    templates: usize,
+    subscriptions: usize,
+    bins: usize,
+    replays: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Pending {
+    /// Pending deliveries of active targets.
+    queued: u64,
+    /// Pending deliveries of paused and disabled targets.
+    held: u64,
+    /// Attempts under way.
+    in_flight: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ServerTotals {
+    version: &'static str,
+    #[schema(format = DateTime)]
+    started_at: String,
+    /// Events stored.
+    accepted: u64,
+    /// Attempts made.
+    attempts: u64,
+    /// Deliveries taken by their targets.
+    delivered: u64,
+    /// Deliveries given up.
+    failed: u64,
+    /// Attempts that were followed by another.
+    retried: u64,
+    /// Bytes of the journal on disk.
+    journal_bytes: u64,
+}
+
+impl Crud for Workspace {
+    type Input = WorkspaceInput;
+    type View = WorkspaceView;
+    const NOUN: &'static str = "workspace";
+
+    fn search_text(&self) -> &str {
+        &self.name
+    }
+
+    fn input(&self) -> WorkspaceInput {
+        WorkspaceInput { name: self.name.clone() }
+    }
+
+    fn build(_: &AppState, input: WorkspaceInput, _: Option<&Entry<Self>>) -> Result<Self, Problem> {
+        Ok(Self { name: input.name })
+    }
+
+    async fn view(_: &AppState, entry: &Entry<Self>) -> WorkspaceView {
+        WorkspaceView { id: entry.id.clone(), input: entry.doc.input(), meta: Meta::of(entry) }
+    }
+}
+
+/// Adds the operations.
+pub(super) fn operations(api: &mut Api) {
+    api.tag("workspaces", "Tenants. Nothing crosses from one to another.");
+    api.add(
+        Op::get("/workspaces", "listWorkspaces", "List")
+            .about("All of them for an administrator of the first workspace; one's own otherwise.")
+            .scope(Scope::Admin)
+            .query(&[&LIST])
+            .page_of::<WorkspaceView>(),
+        list,
+    );
+    api.add(
+        Op::post("/workspaces", "createWorkspace", "Create")
+            .about("Only for administrators of the first workspace.")
+            .scope(Scope::Admin)
+            .body::<WorkspaceInput>()
+            .answer::<CreatedWorkspace>(StatusCode::CREATED, "It is there, with a first key."),
+        create,
+    );
+    api.add(
+        Op::get("/workspaces/{id}", "readWorkspace", "Read one").scope(Scope::Admin).answer::<WorkspaceView>(StatusCode::OK, "The workspace."),
+        read,
+    );
+    api.add(
+        Op::new(MethodFilter::PATCH, "/workspaces/{id}", "changeWorkspace", "Rename")
+            .scope(Scope::Admin)
+            .header("If-Match", "The `ETag` that was read.")
+            .body::<WorkspaceInput>()
+            .answer::<WorkspaceView>(StatusCode::OK, "The new state."),
+        patch,
+    );
+    api.tag("statistics", "Numbers, kept up to date as things happen and never computed by a search.");
+    api.add(
+        Op::get("/statistics", "readStatistics", "Read").scope(Scope::Read).answer::<Statistics>(StatusCode::OK, "The numbers."),
+        statistics,
+    );
+}
+
+fn is_operator(state: &AppState, caller: &Caller) -> bool {
+    state.engine.workspaces().first() == Some(&caller.workspace())
+}
+
+/// The workspaces that a caller may see, oldest first.
+fn visible(state: &AppState, caller: &Caller) -> Vec<std::sync::Arc<Entry<Workspace>>> {
+    let numbers = if is_operator(state, caller) { state.engine.workspaces() } else { vec![caller.workspace()] };
+    numbers.into_iter().filter_map(|number| state.engine.by_number(number)).collect()
+}
+
+fn find(state: &AppState, caller: &Caller, id: &str) -> Result<std::sync::Arc<Entry<Workspace>>, Problem> {
+    visible(state, caller).into_iter().find(|entry| entry.id == id).ok_or_else(|| Problem::not_found("workspace", id))
+}
+
+async fn list(State(state): State<AppState>, Admin(caller): Admin, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), &LIST)?;
+    list_entries(&state, &params, visible(&state, &caller)).await
+}
+
+async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input): Input<WorkspaceInput>) -> Result<Response, Problem> {
+    if !is_operator(&state, &caller) {
+        return Err(Problem::new(Code::ScopeMissing, "only administrators of the first workspace make workspaces"));
+    }
+    let entry = state.engine.create_workspace(Workspace::build(&state, input, None)?).await?;
+    let scopes = Some(vec![Scope::Admin]);
+    let (_, token) =
+        state.engine.create_key(entry.number, KeyKind::Private, "First administrator".to_owned(), scopes, Vec::new(), None).await?;
+    let created = CreatedWorkspace { view: Workspace::view(&state, &entry).await, token };
+    Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
+}
+
+async fn read(State(state): State<AppState>, Admin(caller): Admin, Id(id): Id) -> Result<Response, Problem> {
+    Ok(shown(&state, StatusCode::OK, &*find(&state, &caller, &id)?).await)
+}
+
+async fn patch(
+    State(state): State<AppState>,
+    Admin(caller): Admin,
+    Id(id): Id,
+    headers: HeaderMap,
+    Input(body): Input<Value>,
+) -> Result<Response, Problem> {
+    let old = find(&state, &caller, &id)?;
+    change(&state, &headers, &old, merged(&old.doc, object(body)?)).await
+}
+
+async fn statistics(State(state): State<AppState>, Reader(caller): Reader) -> Result<Response, Problem> {
+    let (engine, workspace) = (&state.engine, caller.workspace());
+    let targets = engine.list::<Target>(workspace);
+    let mut deliveries = Pending { queued: 0, held: 0, in_flight: 0 };
+    for target in &targets {
+        let lane = engine.health(target.number).await;
+        deliveries.in_flight += u64::from(lane.in_flight);
+        match target.doc.status {
+            TargetStatus::Active => deliveries.queued += lane.backlog,
+            TargetStatus::Paused | TargetStatus::Disabled => deliveries.held += lane.backlog,
+        }
+    }
+    let totals = engine.totals();
+    let view = Statistics {
+        workspace_id: engine.id_of(workspace),
+        resources: Resources {
+            keys: engine.list::<Key>(workspace).len(),
+            event_types: engine.list::<EventType>(workspace).len(),
+            targets: targets.len(),
+            templates: engine.list::<TemplateDoc>(workspace).len(),
+            subscriptions: engine.list::<Subscription>(workspace).len(),
+            bins: engine.list::<Bin>(workspace).len(),
+            replays: engine.list::<Replay>(workspace).len(),
+        },
+        deliveries,
+        server: ServerTotals {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: rfc3339(state.started_ms),
+            accepted: totals.accepted,
+            attempts: totals.attempts,
+            delivered: totals.delivered,
+            failed: totals.failed,
+            retried: totals.retried,
+            journal_bytes: engine.history().size().await?.bytes,
+        },
+    };
+    Ok(json(StatusCode::OK, &view))
+}

@@ -1,0 +1,136 @@
+//! Accepts connections and serves them until told to stop.
+//!
+//! Every connection is a tracked task. On shutdown no new connection is accepted, idle ones close at once, requests under way finish
+//! within the grace period, and what is left then is cut.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+/// Tells long-lived answers that the server closes. In the extensions of every request.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(pub CancellationToken);
+
+/// Limits of the listener.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// Time for a client to send its request head; also how long an idle connection is kept.
+    pub header_time: Duration,
+    /// Connections at once; more wait in the backlog of the system.
+    pub max_connections: usize,
+    /// Time for requests under way to finish after the shutdown began.
+    pub grace: Duration,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self { header_time: Duration::from_secs(60), max_connections: 16_384, grace: Duration::from_secs(10) }
+    }
+}
+
+/// Bytes of request head that are read before the request is refused with 431. hyper refuses more than 100 headers by itself.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// Pause after a failure to accept, usually a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` on `listener` until `shutdown` resolves and the requests under way are done. Handlers find the peer's address in
+/// `ConnectInfo<SocketAddr>` and [`Closing`] in the extensions.
+pub async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>) {
+    serve_with(listener, app, shutdown, ServeSettings::default()).await;
+}
+
+/// [`serve`] with other limits.
+pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>, settings: ServeSettings) {
+    let tasks = TaskTracker::new();
+    let (closing, cut) = (Closing::default(), CancellationToken::new());
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_time).max_buf_size(MAX_HEAD_BYTES);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEAD_BYTES as u32);
+    let builder = Arc::new(builder);
+
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        // The permit is taken before the connection is: what cannot be served is not accepted.
+        let accept = async {
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+            (permit, accept(&listener).await)
+        };
+        let (permit, (stream, peer)) = tokio::select! {
+            accepted = accept => accepted,
+            () = &mut shutdown => break,
+        };
+        let app = app.clone();
+        let token = closing.clone();
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(token.clone());
+            app.clone().call(request.map(Body::new))
+        });
+        let builder = Arc::clone(&builder);
+        let watcher = graceful.watcher();
+        let cut = cut.clone();
+        tasks.spawn(async move {
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                result = watcher.watch(connection) => {
+                    if let Err(error) = result {
+                        // Broken connections are the peer's business.
+                        tracing::debug!(%peer, error = &*error as &dyn std::error::Error, "a connection ended with an error");
+                    }
+                }
+                () = cut.cancelled() => tracing::debug!(%peer, "a connection was cut at the end of the grace period"),
+            }
+            drop(permit);
+        });
+    }
+
+    drop(listener);
+    closing.0.cancel();
+    tasks.close();
+    let finish = async {
+        graceful.shutdown().await;
+        tasks.wait().await;
+    };
+    if tokio::time::timeout(settings.grace, finish).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "requests under way did not finish in time and are cut");
+        cut.cancel();
+        tasks.wait().await;
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Small answers must not wait for an acknowledgement of the one before.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
+                }
+                return (stream, peer);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Around every request: an id, and one log line.
+//!
+//! The line names the matched route, never the path: keys and tokens stand in paths.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+/// Identifies a request in the answer and in the log; a client may choose it.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that is taken from a client.
+const MAX_ID: usize = 128;
+
+/// Distinguishes the requests of one process; ids carry no meaning beyond that.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+fn request_id(request: &Request) -> HeaderValue {
+    if let Some(given) = request.headers().get(&REQUEST_ID)
+        && given.len() <= MAX_ID
+        && given.as_bytes().iter().all(u8::is_ascii_graphic)
+        && !given.is_empty()
+    {
+        return given.clone();
+    }
+    // An odd multiplier is a permutation of the numbers: ids differ, and neighbours do not look alike.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut text = [0u8; 16];
+    for (at, digit) in text.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 15];
+    }
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header value")
+}
+
+/// Gives the request its id and logs it once it is answered: at debug, at warn when the server failed.
+pub(crate) async fn observe(request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    if !tracing::enabled!(tracing::Level::WARN) {
+        return with_id(next.run(request).await, id);
+    }
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status();
+    let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let request_id = id.to_str().unwrap_or_default();
+    let duration_us = started.elapsed().as_micros() as u64;
+    if status.is_server_error() {
+        tracing::warn!(%method, route, status = status.as_u16(), duration_us, request_id, "request failed");
+    } else {
+        tracing::debug!(%method, route, status = status.as_u16(), duration_us, request_id, "request");
+    }
+    with_id(response, id)
+}
+
+fn with_id(mut response: Response, id: HeaderValue) -> Response {
+    response.headers_mut().insert(&REQUEST_ID, id);
+    response
+}

@@ -1,0 +1,11 @@
+//! The whole application over a real engine and store, with a channel in memory in place of the network.
+
+mod bins;
+mod contract;
+mod events;
+mod keys;
+mod listener;
+mod openapi;
+mod refusals;
+mod resources;
+mod rig;

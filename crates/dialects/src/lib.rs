@@ -1,1 +1,45 @@
-//! placeholder
+//! Dialects: one folder per vendor, and all that is known of a vendor is in its folder.
+//!
+//! A dialect is a way to say the one life of an event: routes that take it in or show it ([`router`]), and wire formats that send it
+//! out ([`formats`]). Adding a vendor is one folder and one line in each of these two functions.
+
+mod body;
+mod client;
+mod json;
+pub mod msggo;
+pub mod standard;
+
+#[cfg(test)]
+mod fixture;
+
+use axum::Router;
+use posthaste_engine::{Engine, Formats};
+
+/// Settings of all dialects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DialectSettings {
+    /// The MsgGO inbox.
+    pub msggo: msggo::MsggoSettings,
+}
+
+/// Every wire format that a subscription can name.
+pub fn formats() -> Formats {
+    Formats::default().with(standard::StandardFormat).with(standard::RawFormat).with(msggo::MsggoFormat)
+}
+
+/// The routes of every dialect.
+pub fn router(engine: Engine, settings: DialectSettings) -> Router {
+    Router::new().merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_format_is_found_by_its_name() {
+        let formats = super::formats();
+        for name in ["standard", "raw", "msggo"] {
+            assert_eq!(formats.get(name).map(|format| format.name()), Some(name));
+        }
+        assert_eq!(formats.names().count(), 3);
+    }
+}

@@ -171,6 +171,15 @@ impl Client {
         self.api(Method::GET, path, None).await
     }
 
+    /// `GET` below the native API, the text of the answer as it came.
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let (status, bytes) = self.exchange(self.request(Method::GET, &format!("{API}{path}"))?).await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &bytes));
+        }
+        String::from_utf8(bytes.into()).map_err(|_| self.unexpected("it is not UTF-8"))
+    }
+
     /// `POST` of a JSON document below the native API.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.api(Method::POST, path, Some(Bytes::from(body.to_string()))).await

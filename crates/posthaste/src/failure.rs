@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::client::ClientError;
 use crate::config::load::ConfigError;
+use crate::node::StartError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,27 @@ pub enum Failure {
 /// Exit codes, as `posthaste --help` lists them.
 pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 wrong usage, wrong configuration, or the server cannot start (data directory \
      in use, port busy); 3 server not reachable; 4 key missing or not allowed; 130 stopped by Ctrl-C.";
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start { message: chain(&error), hint: error.hint() }
+    }
+}
+
+/// An error and its causes, those left out that the text before repeats.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let part = current.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = current.source();
+    }
+    text
+}
 
 impl Failure {
     /// A refusal without advice.

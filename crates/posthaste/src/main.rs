@@ -6,9 +6,13 @@ mod client;
 mod clock;
 mod command;
 mod config;
+mod demo;
 mod failure;
 mod logging;
+mod node;
+mod serve;
 mod signals;
+mod sse;
 mod term;
 
 use std::process::ExitCode;

@@ -28,7 +28,7 @@ enum Action {
         /// A domain whose pages may use a public key; `*.example.com` covers subdomains. May be repeated.
         #[arg(long = "allow-domain", value_name = "DOMAIN", requires = "public")]
         domains: Vec<String>,
-        /// What a private key may do: admin, publish, read, manage. May be repeated; all but admin otherwise.
+        /// What a private key may do: admin, publish, read, manage. May be repeated; admin otherwise.
         #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "public")]
         scopes: Vec<String>,
         /// What the key is for.

@@ -1,9 +1,15 @@
 //! The command line.
 
+mod backup;
 mod check;
 mod completions;
+pub mod follow;
 mod key;
+mod listen;
+mod openapi;
+mod replay;
 mod send;
+pub mod tail;
 mod target;
 
 use std::collections::BTreeMap;
@@ -25,10 +31,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(crate::demo::Demo),
+    Serve(crate::serve::Serve),
     Send(send::Send),
+    Tail(tail::Tail),
+    Listen(listen::Listen),
     Key(key::Keys),
     Target(target::Targets),
+    Replay(replay::Replay),
+    Backup(backup::Backup),
     Check(check::Check),
+    Openapi(openapi::Openapi),
     Completions(completions::Completions),
 }
 
@@ -37,10 +50,17 @@ impl Cli {
     pub async fn run(self) -> Result<(), Failure> {
         let json = self.json;
         match self.command {
+            Command::Demo(command) => command.run(json).await,
+            Command::Serve(command) => command.run(json).await,
             Command::Send(command) => command.run(json).await,
+            Command::Tail(command) => command.run(json).await,
+            Command::Listen(command) => command.run(json).await,
             Command::Key(command) => command.run(json).await,
             Command::Target(command) => command.run(json).await,
+            Command::Replay(command) => command.run(json).await,
+            Command::Backup(command) => command.run(json),
             Command::Check(command) => command.run(json),
+            Command::Openapi(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

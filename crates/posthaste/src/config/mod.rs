@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use posthaste_dialects::msggo::MsggoSettings;
+use posthaste_engine::EngineSettings;
+use posthaste_server::ServeSettings;
 
 use value::{BaseUrl, Field, Listen, LogFormat, LogLevel, Raw, Size, Span};
 
@@ -97,8 +100,6 @@ pub struct Deliveries {
     pub rotation_overlap: Span,
     /// How long a target may fail without a success before it is disabled.
     pub disable_after: Span,
-    /// How much of a response body an attempt keeps.
-    pub max_attempt_body: Size,
     /// Who gets an e-mail when a target is paused, disabled or back; empty: nobody.
     pub notify_email: String,
 }
@@ -113,35 +114,41 @@ pub struct Log {
 }
 
 impl Default for Config {
+    /// What the parts themselves state as their defaults.
     fn default() -> Self {
-        let seconds = |n| Span(Duration::from_secs(n));
+        let engine = EngineSettings::default();
+        let inbox = MsggoSettings::default();
+        let serve = ServeSettings::default();
+        let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
         Self {
             data: PathBuf::from("./posthaste-data"),
             listen: Listen("127.0.0.1:8080".into()),
             public_url: BaseUrl::default(),
             allow_network: Vec::new(),
             limits: Limits {
-                max_payload: Size(1 << 20),
-                in_flight: 1024,
-                lane_items: 256,
-                lane_bytes: Size(1 << 20),
-                accept_queue: Size(64 << 20),
-                shutdown: seconds(10),
+                max_payload: size(engine.max_payload_bytes),
+                in_flight: engine.global_in_flight,
+                lane_items: engine.lane_items,
+                lane_bytes: size(engine.lane_bytes),
+                accept_queue: size(engine.accept_queue_bytes),
+                shutdown: Span(serve.grace),
             },
-            retention: Retention { age: seconds(30 * 86_400), bytes: Size(10 << 30) },
+            retention: Retention {
+                age: Span(Duration::from_millis(engine.retention.max_age_ms.try_into().unwrap_or(u64::MAX))),
+                bytes: Size(engine.retention.max_bytes),
+            },
             inbox: Inbox {
-                public_limit: 5,
-                public_per: seconds(60),
-                block: seconds(300),
-                max_characters: 10_000,
-                trusted_proxies: Vec::new(),
+                public_limit: inbox.public_limit,
+                public_per: Span(inbox.public_per),
+                block: Span(inbox.block),
+                max_characters: inbox.max_characters,
+                trusted_proxies: inbox.trusted_proxies,
             },
             email: Email { relay: String::new(), from: String::new() },
             delivery: Deliveries {
-                rotation_overlap: seconds(86_400),
-                disable_after: seconds(5 * 86_400),
-                max_attempt_body: Size(16 << 10),
-                notify_email: String::new(),
+                rotation_overlap: Span(engine.rotation_overlap),
+                disable_after: Span(engine.disable_after),
+                notify_email: engine.notify_email.unwrap_or_default(),
             },
             log: Log { format: LogFormat::Human, level: LogLevel("info".into()) },
         }
@@ -252,7 +259,6 @@ pub static SETTINGS: &[Setting] = &[
         "How long the old signing secret of a target signs beside the new one after a rotation."
     ),
     setting!("delivery.disable_after", delivery.disable_after, "A target that failed for so long without one success is disabled."),
-    setting!("delivery.max_attempt_body", delivery.max_attempt_body, "How much of a response body the log of an attempt keeps."),
     setting!(
         "delivery.notify_email",
         delivery.notify_email,

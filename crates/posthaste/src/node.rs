@@ -1,0 +1,296 @@
+//! A whole server in this process: store, engine, channels, dialects and the HTTP surface, put together.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_channels::{AddressGuard, ChannelOptions, Channels, EmailDefaults, SettingsError};
+use posthaste_dialects::DialectSettings;
+use posthaste_dialects::msggo::MsggoSettings;
+use posthaste_domain::resource::{Key, KeyKind, Scope, Workspace};
+use posthaste_domain::signature::hmac_sha256;
+use posthaste_engine::{Engine, EngineError, EngineSettings, Entry, Parts, ResourceError};
+use posthaste_server::{AppState, ServeSettings, ServerSettings};
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
+use posthaste_store::{RetentionRule, StoreError};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+
+/// Least time for attempts under way after requests took their share of the shutdown.
+const LEAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened; locked, for example.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Another program listens there.
+    #[error("{address} is in use by another program")]
+    Busy {
+        /// The address.
+        address: String,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A setting of a channel cannot be used.
+    #[error("{0}")]
+    Channels(#[from] SettingsError),
+    /// The engine does not start on what is stored.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+    /// The first workspace or its key cannot be made.
+    #[error("the first workspace cannot be made: {0}")]
+    First(#[from] ResourceError),
+    /// The key file of the store cannot be read.
+    #[error("cannot read the key file in the data directory: {0}")]
+    KeyFile(std::io::Error),
+}
+
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Store(StoreError::Locked { pid, .. }) => {
+                let first = pid.map(|pid| format!("stop that process first (kill {pid})"));
+                format!("{}, or name another directory with --data", first.as_deref().unwrap_or("stop that process first"))
+            }
+            Self::Store(StoreError::MasterKey) => "put the master.key that belongs to this data directory back".into(),
+            Self::Store(StoreError::TooNew { .. }) => "use the release that wrote this directory, or a newer one".into(),
+            Self::Store(StoreError::Full(_)) => "make room, or see that the directory belongs to this user".into(),
+            Self::Busy { .. } => "is Posthaste running already? Otherwise choose another port: --listen 127.0.0.1:8081".into(),
+            Self::Channels(_) => "`posthaste check` shows the settings in effect".into(),
+            _ => return None,
+        })
+    }
+}
+
+/// A started server that does not answer requests yet; [`Node::run`] does that.
+pub struct Node {
+    engine: Engine,
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: ServerSettings,
+    shutdown: Duration,
+}
+
+/// What [`Node::first_key`] made.
+#[derive(Debug)]
+pub struct FirstKey {
+    /// The new key.
+    pub entry: Arc<Entry<Key>>,
+    /// Its token.
+    pub token: String,
+    /// Whether the token was given and not made up.
+    pub was_given: bool,
+}
+
+impl Node {
+    /// Opens the data directory, takes the address and starts to deliver what is pending.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let channels = channels(config)?;
+        let store = open_store(&config.data).await?;
+        // The address before the engine: when it is taken, nothing must have been sent.
+        let (listener, address) = listen(&config.listen.0).await?;
+        let settings = engine_settings(config, address)?;
+        let parts = Parts {
+            catalog: Arc::new(store.clone()),
+            journal: Arc::new(store.clone()),
+            history: Arc::new(store.clone()),
+            bins: Arc::new(store),
+            channels,
+            formats: posthaste_dialects::formats(),
+            clock: Arc::new(SystemClock::start()),
+            settings,
+        };
+        let engine = Engine::start(parts).await?;
+        Ok(Self { engine, listener, address, settings: server_settings(config), shutdown: config.limits.shutdown.0 })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Address for clients on this machine.
+    pub fn url(&self) -> String {
+        format!("http://{}", reachable(self.address))
+    }
+
+    /// On the first start, makes the workspace `default`. Makes a private admin key when there is none in any workspace, or when `anew` is set;
+    /// its token is `token` if that is given.
+    pub async fn first_key(&self, token: Option<String>, anew: bool) -> Result<Option<FirstKey>, StartError> {
+        let workspace = match self.engine.workspaces().into_iter().min() {
+            Some(number) => number,
+            None => self.engine.create_workspace(Workspace { name: "default".into() }).await?.number,
+        };
+        let is_admin = |key: &Arc<Entry<Key>>| key.doc.kind == KeyKind::Private && key.doc.scopes.contains(&Scope::Admin);
+        let has_admin = self.engine.workspaces().into_iter().any(|workspace| self.engine.list::<Key>(workspace).iter().any(is_admin));
+        if has_admin && !anew {
+            return Ok(None);
+        }
+        let token = token.filter(|token| self.engine.find_key(token).is_none());
+        let was_given = token.is_some();
+        let description = if has_admin { "administrator, made at a start" } else { "administrator, made by the first start" };
+        let scopes = Some(vec![Scope::Admin]);
+        let made = self.engine.create_key(workspace, KeyKind::Private, description.into(), scopes, Vec::new(), token).await?;
+        Ok(Some(FirstKey { entry: made.0, token: made.1, was_given }))
+    }
+
+    /// Answers requests until `stop` resolves, then finishes what is under way within the configured time and closes the store.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let deadline = std::cell::Cell::new(None);
+        let stop = async {
+            stop.await;
+            deadline.set(Some(Instant::now() + self.shutdown));
+        };
+        let settings = ServeSettings { grace: self.shutdown, ..ServeSettings::default() };
+        let app = posthaste_server::app(AppState::new(self.engine.clone(), self.settings));
+        posthaste_server::serve_with(self.listener, app, stop, settings).await;
+        let left = deadline.get().map_or(self.shutdown, |until| until.saturating_duration_since(Instant::now()));
+        self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;
+    }
+}
+
+fn channels(config: &Config) -> Result<Channels, SettingsError> {
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let email = EmailDefaults { relay: given(&config.email.relay), from: given(&config.email.from) };
+    let guard = AddressGuard::new(config.allow_network.clone());
+    Channels::standard(&ChannelOptions { guard, email, ..ChannelOptions::default() })
+}
+
+async fn open_store(data: &Path) -> Result<SqliteStore, StoreError> {
+    let data = data.to_owned();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, SqliteOptions::default())).await;
+    opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked))))
+}
+
+async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::Busy { address: address.to_owned() },
+        _ => StartError::Listen { address: address.to_owned(), error },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The address itself, or loopback when it stands for all addresses of the machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSettings, StartError> {
+    let public_base_url = match config.public_url.0.as_str() {
+        "" => format!("http://{}", reachable(address)),
+        url => url.to_owned(),
+    };
+    Ok(EngineSettings {
+        max_payload_bytes: config.limits.max_payload.as_usize(),
+        global_in_flight: config.limits.in_flight,
+        lane_items: config.limits.lane_items,
+        lane_bytes: config.limits.lane_bytes.as_usize(),
+        accept_queue_bytes: config.limits.accept_queue.as_usize(),
+        retention: RetentionRule { max_age_ms: config.retention.age.as_millis_i64(), max_bytes: config.retention.bytes.0 },
+        rotation_overlap: config.delivery.rotation_overlap.0,
+        disable_after: config.delivery.disable_after.0,
+        notify_email: Some(config.delivery.notify_email.clone()).filter(|to| !to.is_empty()),
+        public_base_url,
+        page_secret: page_secret(&config.data)?,
+        ..EngineSettings::default()
+    })
+}
+
+/// The key of message pages, derived from the oldest key of the store's key file: it stays the same over restarts, restored backups, and
+/// rotations that only add a key.
+fn page_secret(data: &Path) -> Result<[u8; 32], StartError> {
+    let keys = std::fs::read_to_string(data.join("master.key")).map_err(StartError::KeyFile)?;
+    let oldest = keys.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    Ok(hmac_sha256(oldest.as_bytes(), b"posthaste message pages"))
+}
+
+fn server_settings(config: &Config) -> ServerSettings {
+    let msggo = MsggoSettings {
+        public_limit: config.inbox.public_limit,
+        public_per: config.inbox.public_per.0,
+        block: config.inbox.block.0,
+        max_characters: config.inbox.max_characters,
+        trusted_proxies: config.inbox.trusted_proxies.clone(),
+        ..MsggoSettings::default()
+    };
+    ServerSettings {
+        max_body_bytes: config.limits.max_payload.as_usize(),
+        dialects: DialectSettings { msggo },
+        ..ServerSettings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Listen;
+
+    fn config(data: &Path) -> Config {
+        Config { data: data.to_owned(), listen: Listen("127.0.0.1:0".into()), ..Config::default() }
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_one_workspace_and_one_key_and_later_ones_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let given = "a-key-from-the-environment".to_owned();
+        let node = Node::start(&config(dir.path())).await.expect("starts");
+        let first = node.first_key(Some(given.clone()), false).await.expect("made").expect("there was none");
+        assert!(first.was_given && first.token == given && first.entry.doc.scopes == [Scope::Admin]);
+        assert!(node.first_key(Some("another-key".into()), false).await.expect("no error").is_none(), "a second start made a key");
+        let node = {
+            node.run(std::future::ready(())).await;
+            Node::start(&config(dir.path())).await.expect("starts again")
+        };
+        assert!(node.engine().find_key(&given).is_some(), "the key is gone after a restart");
+        assert!(node.first_key(None, false).await.expect("no error").is_none());
+        let anew = node.first_key(None, true).await.expect("no error").expect("asked for");
+        assert!(anew.token.starts_with("phk_") && !anew.was_given);
+        node.run(std::future::ready(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_second_process_on_the_directory_is_told_what_to_do() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::start(&config(dir.path())).await.expect("starts");
+        let error = Node::start(&config(dir.path())).await.err().expect("refused");
+        assert!(error.to_string().contains("in use by another Posthaste process"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--data")));
+        node.run(std::future::ready(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_busy_port_is_told_before_anything_is_delivered() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listen = Listen(taken.local_addr().expect("bound").to_string());
+        let error = Node::start(&Config { listen, ..config(dir.path()) }).await.err().expect("refused");
+        assert!(matches!(error, StartError::Busy { .. }), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--listen")));
+    }
+
+    #[test]
+    fn an_unspecified_address_is_reached_by_loopback() {
+        let url = |text: &str| reachable(text.parse().expect("an address")).to_string();
+        assert_eq!((url("0.0.0.0:80"), url("[::]:80"), url("10.1.2.3:80")), ("127.0.0.1:80".into(), "[::1]:80".into(), "10.1.2.3:80".into()));
+    }
+}

@@ -1,0 +1,143 @@
+//! `posthaste serve`: runs the server.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{environment, say_json};
+use crate::config::load::{Layers, Loaded};
+use crate::config::value::Raw;
+use crate::failure::Failure;
+use crate::logging;
+use crate::node::{FirstKey, Node};
+use crate::signals::Stop;
+use crate::term::{Style, paint, say};
+
+/// Fewest characters of a token that somebody else made up.
+const SHORT_TOKEN: usize = 16;
+
+/// Runs the server. No setting is needed.
+///
+/// The first start makes the data directory, a workspace and a private key, and prints what to do next. With POSTHASTE_KEY set, that key has this
+/// value. Ctrl-C or SIGTERM finishes what is under way and stops; a second one stops at once.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// Data directory [default: ./posthaste-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Address to listen on [default: 127.0.0.1:8080]; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Configuration file; POSTHASTE_CONFIG otherwise.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A private network that targets may be in, e.g. 10.0.0.0/8. May be repeated.
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    allow_networks: Vec<String>,
+    /// Make one more administrator's key and print it: for when all others are lost.
+    #[arg(long)]
+    new_admin_key: bool,
+}
+
+impl Serve {
+    /// The configuration with this command's flags on top.
+    fn load(&self) -> Result<Loaded, Failure> {
+        let mut flags = Vec::new();
+        if let Some(data) = &self.data {
+            flags.push(("data", Raw::Text(data.clone()), "--data"));
+        }
+        if let Some(listen) = &self.listen {
+            flags.push(("listen", Raw::Text(listen.clone()), "--listen"));
+        }
+        if !self.allow_networks.is_empty() {
+            flags.push(("allow_network", Raw::List(self.allow_networks.clone()), "--allow-network"));
+        }
+        Ok(Layers::gather(self.config.as_deref(), environment(), flags)?.load()?)
+    }
+
+    /// Runs it.
+    pub async fn run(self, json: bool) -> Result<(), Failure> {
+        let loaded = self.load()?;
+        logging::start(&loaded.config.log);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let mut stop = Stop::listen()?;
+        let given = given_token()?;
+        let start = async {
+            let node = Node::start(&loaded.config).await?;
+            let key = node.first_key(given.clone(), self.new_admin_key).await?;
+            Ok::<_, Failure>((node, key))
+        };
+        let (node, key) = tokio::select! {
+            started = start => started?,
+            () = stop.requested() => return Err(Failure::Interrupted),
+        };
+        if key.is_none() && given.is_some_and(|token| node.engine().find_key(&token).is_none()) {
+            tracing::warn!("POSTHASTE_KEY is not a key of this server, and only the first start makes it one; `posthaste key create` makes keys");
+        }
+        greet(&node, key.as_ref(), json);
+
+        let stopping = CancellationToken::new();
+        let mut running = std::pin::pin!(node.run(stopping.cancelled()));
+        tokio::select! {
+            () = &mut running => return Ok(()),
+            () = stop.requested() => {}
+        }
+        tracing::info!("stopping: finishing what is under way; once more stops at once");
+        stopping.cancel();
+        tokio::select! {
+            () = &mut running => tracing::info!("stopped"),
+            () = stop.requested() => return Err(Failure::Interrupted),
+        }
+        Ok(())
+    }
+}
+
+/// The token that the environment gives to the first key.
+fn given_token() -> Result<Option<String>, Failure> {
+    let token = environment().remove("POSTHASTE_KEY").filter(|token| !token.is_empty());
+    let Some(token) = token else { return Ok(None) };
+    if token.len() > 255 || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)) {
+        return Err(Failure::Start {
+            message: "POSTHASTE_KEY cannot be a key: it must be 1 to 255 letters, digits and `-_.~`, since it travels in URLs".into(),
+            hint: Some("unset it, and the first start makes a key up".into()),
+        });
+    }
+    if token.len() < SHORT_TOKEN {
+        tracing::warn!("POSTHASTE_KEY is short enough to be guessed; use at least {SHORT_TOKEN} random characters outside of tests");
+    }
+    Ok(Some(token))
+}
+
+/// Says where the server listens, and after the first start what to do next.
+fn greet(node: &Node, key: Option<&FirstKey>, json: bool) {
+    let url = node.url();
+    if json {
+        let key = key.map(|key| json!({"id": key.entry.id, "token": (!key.was_given).then_some(&key.token)}));
+        say_json(&json!({"listening": url, "new_key": key}));
+        return;
+    }
+    say(format!("listening on {url}"));
+    if let Some(key) = key {
+        next_steps(&url, key);
+    }
+}
+
+fn next_steps(url: &str, key: &FirstKey) {
+    let (token, shown) = match key.was_given {
+        true => ("$POSTHASTE_KEY", "the value of POSTHASTE_KEY"),
+        false => (key.token.as_str(), key.token.as_str()),
+    };
+    say(format!("\nA private key was made. {}:\n\n  {}\n", paint(Style::Bold, "It is shown this once"), paint(Style::Bold, shown)));
+    say("Send an event:\n");
+    say(format!("  curl {url}/inbox -H \"X-MsgGO-Key: {token}\" -d '{{\"event\":\"hello\",\"name\":\"World\"}}'\n"));
+    say("Look at it, follow what comes, and deliver it somewhere:\n");
+    if !key.was_given {
+        say(format!("  export POSTHASTE_KEY={token}"));
+    }
+    say(format!("  curl {url}/posthaste/v1/events -H \"Authorization: Bearer $POSTHASTE_KEY\""));
+    say("  posthaste tail");
+    say("  posthaste target create my-hook --url https://example.com/hook --events '*'\n");
+}

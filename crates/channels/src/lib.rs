@@ -34,9 +34,10 @@ use posthaste_domain::template::{Form, Rendered};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
-use crate::address::AddressGuard;
+pub use crate::address::AddressGuard;
 use crate::dial::Outlet;
-use crate::email::{Email, EmailDefaults};
+use crate::email::Email;
+pub use crate::email::EmailDefaults;
 use crate::http_client::{HttpClient, HttpStats};
 use crate::tls::Tls;
 

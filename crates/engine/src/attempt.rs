@@ -187,7 +187,7 @@ impl Sender {
         let url = format!("{}/m/{}", self.public_base_url, page_token(&self.page_secret, id));
         let input = RenderInput {
             event_name: pending.event.type_name.as_deref().unwrap_or(""),
-            received_at: jiff::Timestamp::from_millisecond(pending.event.received_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            received_at: pending.event.received_ms,
             data,
             full_message_url: Some(&url),
         };

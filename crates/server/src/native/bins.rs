@@ -32,7 +32,7 @@ const MAX_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A request bin as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BinInput {
+pub(crate) struct BinInput {
     /// Free text.
     #[serde(default)]
     name: String,
@@ -53,7 +53,7 @@ fn ok() -> u16 {
 /// A request bin.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Bin)]
-pub(super) struct BinView {
+pub(crate) struct BinView {
     id: String,
     #[serde(flatten)]
     input: BinInput,

@@ -20,7 +20,7 @@ use crate::problem::Problem;
 /// An event type as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventTypeInput {
+pub(crate) struct EventTypeInput {
     /// 3 to 255 characters, unique in the workspace.
     #[schema(min_length = 3, max_length = 255)]
     name: String,
@@ -43,7 +43,7 @@ pub(super) struct EventTypeInput {
 /// An event type.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EventType)]
-pub(super) struct EventTypeView {
+pub(crate) struct EventTypeView {
     id: String,
     #[serde(flatten)]
     input: EventTypeInput,

@@ -46,7 +46,7 @@ enum ScopeInput {
 /// A key as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyInput {
+pub(crate) struct KeyInput {
     /// `private` for servers, `public` for browsers. Cannot be changed.
     kind: KindInput,
     /// Free text.
@@ -63,7 +63,7 @@ pub(super) struct KeyInput {
 /// A key without its token.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Key)]
-pub(super) struct KeyView {
+pub(crate) struct KeyView {
     id: String,
     #[serde(flatten)]
     input: KeyInput,

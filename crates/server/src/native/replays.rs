@@ -20,7 +20,7 @@ use crate::problem::Problem;
 /// What to replay. Every field may be left out.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplayInput {
+pub(crate) struct ReplayInput {
     /// Only deliveries to this target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target_id: Option<String>,
@@ -48,7 +48,7 @@ fn failed() -> Vec<String> {
 /// A replay and how far it got.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Replay)]
-pub(super) struct ReplayView {
+pub(crate) struct ReplayView {
     id: String,
     #[serde(flatten)]
     input: ReplayInput,

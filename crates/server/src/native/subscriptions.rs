@@ -21,7 +21,7 @@ use crate::problem::Problem;
 /// A subscription as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SubscriptionInput {
+pub(crate) struct SubscriptionInput {
     /// Names and wildcards: `order.paid`, `order.*`, `*`.
     #[schema(min_items = 1, max_items = 100, example = json!(["order.*"]))]
     event_types: Vec<String>,
@@ -57,7 +57,7 @@ fn yes() -> bool {
 /// A subscription.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Subscription)]
-pub(super) struct SubscriptionView {
+pub(crate) struct SubscriptionView {
     id: String,
     #[serde(flatten)]
     input: SubscriptionInput,

@@ -24,7 +24,7 @@ use crate::problem::Problem;
 /// A target as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TargetInput {
+pub(crate) struct TargetInput {
     /// Display name.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
@@ -47,7 +47,7 @@ pub(super) struct TargetInput {
 /// A target.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Target)]
-pub(super) struct TargetView {
+pub(crate) struct TargetView {
     id: String,
     #[serde(flatten)]
     input: TargetInput,

@@ -52,7 +52,7 @@ pub(super) struct ColumnInput {
 /// A template as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TemplateInput {
+pub(crate) struct TemplateInput {
     /// Display name.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
@@ -64,7 +64,7 @@ pub(super) struct TemplateInput {
 /// A template.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Template)]
-pub(super) struct TemplateView {
+pub(crate) struct TemplateView {
     id: String,
     #[serde(flatten)]
     input: TemplateInput,
@@ -244,8 +244,9 @@ async fn preview(State(state): State<AppState>, Reader(_): Reader, JsonBytes(bod
     let name = text("type")?.unwrap_or_else(|| "sample".to_owned());
     let received_at = match text("received_at")? {
         Some(text) => jiff::Timestamp::from_str(&text)
-            .map_err(|_| Problem::invalid("event.received_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?,
-        None => jiff::Timestamp::from_millisecond(state.engine.now_ms()).unwrap_or_default(),
+            .map_err(|_| Problem::invalid("event.received_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?
+            .as_millisecond(),
+        None => state.engine.now_ms(),
     };
     let data = event.get("data").unwrap_or(b"{}");
     let url = format!("{}/m/example", state.engine.settings().public_base_url);

@@ -27,7 +27,7 @@ use crate::problem::Problem;
 /// A workspace as clients write it.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WorkspaceInput {
+pub(crate) struct WorkspaceInput {
     /// Display name.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
@@ -36,7 +36,7 @@ pub(super) struct WorkspaceInput {
 /// A workspace.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Workspace)]
-pub(super) struct WorkspaceView {
+pub(crate) struct WorkspaceView {
     id: String,
     #[serde(flatten)]
     input: WorkspaceInput,

@@ -4,8 +4,4 @@ mod bins;
 mod contract;
 mod events;
 mod keys;
-mod listener;
-mod openapi;
-mod refusals;
-mod resources;
 mod rig;

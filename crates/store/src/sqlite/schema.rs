@@ -150,14 +150,11 @@ pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connectio
             conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")?;
         }
         Access::Write | Access::WriteRelaxed => {
-            conn.pragma_update(None, "page_size", std::env::var("PG").ok().map_or(PAGE_BYTES as i64, |v| v.parse().unwrap()))?;
+            conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
             conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
             conn.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;")?;
             if access == Access::Write {
                 conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
-                if let Ok(x) = std::env::var("EXTRA") {
-                    conn.execute_batch(&x)?;
-                };
             } else {
                 conn.execute_batch("PRAGMA synchronous = NORMAL;")?;
             }

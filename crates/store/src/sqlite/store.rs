@@ -202,8 +202,22 @@ impl Journal for SqliteStore {
             done.await.ok();
         }
         let (catalog, bins) = (self.inner.catalog.clone(), self.inner.bins.clone());
-        let catalog_closed = self.inner.catalog_thread.run(move || Ok(drop(catalog.lock().take()))).await;
-        let bins_closed = self.inner.bins_thread.run(move || Ok(drop(bins.lock().take()))).await;
+        let catalog_closed = self
+            .inner
+            .catalog_thread
+            .run(move || {
+                drop(catalog.lock().take());
+                Ok(())
+            })
+            .await;
+        let bins_closed = self
+            .inner
+            .bins_thread
+            .run(move || {
+                drop(bins.lock().take());
+                Ok(())
+            })
+            .await;
         if let Err(error) = catalog_closed.and(bins_closed) {
             tracing::warn!(%error, "a file of the store was not closed in order");
         }

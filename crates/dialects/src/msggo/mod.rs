@@ -4,6 +4,7 @@
 //! what a stranger without a good key can make the server hold is one body under the cap.
 
 mod answer;
+mod compact;
 mod document;
 mod format;
 mod key;

@@ -148,7 +148,8 @@ impl Metrics {
         }
         self.commit_us.render(&mut out, "posthaste_commit_seconds", "Time of a group commit, flush included.", 1e-6);
         self.commit_events.render(&mut out, "posthaste_commit_events", "Events in a group commit.", 1.0);
-        let gauges: [(&str, &str, fn(&LaneHealth, i64) -> f64); 3] = [
+        type Read = fn(&LaneHealth, i64) -> f64;
+        let gauges: [(&str, &str, Read); 3] = [
             ("posthaste_target_pending", "Pending deliveries of a target.", |h, _| h.backlog as f64),
             ("posthaste_target_in_flight", "Attempts of a target under way.", |h, _| f64::from(h.in_flight)),
             ("posthaste_target_lag_seconds", "Age of a target's oldest waiting delivery in memory.", |h, now| {

@@ -96,7 +96,7 @@ impl Crud for Bin {
             (None, Some(old)) => old.doc.expires_ms,
             (life, _) => state.engine.now_ms() + life.unwrap_or(DEFAULT_LIFE).as_millis() as i64,
         };
-        let token = old.map_or_else(|| random_token(), |old| old.doc.token.clone());
+        let token = old.map_or_else(random_token, |old| old.doc.token.clone());
         Ok(Self { name: input.name, token, expires_ms, status: input.status })
     }
 

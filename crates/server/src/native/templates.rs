@@ -238,7 +238,7 @@ async fn preview(State(state): State<AppState>, Reader(_): Reader, JsonBytes(bod
         None => raw_fields(b"{}", &[])?,
     };
     let text = |name: &'static str| -> Result<Option<String>, Problem> {
-        let parsed = event.get(name).map(|raw| serde_json::from_slice::<Option<String>>(raw)).transpose();
+        let parsed = event.get(name).map(serde_json::from_slice::<Option<String>>).transpose();
         parsed.map(Option::flatten).map_err(|_| Problem::invalid(format!("event.{name}"), "expected a string"))
     };
     let name = text("type")?.unwrap_or_else(|| "sample".to_owned());

@@ -191,7 +191,6 @@ pub struct Rig {
     pub recorder: Recorder,
     /// Token of an administrator's key.
     pub token: String,
-    pub workspace: i64,
     dir: tempfile::TempDir,
 }
 
@@ -209,7 +208,7 @@ impl Rig {
         let made = engine.create_key(workspace, KeyKind::Private, "test".into(), None, Vec::new(), None).await;
         let (_, token) = made.expect("a key");
         let app = app(AppState::new(engine.clone(), settings));
-        Self { engine, app, clock, recorder, token, workspace, dir }
+        Self { engine, app, clock, recorder, token, dir }
     }
 
     /// Stops the engine and starts another on the same data.

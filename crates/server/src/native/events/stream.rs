@@ -199,7 +199,8 @@ mod tests {
         let mut out = Vec::new();
         write_message(&event, &mut out);
         let text = String::from_utf8(out).expect("UTF-8");
-        assert!(text.ends_with("\"data\":{ \ndata: \"a\":\ndata: 1}\n\n"), "{text}");
+        // The last brace is the event's own.
+        assert!(text.ends_with("\"data\":{ \ndata: \"a\":\ndata: 1}}\n\n"), "{text}");
         assert_eq!(text.matches("\n\n").count(), 1);
     }
 }

@@ -171,14 +171,17 @@ impl Managed for Subscription {
             format.check(&target.doc.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
         }
         if let Some(filter) = &self.filter {
-            Filter::parse(filter).map_err(|e| ResourceError::invalid("filter", e.to_string()))?;
+            Filter::parse(filter).map_err(|e| ResourceError::invalid(e.path, e.problem.to_string()))?;
         }
         check_policy(&mut self.policy)
     }
 }
 
 impl Managed for Bin {
-    fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if context.own.is_none() && context.catalogue.count(context.workspace, Kind::Bin) >= context.settings.max_bins {
+            return Err(ResourceError::Limit { what: "request bins in a workspace", limit: context.settings.max_bins });
+        }
         if !(200..=599).contains(&self.status) {
             return Err(ResourceError::invalid("status", "must be an HTTP status from 200 to 599"));
         }

@@ -146,7 +146,7 @@ impl Engine {
         self.by_number(number).ok_or(ResourceError::NotFound)
     }
 
-    /// Deletes a resource. A target or template that a subscription uses cannot go before it.
+    /// Deletes a resource; what a bin caught goes with it. A target or template that a subscription uses cannot go before it.
     pub async fn delete<R: Managed>(&self, workspace: i64, id: &str) -> Result<(), ResourceError> {
         let at_ms = self.now_ms();
         let numbers = self
@@ -168,6 +168,9 @@ impl Engine {
             .await?;
         if let Some(number) = numbers.first() {
             self.refresh::<R>(*number).await;
+            if R::KIND == Kind::Bin {
+                self.bins().clear(*number).await?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,11 @@
-//! Retention: drops whole buckets by age and size, on a timer of its own.
+//! Retention, on a timer of its own: drops whole buckets of the journal by age and size, and request bins past their time.
+
+use std::collections::HashSet;
+
+use posthaste_domain::resource::Bin;
 
 use crate::engine::Engine;
+use crate::error::ResourceError;
 
 /// Runs until the engine's tasks are cancelled.
 pub(crate) async fn run(engine: Engine) {
@@ -8,6 +13,7 @@ pub(crate) async fn run(engine: Engine) {
     let cancelled = tasks.cancelled();
     tokio::pin!(cancelled);
     let every = engine.settings().retention_every;
+    let mut emptied = HashSet::new();
     loop {
         tokio::select! {
             () = &mut cancelled => return,
@@ -23,5 +29,32 @@ pub(crate) async fn run(engine: Engine) {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "retention failed; it tries again"),
         }
+        if let Err(error) = retire_bins(&engine, &mut emptied).await {
+            tracing::error!(%error, "expired request bins could not be emptied; it is tried again");
+        }
     }
+}
+
+/// Empties bins as they expire, and deletes them once they have said so for long enough. `emptied` remembers which need no more work.
+async fn retire_bins(engine: &Engine, emptied: &mut HashSet<i64>) -> Result<(), ResourceError> {
+    let now_ms = engine.now_ms();
+    let grace_ms = engine.settings().bin_grace.as_millis() as i64;
+    for workspace in engine.workspaces() {
+        for bin in engine.list::<Bin>(workspace) {
+            if bin.doc.expires_ms > now_ms {
+                // It may have been emptied before its life was prolonged.
+                emptied.remove(&bin.number);
+                continue;
+            }
+            if !emptied.contains(&bin.number) {
+                engine.bins().clear(bin.number).await?;
+                emptied.insert(bin.number);
+            }
+            if bin.doc.expires_ms.saturating_add(grace_ms) <= now_ms {
+                engine.delete::<Bin>(workspace, &bin.id).await?;
+                emptied.remove(&bin.number);
+            }
+        }
+    }
+    Ok(())
 }

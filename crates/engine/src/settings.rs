@@ -33,6 +33,10 @@ pub struct EngineSettings {
     pub page_secret: [u8; 32],
     /// Active keys in a workspace (MsgGO section 2).
     pub max_keys: usize,
+    /// Request bins in a workspace.
+    pub max_bins: usize,
+    /// How long an expired bin goes on saying so; then it is deleted.
+    pub bin_grace: Duration,
     /// Operational notices are also mailed here, if e-mail is configured.
     pub notify_email: Option<String>,
 }
@@ -53,6 +57,8 @@ impl Default for EngineSettings {
             public_base_url: "http://127.0.0.1:8080".into(),
             page_secret: [0; 32],
             max_keys: 100,
+            max_bins: 1000,
+            bin_grace: Duration::from_secs(86_400),
             notify_email: None,
         }
     }

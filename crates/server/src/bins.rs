@@ -17,7 +17,7 @@ use posthaste_domain::clock::rfc3339;
 use posthaste_domain::resource::Bin;
 use posthaste_domain::signature::constant_time_eq;
 use posthaste_engine::Entry;
-use posthaste_store::BinRequest;
+use posthaste_store::{BinRequest, BinRoom};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -146,7 +146,8 @@ async fn keep(state: &AppState, segment: &str, request: Request) -> Result<Respo
         body,
         ip: peer(&parts).map(|ip| ip.to_string()),
     };
-    let number = state.engine.bins().put(bin.number, caught, state.settings.bin_keep).await?;
+    let room = BinRoom { requests: state.settings.bin_keep, bytes: state.settings.bin_keep_bytes };
+    let number = state.engine.bins().put(bin.number, caught, room).await?;
     let status = StatusCode::from_u16(bin.doc.status).unwrap_or(StatusCode::OK);
     if parts.method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
         return Ok((status, Body::empty()).into_response());

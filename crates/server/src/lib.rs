@@ -51,6 +51,8 @@ pub struct ServerSettings {
     pub max_bin_body_bytes: usize,
     /// Requests that a bin keeps; the oldest go first.
     pub bin_keep: usize,
+    /// Bytes that a bin keeps; the oldest requests go first.
+    pub bin_keep_bytes: u64,
     /// Requests that bins store at once.
     pub max_bin_in_flight: usize,
     /// What the dialects are told.
@@ -66,6 +68,7 @@ impl Default for ServerSettings {
             max_page_bytes: 8 << 20,
             max_bin_body_bytes: 256 << 10,
             bin_keep: 500,
+            bin_keep_bytes: 8 << 20,
             max_bin_in_flight: 64,
             dialects: posthaste_dialects::DialectSettings::default(),
         }

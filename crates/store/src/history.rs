@@ -108,11 +108,20 @@ pub struct BinRequest {
     pub ip: Option<String>,
 }
 
+/// How much a bin holds. The newest request is always kept, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BinRoom {
+    /// Requests.
+    pub requests: usize,
+    /// Bytes of their bodies, headers and targets.
+    pub bytes: u64,
+}
+
 /// Requests caught by bins.
 #[async_trait]
 pub trait Bins: Send + Sync {
-    /// Keeps a request, dropping the bin's oldest beyond `keep`; answers its number.
-    async fn put(&self, bin: i64, request: BinRequest, keep: usize) -> Result<i64, StoreError>;
+    /// Keeps a request, dropping the bin's oldest beyond `room`; answers its number.
+    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<i64, StoreError>;
 
     /// Requests newest first with numbers below `before`.
     async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError>;

@@ -18,7 +18,7 @@ pub mod journal;
 pub mod sqlite;
 
 pub use catalog::{Catalog, CatalogError, Change, Record};
-pub use history::{BinRequest, Bins, DeliveryFilter, EventFilter, History, Order, Range, StoreSize};
+pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Range, StoreSize};
 pub use journal::{
     Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,
     Settlement,

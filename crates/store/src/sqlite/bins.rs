@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::schema::{self, Access, read_error, write_error};
 use crate::StoreError;
-use crate::history::BinRequest;
+use crate::history::{BinRequest, BinRoom};
 
 /// The open file.
 pub(super) struct BinsDb {
@@ -22,7 +22,7 @@ impl BinsDb {
     }
 
     /// See `Bins::put`.
-    pub(super) fn put(&mut self, bin: i64, request: &BinRequest, keep: usize) -> Result<i64, StoreError> {
+    pub(super) fn put(&mut self, bin: i64, request: &BinRequest, room: BinRoom) -> Result<i64, StoreError> {
         let headers = serde_json::to_string(&request.headers).expect("headers are plain strings");
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
         let number = (|| {
@@ -42,8 +42,17 @@ impl BinsDb {
                 &request.body[..],
                 request.ip
             ])?;
-            let oldest = number.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
+            let oldest = number.saturating_sub(i64::try_from(room.requests.max(1)).unwrap_or(i64::MAX));
             tx.prepare_cached("DELETE FROM request WHERE bin = ?1 AND number <= ?2")?.execute((bin, oldest))?;
+            // The sum runs from the newest on: the first request that does not fit goes, and all older ones with it.
+            tx.prepare_cached(
+                "DELETE FROM request WHERE bin = ?1 AND number < ?2 AND number <= (
+                   SELECT max(number) FROM (
+                     SELECT number, sum(length(body) + octet_length(headers) + octet_length(target)) OVER (ORDER BY number DESC) AS total
+                     FROM request WHERE bin = ?1)
+                   WHERE total > ?3)",
+            )?
+            .execute((bin, number, i64::try_from(room.bytes).unwrap_or(i64::MAX)))?;
             Ok(number)
         })()
         .map_err(write_error)?;

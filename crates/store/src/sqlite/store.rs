@@ -21,7 +21,7 @@ use super::segments::Segments;
 use super::writer::{Command, Reply, Writer};
 use super::{SqliteOptions, lists, pages, schema};
 use crate::{
-    Append, BinRequest, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal, PageLimit,
+    Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal, PageLimit,
     Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
 };
 
@@ -278,8 +278,8 @@ impl Catalog for SqliteStore {
 
 #[async_trait]
 impl Bins for SqliteStore {
-    async fn put(&self, bin: i64, request: BinRequest, keep: usize) -> Result<i64, StoreError> {
-        self.bins(move |bins| bins.put(bin, &request, keep)).await
+    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<i64, StoreError> {
+        self.bins(move |bins| bins.put(bin, &request, room)).await
     }
 
     async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {

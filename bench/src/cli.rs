@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches, Parser, Subcommand};
+
+use crate::BenchError;
+use crate::event::Via;
+use crate::report::Report;
+use crate::run::Bench;
+use crate::scenario::{idle, latency, queued, slow_target, throughput};
+use crate::server::Launch;
+
+/// Measures a Posthaste server: publishes, receives, and keeps an exact ledger of what was accepted and what arrived.
+///
+/// Every scenario starts the release binary on a fresh data directory with all defaults, and takes it down afterwards. Exit code 1: an accepted
+/// event was lost or damaged, so the figures are void.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste-bench", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The server to measure [default: `posthaste` beside this program].
+    #[arg(long, value_name = "FILE", global = true)]
+    server: Option<PathBuf>,
+    /// Where data directories are made; a real disk, or flushes cost nothing [default: `bench-data` beside this program].
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Leave the data directories and logs of the servers in place.
+    #[arg(long, global = true)]
+    keep: bool,
+    /// A setting of the server over its default, e.g. limits.in_flight=64. May be repeated.
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = setting, global = true)]
+    settings: Vec<(String, String)>,
+    /// How long to publish (idle: to watch) [default: 10; idle: 30].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400), global = true)]
+    seconds: Option<u32>,
+    /// Connections that publish [default: 64; queued: 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    connections: Option<u16>,
+    /// Size of an event's document, at least 90.
+    #[arg(long, value_name = "N", default_value_t = 300, global = true)]
+    bytes: usize,
+    /// Where to publish.
+    #[arg(long, value_enum, default_value_t = Via::Native, global = true)]
+    via: Via,
+    /// Also write the figures as JSON; `-` is standard output, with the table on standard error.
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+    /// Run each scenario so many times.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    runs: u16,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Throughput(throughput::Throughput),
+    Latency(latency::Latency),
+    Idle(idle::Idle),
+    Queued(queued::Queued),
+    SlowTarget(slow_target::SlowTarget),
+    /// All of them, each with its defaults.
+    All,
+}
+
+impl Cli {
+    /// Runs the scenarios and prints the report; false if a run is void.
+    pub async fn run(self) -> Result<bool, BenchError> {
+        let beside = |name: &str| {
+            let own = std::env::current_exe().map_err(BenchError::io("cannot find this program"))?;
+            Ok::<_, BenchError>(own.with_file_name(name))
+        };
+        let Common { server, data_dir, keep, settings, seconds, connections, bytes, via, json, runs } = self.common;
+        let launch = Launch {
+            binary: server.map_or_else(|| beside("posthaste"), Ok)?,
+            data: data_dir.map_or_else(|| beside("bench-data"), Ok)?,
+            settings,
+            keep,
+        };
+        let time = seconds.map(|n| Duration::from_secs(n.into()));
+        let bench = Bench { launch, via, bytes, time, connections: connections.map(usize::from) };
+        let mut report = Report::new(&bench)?;
+        for _ in 0..runs {
+            match &self.scenario {
+                Scenario::Throughput(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::Latency(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::Idle(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::Queued(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::SlowTarget(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::All => {
+                    defaults::<throughput::Throughput>().run(&bench, &mut report).await?;
+                    defaults::<latency::Latency>().run(&bench, &mut report).await?;
+                    defaults::<slow_target::SlowTarget>().run(&bench, &mut report).await?;
+                    defaults::<queued::Queued>().run(&bench, &mut report).await?;
+                    defaults::<idle::Idle>().run(&bench, &mut report).await?;
+                }
+            }
+        }
+        report.print(json.as_deref())?;
+        Ok(report.is_valid())
+    }
+}
+
+/// A scenario as it is without flags.
+fn defaults<T: Args + FromArgMatches>() -> T {
+    let matches = T::augment_args(clap::Command::new("defaults")).get_matches_from(["defaults"]);
+    T::from_arg_matches(&matches).expect("every argument of a scenario has a default")
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, for example limits.in_flight=64")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        assert_eq!(defaults::<throughput::Throughput>().batch, 1);
+        assert_eq!(setting("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert!(Cli::try_parse_from(["posthaste-bench", "throughput", "--seconds", "0"]).is_err());
+    }
+}

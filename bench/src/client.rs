@@ -1,0 +1,57 @@
+//! One persistent HTTP/1.1 connection that carries preformatted requests, one at a time.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::BenchError;
+use crate::http::{Frame, status};
+
+/// A connection to the server.
+pub struct Connection {
+    address: SocketAddr,
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer; lies in the connection's buffer until the next exchange.
+pub struct Answer<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Result<Self, BenchError> {
+        let stream = TcpStream::connect(address).await.map_err(BenchError::io(format!("cannot connect to {address}")))?;
+        stream.set_nodelay(true).map_err(BenchError::io("cannot set TCP_NODELAY"))?;
+        Ok(Self { address, stream, buffer: Vec::with_capacity(4096) })
+    }
+
+    /// Replaces a broken connection.
+    pub async fn reopen(&mut self) -> Result<(), BenchError> {
+        *self = Self::open(self.address).await?;
+        Ok(())
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>, BenchError> {
+        let broken = || BenchError::io("the connection broke");
+        self.buffer.clear();
+        self.stream.write_all(request).await.map_err(broken())?;
+        let frame = loop {
+            if let Some(frame) = Frame::of(&self.buffer)?
+                && self.buffer.len() >= frame.total()
+            {
+                break frame;
+            }
+            if self.stream.read_buf(&mut self.buffer).await.map_err(broken())? == 0 {
+                return Err(broken()(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        };
+        Ok(Answer { status: status(&self.buffer)?, body: &self.buffer[frame.head..frame.total()] })
+    }
+}

@@ -1,0 +1,14 @@
+//! What is measured: one file for each scenario.
+
+pub mod idle;
+pub mod latency;
+pub mod queued;
+pub mod slow_target;
+pub mod throughput;
+
+use std::time::Duration;
+
+/// How long scenarios publish, unless the caller says otherwise.
+const TIME: Duration = Duration::from_secs(10);
+/// Connections that publish, unless the caller says otherwise.
+const CONNECTIONS: usize = 64;

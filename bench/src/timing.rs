@@ -1,0 +1,59 @@
+//! Time of a run and how long things took.
+
+use std::sync::{Mutex, PoisonError};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::time::Instant;
+
+/// Microseconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins a run.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Now.
+    pub fn us(self) -> u64 {
+        self.0.elapsed().as_micros() as u64
+    }
+}
+
+/// Collects durations in microseconds, to three digits.
+pub struct Timings(Mutex<Histogram<u64>>);
+
+/// Percentiles in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Timings {
+    /// Empty.
+    pub fn new() -> Self {
+        Self(Mutex::new(Histogram::new(3).expect("three digits are allowed")))
+    }
+
+    /// Adds one duration.
+    pub fn record(&self, us: u64) {
+        // The histogram resizes itself, so every duration fits.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+    }
+
+    /// What was collected; nothing if that is nothing.
+    pub fn percentiles(&self) -> Option<Percentiles> {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        (!histogram.is_empty()).then(|| Percentiles { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() as f64 / 1e3 })
+    }
+}

@@ -22,11 +22,22 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Path of the native API.
 pub const API: &str = "/posthaste/v1";
 
+/// Where a server listens that was not told otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
 /// Where the server is and with which key, for every client command.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Remote {
     /// Address of the server.
-    #[arg(long, env = "POSTHASTE_URL", default_value = "http://127.0.0.1:8080", global = true, help_heading = "Server")]
+    #[arg(
+        id = "server",
+        long = "server",
+        value_name = "URL",
+        env = "POSTHASTE_URL",
+        default_value = DEFAULT_URL,
+        global = true,
+        help_heading = "Server"
+    )]
     pub url: String,
     /// Private key of the workspace.
     #[arg(long, env = "POSTHASTE_KEY", hide_env_values = true, global = true, help_heading = "Server")]
@@ -66,7 +77,7 @@ pub enum ClientError {
         url: String,
     },
     /// 401.
-    #[error("the server does not know this key")]
+    #[error("{}", if *sent { "the server does not know this key" } else { "the server asks for a key, and there is none" })]
     UnknownKey {
         /// Whether one was sent.
         sent: bool,
@@ -107,7 +118,7 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotRunning { .. } => {
-                "start a server with `posthaste serve` (or `posthaste demo`), or name another with --url or POSTHASTE_URL".into()
+                "start a server with `posthaste serve` (or `posthaste demo`), or name another with --server or POSTHASTE_URL".into()
             }
             Self::UnknownKey { sent: false } => "set POSTHASTE_KEY to a private key (or pass --key); the first start of a server prints one".into(),
             Self::UnknownKey { sent: true } => {

@@ -28,7 +28,15 @@ const LEAST_DRAIN: Duration = Duration::from_secs(1);
 pub enum StartError {
     /// The store cannot be opened; locked, for example.
     #[error("{0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// The data directory cannot be made, read or written.
+    #[error("the data directory {path} cannot be used")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Another program listens there.
     #[error("{address} is in use by another program")]
     Busy {
@@ -68,6 +76,7 @@ impl StartError {
             Self::Store(StoreError::MasterKey) => "put the master.key that belongs to this data directory back".into(),
             Self::Store(StoreError::TooNew { .. }) => "use the release that wrote this directory, or a newer one".into(),
             Self::Store(StoreError::Full(_)) => "make room, or see that the directory belongs to this user".into(),
+            Self::Directory { .. } => "name a directory that this user may write to with --data".into(),
             Self::Busy { .. } => "is Posthaste running already? Otherwise choose another port: --listen 127.0.0.1:8081".into(),
             Self::Channels(_) => "`posthaste check` shows the settings in effect".into(),
             _ => return None,
@@ -169,10 +178,14 @@ fn channels(config: &Config) -> Result<Channels, SettingsError> {
     Channels::standard(&ChannelOptions { guard, email, ..ChannelOptions::default() })
 }
 
-async fn open_store(data: &Path) -> Result<SqliteStore, StoreError> {
+async fn open_store(data: &Path) -> Result<SqliteStore, StartError> {
+    let path = data.display().to_string();
     let data = data.to_owned();
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, SqliteOptions::default())).await;
-    opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked))))
+    opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked)))).map_err(|error| match error {
+        StoreError::Engine(source) => StartError::Directory { path, source },
+        other => StartError::Store(other),
+    })
 }
 
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {

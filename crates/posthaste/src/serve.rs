@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::DEFAULT_URL;
 use crate::command::{environment, say_json};
 use crate::config::load::{Layers, Loaded};
 use crate::config::value::Raw;
@@ -77,6 +78,7 @@ impl Serve {
         if key.is_none() && given.is_some_and(|token| node.engine().find_key(&token).is_none()) {
             tracing::warn!("POSTHASTE_KEY is not a key of this server, and only the first start makes it one; `posthaste key create` makes keys");
         }
+        tracing::info!(data = %loaded.config.data.display(), url = node.url(), version = env!("CARGO_PKG_VERSION"), "serving");
         greet(&node, key.as_ref(), json);
 
         let stopping = CancellationToken::new();
@@ -126,14 +128,18 @@ fn greet(node: &Node, key: Option<&FirstKey>, json: bool) {
 }
 
 fn next_steps(url: &str, key: &FirstKey) {
-    let (token, shown) = match key.was_given {
-        true => ("$POSTHASTE_KEY", "the value of POSTHASTE_KEY"),
-        false => (key.token.as_str(), key.token.as_str()),
-    };
-    say(format!("\nA private key was made. {}:\n\n  {}\n", paint(Style::Bold, "It is shown this once"), paint(Style::Bold, shown)));
+    let token = if key.was_given { "$POSTHASTE_KEY" } else { key.token.as_str() };
+    if key.was_given {
+        say("\nA private key was made: the value of POSTHASTE_KEY.\n");
+    } else {
+        say(format!("\nA private key was made. {}:\n\n  {}\n", paint(Style::Bold, "It is shown this once"), paint(Style::Bold, token)));
+    }
     say("Send an event:\n");
     say(format!("  curl {url}/inbox -H \"X-MsgGO-Key: {token}\" -d '{{\"event\":\"hello\",\"name\":\"World\"}}'\n"));
     say("Look at it, follow what comes, and deliver it somewhere:\n");
+    if url != DEFAULT_URL {
+        say(format!("  export POSTHASTE_URL={url}"));
+    }
     if !key.was_given {
         say(format!("  export POSTHASTE_KEY={token}"));
     }

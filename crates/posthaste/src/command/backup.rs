@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use posthaste_store::StoreError;
 use posthaste_store::sqlite::{BackupProgress, backup};
 use serde_json::json;
 
@@ -47,7 +48,13 @@ impl Backup {
         };
         let outcome = backup(&data, &self.destination, told);
         bar.finish_and_clear();
-        outcome.map_err(|error| Failure::refused(chain(&error)))?;
+        outcome.map_err(|error| {
+            let reason = match &error {
+                StoreError::Engine(source) => chain(&**source),
+                other => chain(other),
+            };
+            Failure::refused(format!("no backup was made: {reason}"))
+        })?;
         let destination = self.destination.display().to_string();
         if json {
             say_json(&json!({"backup": destination, "files": files, "bytes": bytes}));

@@ -46,7 +46,7 @@ impl Tail {
             shown_up_to = show(&text, json).unwrap_or(shown_up_to);
             left = left.saturating_sub(1);
         }
-        if !json {
+        if !json && left > 0 {
             eprintln!("{}", paint(Style::Dim, "waiting for events; Ctrl-C ends"));
         }
         while left > 0 {

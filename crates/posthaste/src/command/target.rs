@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{all_items, say_json, text};
-use crate::client::{Client, Remote, encode};
+use crate::client::{Client, ClientError, Remote, encode};
 use crate::failure::Failure;
 use crate::term::{Style, harmless, paint, say, table};
 
@@ -44,7 +44,13 @@ enum Action {
     /// Sends a sample and shows exactly what came back. Exits with 1 when it was not taken.
     Test(One),
     /// Deletes it; what waits for it is cancelled.
-    Delete(One),
+    Delete {
+        #[command(flatten)]
+        one: One,
+        /// Also delete the subscriptions that send to it.
+        #[arg(long)]
+        subscriptions: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,11 +72,7 @@ impl Targets {
             Action::Pause(One { id }) => change(&client, &id, "pause", "paused", json).await,
             Action::Resume(One { id }) => change(&client, &id, "resume", "resumed", json).await,
             Action::Test(One { id }) => test(&client, &id, json).await,
-            Action::Delete(One { id }) => {
-                client.delete(&format!("/targets/{}", encode(&id))).await?;
-                if json { say_json(&json!({"deleted": id})) } else { say(format!("{} {id}", paint(Style::Good, "deleted"))) }
-                Ok(())
-            }
+            Action::Delete { one: One { id }, subscriptions } => delete(&client, &id, subscriptions, json).await,
         }
     }
 }
@@ -112,6 +114,29 @@ async fn change(client: &Client, id: &str, action: &str, done: &str, json: bool)
     Ok(())
 }
 
+async fn delete(client: &Client, id: &str, subscriptions: bool, json: bool) -> Result<(), Failure> {
+    let mut deleted = Vec::new();
+    if subscriptions {
+        for subscription in all_items(client, "/subscriptions").await?.iter().filter(|s| text(s, "/target_id") == id) {
+            client.delete(&format!("/subscriptions/{}", encode(text(subscription, "/id")))).await?;
+            deleted.push(text(subscription, "/id").to_owned());
+        }
+    }
+    client.delete(&format!("/targets/{}", encode(id))).await.map_err(|error| match &error {
+        ClientError::Problem { code: Some(code), message, .. } if code == "in_use" => {
+            Failure::Refused { message: message.clone(), hint: Some(format!("with its subscriptions: posthaste target delete {id} --subscriptions")) }
+        }
+        _ => error.into(),
+    })?;
+    deleted.push(id.to_owned());
+    if json {
+        say_json(&json!({"deleted": deleted}));
+    } else {
+        deleted.iter().for_each(|id| say(format!("{} {id}", paint(Style::Good, "deleted"))));
+    }
+    Ok(())
+}
+
 async fn test(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     let report = client.post_bytes(&format!("/targets/{}/test", encode(id)), bytes::Bytes::new()).await?;
     let delivered = report.get("delivered").and_then(Value::as_bool).unwrap_or(false);
@@ -125,12 +150,11 @@ async fn test(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
         };
         say(paint(Style::Bold, "request"));
         block("request");
-        say(paint(Style::Bold, "response"));
         if let Some(status) = report.pointer("/attempt/status").and_then(Value::as_u64) {
-            say(format!("  {status}"));
+            say(format!("{}\n  {status}", paint(Style::Bold, "response")));
+            block("response");
+            block("response_body");
         }
-        block("response");
-        block("response_body");
         if delivered {
             say(paint(Style::Good, "delivered"));
         }
@@ -140,7 +164,10 @@ async fn test(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     }
     let (code, message) = (text(&report, "/attempt/error"), text(&report, "/attempt/message"));
     let parts: Vec<&str> = [code, message].into_iter().filter(|part| !part.is_empty()).collect();
-    Err(Failure::refused(format!("the sample was not taken: {}", parts.join(": "))))
+    let hint = (code == "address_blocked").then(|| {
+        "private, loopback and link-local addresses are refused unless the server is started with --allow-network, e.g. 127.0.0.1/32".to_owned()
+    });
+    Err(Failure::Refused { message: format!("the sample was not taken: {}", parts.join(": ")), hint })
 }
 
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Remote};
 use crate::clock::SystemClock;
-use crate::config::value::{Listen, LogLevel};
+use crate::config::value::{Field, Listen, LogLevel, Raw};
 use crate::config::{Config, Log};
 use crate::failure::Failure;
 use crate::logging;
@@ -49,9 +49,11 @@ impl Demo {
         let mut stop = Stop::listen()?;
         let temporary = tempfile::tempdir().map_err(Failure::io("cannot make a temporary directory"))?;
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse::<IpNet>().expect("both are networks"));
+        let listen = self.listen.unwrap_or_else(free_address);
+        let listen = Listen::read(&Raw::Text(listen)).map_err(|reason| Failure::refused(format!("--listen: {reason}")))?;
         let config = Config {
             data: self.data.unwrap_or_else(|| temporary.path().join("data")),
-            listen: Listen(self.listen.unwrap_or_else(free_address)),
+            listen,
             allow_network: loopback.to_vec(),
             log: Log { level: LogLevel("warn".into()), ..Config::default().log },
             ..Config::default()

@@ -13,7 +13,7 @@ use crate::command::text;
 use crate::failure::Failure;
 
 /// Event types of the samples and of the commands that the demo prints.
-pub const EVENT_TYPES: [&str; 10] = [
+pub const EVENT_TYPES: [&str; 12] = [
     "deploy_done",
     "user_registered",
     "payment_processed",
@@ -23,6 +23,8 @@ pub const EVENT_TYPES: [&str; 10] = [
     "new_order",
     "system_alert",
     "your-event-name",
+    "user-action",
+    "my-event",
     "order-received",
 ];
 

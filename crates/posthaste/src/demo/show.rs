@@ -189,9 +189,9 @@ impl Show {
             say(format!("  {}", cut(line, 110)));
         }
         say(format!("\n{}\n\n  {}", paint(Style::Bold, "Your key:"), self.token));
-        say(format!("\n{}", paint(Style::Bold, "Send an event yourself, in any of these ways:")));
+        say(format!("\n{}", paint(Style::Bold, "Send an event yourself, in any of these ways (T1 to T20 of what MsgGO clients send):")));
         for recipe in &recipes {
-            say(format!("\n{}\n{}", paint(Style::Dim, format!("# {}", recipe.name)), recipe.command));
+            say(format!("\n{}\n{}", paint(Style::Dim, format!("# {:3}  {}", recipe.way, recipe.name)), recipe.command));
         }
         let address = &self.url;
         say(format!("\n{}\n", paint(Style::Bold, "Where to look:")));

@@ -46,8 +46,7 @@ impl Timings {
 
     /// Adds one duration.
     pub fn record(&self, us: u64) {
-        // The histogram resizes itself, so every duration fits.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).record(us).expect("the histogram grows as needed");
     }
 
     /// What was collected; nothing if that is nothing.
@@ -55,5 +54,19 @@ impl Timings {
         let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         (!histogram.is_empty()).then(|| Percentiles { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() as f64 / 1e3 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_short_durations_both_count() {
+        let timings = Timings::new();
+        assert!(timings.percentiles().is_none());
+        (1..=1000).for_each(|i| timings.record(i * 1000));
+        let found = timings.percentiles().expect("there are some");
+        assert!((499.0..=501.0).contains(&found.p50) && (989.0..=991.5).contains(&found.p99) && found.max >= 999.0, "{found:?}");
     }
 }

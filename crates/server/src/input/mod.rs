@@ -64,11 +64,13 @@ impl FromRequest<AppState> for JsonBytes {
     }
 }
 
+/// Refuses what is said to be something else than JSON. Form data passes, because `curl -d` calls everything that; its syntax decides.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || essence.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+        || essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
         || essence.is_empty();
     if is_json {
         return Ok(());

@@ -22,7 +22,8 @@
 //! - [`Lane::push`] and [`Lane::schedule`] come after the commit and in the order of keys, from the one
 //!   place that commits. Until then a page that shows the delivery is ahead of them: the lane
 //!   passes over keys above all that it was told of.
-//! - [`Lane::finished`] comes after the outcome is settled in the journal.
+//! - [`Lane::finished`] comes after the outcome is settled in the journal. [`Lane::ended`] may come before it, when the
+//!   attempt is over: a place that waits for the disk is not held against the policy's concurrency.
 //! - A page is read after it is asked for, in order of position, from directly after the one given.
 //!
 //! Then: every delivery handed to the lane is run, none is run twice at once nor again after it is
@@ -60,6 +61,8 @@ pub struct Lane<T, K = u64> {
     /// Retries that hold up the rest, with their due times.
     heads: BTreeMap<K, (i64, Held<T>)>,
     in_flight: BTreeMap<K, Flight<T>>,
+    /// How many of `in_flight` have ended and are being settled.
+    settling: usize,
     /// Keys that moved or left while a page of fresh ones was being read, which may show them where
     /// they were.
     gone_fresh: BTreeSet<K>,
@@ -89,6 +92,7 @@ impl<T, K: Ord + Copy> Lane<T, K> {
             due: BTreeMap::new(),
             heads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            settling: 0,
             gone_fresh: BTreeSet::new(),
             gone_scheduled: BTreeSet::new(),
             horizon: last_key,
@@ -122,6 +126,7 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         if let Some(flight) = self.in_flight.get_mut(&key) {
             // It was put back after its outcome was settled and before we were told of that.
             flight.released = Some(Held { item, bytes });
+            flight.cancelled = false;
             return Pushed::Queued;
         }
         self.put_fresh(key, Held { item, bytes })
@@ -141,8 +146,12 @@ impl<T, K: Ord + Copy> Lane<T, K> {
 
     /// What to do now. `concurrency` is the policy's.
     pub fn next(&mut self, now_ms: i64, breaker: &mut Breaker, limiter: Option<&mut RateLimiter>, concurrency: u32) -> Next<T, K> {
-        let limit = if self.limits.order == Order::Fifo { 1 } else { concurrency };
-        match breaker.permits(self.in_flight(), limit, now_ms) {
+        let fifo = self.limits.order == Order::Fifo;
+        if fifo && self.settling > 0 {
+            // What is being settled may come back as the head.
+            return Next::Idle;
+        }
+        match breaker.permits(self.in_flight(), if fifo { 1 } else { concurrency }, now_ms) {
             Permit::Now => {}
             Permit::Wait { until_ms: Some(at_ms) } => return Next::WakeAt { at_ms, rate_notice: false },
             Permit::Wait { until_ms: None } | Permit::Held => return Next::Idle,
@@ -202,14 +211,25 @@ impl<T, K: Ord + Copy> Lane<T, K> {
                 (key, held, Origin::Scheduled(due_ms))
             }
         };
-        self.in_flight.insert(key, Flight { origin, released: None });
+        self.in_flight.insert(key, Flight { origin, released: None, ended: false, cancelled: false });
         Some((key, held.item))
+    }
+
+    /// An attempt has ended and its outcome is about to be settled: another may start in its place. `false` if `key` was not in
+    /// flight. Calling it before [`Lane::finished`] is a choice.
+    pub fn ended(&mut self, key: K) -> bool {
+        let Some(flight) = self.in_flight.get_mut(&key).filter(|flight| !flight.ended) else { return false };
+        flight.ended = true;
+        self.settling += 1;
+        true
     }
 
     /// An attempt has ended and its outcome is settled. `false` if `key` was not in flight.
     pub fn finished(&mut self, key: K, finish: Finish<T>) -> bool {
-        let Some(Flight { origin, released }) = self.in_flight.remove(&key) else { return false };
+        let Some(Flight { origin, released, ended, cancelled }) = self.in_flight.remove(&key) else { return false };
+        self.settling -= usize::from(ended);
         self.left(key);
+        let finish = if cancelled || released.is_some() { Finish::Done } else { finish };
         match (finish, origin) {
             (Finish::Done, _) => {
                 if let Some(held) = released {
@@ -226,9 +246,13 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         true
     }
 
-    /// A delivery is not to be sent any more. `false` if it is not waiting in memory (it may be in
-    /// flight, or only in the journal).
+    /// A delivery is not to be sent any more. `false` if it is not waiting in memory: it may be only in the journal, or in flight,
+    /// and is then not tried again.
     pub fn cancel(&mut self, key: K) -> bool {
+        if let Some(flight) = self.in_flight.get_mut(&key) {
+            flight.cancelled = true;
+            flight.released = None;
+        }
         let found = self.unschedule(key) | self.fresh.remove(&key) | self.heads.remove(&key).is_some();
         self.left(key);
         found
@@ -288,10 +312,30 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         self.gone_scheduled.clear();
     }
 
-    /// How many attempts are out.
+    /// How many attempts are out, without those that have ended and are being settled.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.in_flight.len() - self.settling).unwrap_or(u32::MAX)
+    }
+
+    /// How many outcomes are being settled.
+    #[must_use]
+    pub fn settling(&self) -> usize {
+        self.settling
+    }
+
+    /// The fresh delivery in memory that is next.
+    #[must_use]
+    pub fn first_fresh(&self) -> Option<&T> {
+        self.fresh.first_item()
+    }
+
+    /// When the first scheduled delivery in memory is due.
+    #[must_use]
+    pub fn first_due_ms(&self) -> Option<i64> {
+        let head = self.heads.values().map(|(due_ms, _)| *due_ms).min();
+        let scheduled = self.scheduled.first().map(|(due_ms, _)| *due_ms);
+        head.into_iter().chain(scheduled).min()
     }
 
     /// How many deliveries wait in memory.
@@ -401,5 +445,10 @@ enum Origin {
 #[derive(Debug)]
 struct Flight<T> {
     origin: Origin,
+    /// It was put back meanwhile.
     released: Option<Held<T>>,
+    /// Its outcome is being settled.
+    ended: bool,
+    /// It is not to be tried again.
+    cancelled: bool,
 }

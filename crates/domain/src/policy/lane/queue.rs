@@ -87,6 +87,10 @@ impl<P: Ord + Copy, T> Queue<P, T> {
         self.items.first_key_value().map(|(position, _)| position)
     }
 
+    pub(super) fn first_item(&self) -> Option<&T> {
+        self.items.first_key_value().map(|(_, held)| &held.item)
+    }
+
     pub(super) fn contains(&self, position: &P) -> bool {
         self.items.contains_key(position)
     }

@@ -149,6 +149,8 @@ enum Step {
     Next,
     Settle { which: usize, retry: Option<i64> },
     Tell { which: usize },
+    End { which: usize },
+    CancelOut { which: usize },
     Read { scheduled: bool, most: usize },
     Deliver { scheduled: bool },
     Lose { scheduled: bool },
@@ -169,6 +171,8 @@ fn steps(wild: bool) -> impl Strategy<Value = Vec<Step>> {
         14 => Just(Step::Next),
         6 => (which.clone(), proptest::option::of(0..60_i64)).prop_map(|(which, retry)| Step::Settle { which, retry }),
         6 => which.clone().prop_map(|which| Step::Tell { which }),
+        4 => which.clone().prop_map(|which| Step::End { which }),
+        1 => which.clone().prop_map(move |which| only_wild(Step::CancelOut { which })),
         5 => (any::<bool>(), 1..8_usize).prop_map(|(scheduled, most)| Step::Read { scheduled, most }),
         5 => any::<bool>().prop_map(|scheduled| Step::Deliver { scheduled }),
         1 => any::<bool>().prop_map(|scheduled| Step::Lose { scheduled }),
@@ -200,6 +204,8 @@ struct World {
     undispatched: Vec<(u64, Row)>,
     /// Being run; `Some` when settled and not yet told.
     out: BTreeMap<u64, Option<Finish<u64>>>,
+    /// Those whose attempt is over.
+    ended: BTreeSet<u64>,
     asked_fresh: Option<Option<u64>>,
     asked_scheduled: Option<Option<(i64, u64)>>,
     fresh_page: Option<FreshPage>,
@@ -229,6 +235,7 @@ impl World {
             journal: BTreeMap::new(),
             undispatched: vec![],
             out: BTreeMap::new(),
+            ended: BTreeSet::new(),
             asked_fresh: None,
             asked_scheduled: None,
             fresh_page: None,
@@ -271,6 +278,10 @@ impl World {
                 let running: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_none()).map(|(key, _)| *key).collect();
                 let Some(key) = pick(&running, which) else { return };
                 let finish = match retry {
+                    // The journal ignores outcomes of what is done.
+                    Some(after) if self.journal[&key] == Row::Done => {
+                        Finish::Retry { item: key, bytes: weight(key), due_ms: self.now_ms + after }
+                    }
                     None => {
                         self.journal.insert(key, Row::Done);
                         self.done.push(key);
@@ -289,7 +300,20 @@ impl World {
                 let settled: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_some()).map(|(key, _)| *key).collect();
                 let Some(key) = pick(&settled, which) else { return };
                 let finish = self.out.remove(&key).flatten().unwrap();
+                self.ended.remove(&key);
                 assert!(self.lane.finished(key, finish));
+            }
+            Step::End { which } => {
+                let running: Vec<u64> = self.out.keys().copied().collect();
+                let Some(key) = pick(&running, which) else { return };
+                assert_eq!(self.lane.ended(key), self.ended.insert(key));
+            }
+            Step::CancelOut { which } => {
+                // Committed while the attempt is out: whatever comes of that, it is done.
+                let running: Vec<u64> = self.out.keys().copied().filter(|key| self.journal[key] != Row::Done).collect();
+                let Some(key) = pick(&running, which) else { return };
+                self.journal.insert(key, Row::Done);
+                assert!(!self.lane.cancel(key));
             }
             Step::Read { scheduled: false, most } => {
                 let Some(after) = self.asked_fresh.take() else { return };
@@ -341,7 +365,9 @@ impl World {
                 self.lane.schedule(key, key, weight(key), self.now_ms);
             }
             Step::Reopen { which } => {
-                let Some(key) = pick(&self.keys(|_, row| row == Row::Done), which) else { return };
+                // One that was cancelled while it is out could be sent once more: that is a duplicate, and no concern here.
+                let done = self.keys(|key, row| row == Row::Done && self.out.get(&key).is_none_or(Option::is_some));
+                let Some(key) = pick(&done, which) else { return };
                 self.journal.insert(key, Row::Queued);
                 self.lane.release(key, key, weight(key));
             }
@@ -377,7 +403,8 @@ impl World {
                     Row::Done => panic!("{key} run again after it was done"),
                 }
                 assert!(self.out.insert(key, None).is_none(), "{key} run twice at once");
-                assert!(self.out.len() <= 4);
+                assert!(self.out.len() - self.ended.len() <= 4);
+                assert!(self.limits.order == Order::None || self.out.len() == 1, "out of order");
             }
             Next::NeedPage { after_key } => {
                 assert!(self.asked_fresh.replace(after_key).is_none() && self.fresh_page.is_none(), "asked twice");

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::policy::breaker::Snapshot;
+
 /// What a resource is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,12 +28,23 @@ pub enum Kind {
     Bin,
     /// A bulk replay job.
     Replay,
+    /// What of a target's health outlives a process; internal.
+    Health,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] =
-        [Self::Workspace, Self::Key, Self::EventType, Self::Target, Self::Template, Self::Subscription, Self::Bin, Self::Replay];
+    pub const ALL: [Self; 9] = [
+        Self::Workspace,
+        Self::Key,
+        Self::EventType,
+        Self::Target,
+        Self::Template,
+        Self::Subscription,
+        Self::Bin,
+        Self::Replay,
+        Self::Health,
+    ];
 
     /// Stable name, used on disk.
     pub fn name(self) -> &'static str {
@@ -44,6 +57,7 @@ impl Kind {
             Self::Subscription => "subscription",
             Self::Bin => "bin",
             Self::Replay => "replay",
+            Self::Health => "health",
         }
     }
 
@@ -63,6 +77,7 @@ impl Kind {
             Self::Subscription => "sub",
             Self::Bin => "bin",
             Self::Replay => "rpl",
+            Self::Health => "hlt",
         }
     }
 }
@@ -331,4 +346,17 @@ pub struct Replay {
 
 impl Resource for Replay {
     const KIND: Kind = Kind::Replay;
+}
+
+/// What of a target's health outlives a process. There is at most one of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Number of the target.
+    pub target: i64,
+    /// Its breaker after the last change of state.
+    pub breaker: Snapshot,
+}
+
+impl Resource for Health {
+    const KIND: Kind = Kind::Health;
 }

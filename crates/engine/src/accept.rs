@@ -21,7 +21,7 @@ use posthaste_store::{Append, BatchPart, IdempotencyRecord, Journal, NewDelivery
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::error::AcceptError;
-use crate::lanes::{Arrival, Lanes};
+use crate::lanes::{Arrival, How, Lanes};
 use crate::metrics::Metrics;
 use crate::routing::SubscriptionRoute;
 
@@ -125,7 +125,8 @@ pub(crate) struct Committer {
     pub last_received_ms: i64,
     /// When the group under way began, for the overload check; 0 when none is.
     pub busy_since_ms: Arc<AtomicI64>,
-    pub batchers: HashMap<i64, Batcher>,
+    /// Open batches, by subscription.
+    pub batches: HashMap<i64, OpenBatch>,
 }
 
 impl Committer {
@@ -174,7 +175,7 @@ impl Committer {
             Err(error) => {
                 // The members these batches gained are not on disk: forget the batches, so that the next events open new ones.
                 for subscription in touched {
-                    self.batchers.remove(&subscription);
+                    self.batches.remove(&subscription);
                 }
                 self.metrics.accept_failed();
                 tracing::error!(%error, events = count, "a commit failed; its senders are told");
@@ -287,10 +288,8 @@ impl Committer {
                     NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false }
                 }
             };
-            match new.due_ms {
-                Some(due_ms) => group.arrivals.push(Arrival::Due { workspace: event.workspace, target: new.target, due_ms }),
-                None => group.arrivals.push(Arrival::Fresh(pending(event, &new, now_ms))),
-            }
+            let how = new.due_ms.map_or(How::Fresh, How::Later);
+            group.arrivals.push(Arrival { delivery: pending(event, &new, now_ms), how });
             deliveries.push(new);
         }
         deliveries
@@ -302,45 +301,46 @@ impl Committer {
         group: &mut Group,
         subscription: &SubscriptionRoute,
         limits: posthaste_domain::policy::Batch,
-        event: &Event,
+        event: &Arc<Event>,
         key: DeliveryKey,
         now_ms: i64,
     ) -> Option<NewDelivery> {
-        let batcher = self.batchers.entry(subscription.number).or_insert_with(|| Batcher::new(limits));
-        batcher.set_limits(limits);
+        let open = self.batches.entry(subscription.number).or_insert_with(|| OpenBatch { batcher: Batcher::new(limits), first: None });
+        open.batcher.set_limits(limits);
         let bytes = event.payload.len().try_into().unwrap_or(u32::MAX);
-        let joined = batcher.join(event.sequence.0 as u64, bytes, now_ms, || key.0 as u64);
-        let batch = DeliveryKey(joined.batch_key as i64);
-        if !group.touched.contains(&subscription.number) {
-            group.touched.push(subscription.number);
-        }
+        let joined = open.batcher.join(event.sequence.0 as u64, bytes, now_ms, || key.0 as u64);
+        group.touch(subscription.number);
         if let Some(before) = joined.closed_before {
-            let before = DeliveryKey(before.key as i64);
-            match group.append.batches.iter_mut().find(|part| part.batch == before) {
-                Some(part) => part.closed_due_ms = Some(now_ms),
-                None => group.append.batches.push(BatchPart { batch: before, members: Vec::new(), closed_due_ms: Some(now_ms) }),
-            }
-            group.arrivals.push(Arrival::Due { workspace: event.workspace, target: subscription.target, due_ms: now_ms });
+            group.part(DeliveryKey(before.key as i64)).closed_due_ms = Some(now_ms);
+            group.hasten(open.first.take(), now_ms);
         }
-        let closed_due_ms = joined.closed.then_some(now_ms);
-        match group.append.batches.iter_mut().find(|part| part.batch == batch) {
-            Some(part) => {
-                part.members.push(event.sequence);
-                part.closed_due_ms = part.closed_due_ms.or(closed_due_ms);
-            }
-            None => group.append.batches.push(BatchPart { batch, members: vec![event.sequence], closed_due_ms }),
+        let part = group.part(DeliveryKey(joined.batch_key as i64));
+        part.members.push(event.sequence);
+        if joined.closed {
+            part.closed_due_ms.get_or_insert(now_ms);
+            group.hasten(open.first.take(), now_ms);
         }
-        if joined.closed && !joined.opened {
-            group.arrivals.push(Arrival::Due { workspace: event.workspace, target: subscription.target, due_ms: now_ms });
+        if !joined.opened {
+            return None;
         }
-        joined.opened.then(|| NewDelivery {
+        let due_ms = if joined.closed { now_ms } else { joined.due_ms };
+        let new = NewDelivery {
             ordinal: key.ordinal(),
             subscription: subscription.number,
             target: subscription.target,
-            due_ms: Some(if joined.closed { now_ms } else { joined.due_ms }),
+            due_ms: Some(due_ms),
             is_batch: true,
-        })
+        };
+        open.first = (!joined.closed).then(|| pending(event, &new, now_ms));
+        Some(new)
     }
+}
+
+/// The batch that a subscription's events join.
+pub(crate) struct OpenBatch {
+    batcher: Batcher,
+    /// Its delivery as its lane has it; `None` when no batch is open.
+    first: Option<PendingDelivery>,
 }
 
 /// Requests that came with the key of an earlier one in the same group.
@@ -354,6 +354,33 @@ struct Group {
     touched: Vec<i64>,
 }
 
+impl Group {
+    fn touch(&mut self, subscription: i64) {
+        if !self.touched.contains(&subscription) {
+            self.touched.push(subscription);
+        }
+    }
+
+    /// What a batch gains in this group.
+    fn part(&mut self, batch: DeliveryKey) -> &mut BatchPart {
+        let parts = &mut self.append.batches;
+        // Nearly always the one that was used last.
+        let index = parts.iter().rposition(|part| part.batch == batch).unwrap_or_else(|| {
+            parts.push(BatchPart { batch, members: Vec::new(), closed_due_ms: None });
+            parts.len() - 1
+        });
+        &mut parts[index]
+    }
+
+    /// A batch is full: it is due now.
+    fn hasten(&mut self, batch: Option<PendingDelivery>, now_ms: i64) {
+        if let Some(mut delivery) = batch {
+            delivery.delivery.due_ms = now_ms;
+            self.arrivals.push(Arrival { delivery, how: How::Moved(now_ms) });
+        }
+    }
+}
+
 fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDelivery {
     PendingDelivery {
         delivery: Delivery {
@@ -361,11 +388,11 @@ fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDeliver
             workspace: event.workspace,
             subscription: new.subscription,
             target: new.target,
-            state: DeliveryState::Queued,
+            state: if new.due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued },
             attempts: 0,
             first_attempt_ms: 0,
-            due_ms: 0,
-            is_batch: false,
+            due_ms: new.due_ms.unwrap_or(0),
+            is_batch: new.is_batch,
             updated_ms: now_ms,
             received_ms: event.received_ms,
         },

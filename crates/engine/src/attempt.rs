@@ -19,7 +19,7 @@ use posthaste_store::{Journal, PageLimit, Settlement};
 
 use crate::catalogue::Catalogue;
 use crate::format::{FormatInput, SignInput};
-use crate::lanes::{Finished, LaneVerdict};
+use crate::lanes::LaneVerdict;
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
 
 /// What is sent to chat and e-mail when a subscription has no template.
@@ -38,6 +38,16 @@ pub(crate) struct Sender {
     pub page_secret: [u8; 32],
 }
 
+/// What came of an attempt.
+pub(crate) struct Conclusion {
+    /// For the journal.
+    pub settlement: Settlement,
+    /// For the lane.
+    pub verdict: LaneVerdict,
+    /// The delivery as it is now, if it will be tried again.
+    pub retry: Option<Box<PendingDelivery>>,
+}
+
 /// A failure before anything was sent.
 struct Unsendable {
     code: &'static str,
@@ -49,20 +59,20 @@ struct Unsendable {
 
 impl Sender {
     /// Makes one attempt of a delivery.
-    pub async fn attempt(&self, pending: PendingDelivery, target: &TargetRoute) -> (Settlement, Finished) {
+    pub async fn attempt(&self, pending: PendingDelivery, target: &TargetRoute) -> Conclusion {
         let key = pending.delivery.key;
         let routes = self.routing.of(&self.catalogue, pending.delivery.workspace);
         let Some(subscription) = routes.subscriptions.get(&pending.delivery.subscription) else {
             let now_ms = self.clock.now_ms();
-            let finished = Finished { target: target.number, key, verdict: LaneVerdict::Nothing, retried: false };
-            return (crate::lanes::cancellation(key, target.number, now_ms), finished);
+            let settlement = crate::lanes::cancellation(key, target.number, now_ms);
+            return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None };
         };
         let at_ms = self.clock.now_ms();
         let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
             Ok(content) => self.send(&pending, subscription, target, content).await,
             Err(unsendable) => Err(unsendable),
         };
-        self.conclude(&pending, subscription, target, at_ms, report)
+        self.conclude(pending, subscription, target, at_ms, report)
     }
 
     /// Sends a sample to a target once. Nothing is stored and nothing follows from it.
@@ -89,7 +99,7 @@ impl Sender {
             Ok(content) => self.send(&pending, subscription, target, content).await,
             Err(unsendable) => Err(unsendable),
         };
-        let (settlement, _) = self.conclude(&pending, subscription, target, at_ms, report);
+        let Conclusion { settlement, .. } = self.conclude(pending, subscription, target, at_ms, report);
         let delivered = settlement.state == DeliveryState::Delivered;
         (delivered, settlement.attempt.unwrap_or_else(|| unreachable!("conclude always records an attempt")))
     }
@@ -236,15 +246,15 @@ impl Sender {
     /// Turns what happened into the attempt's record, the delivery's new state and the lane's verdict.
     fn conclude(
         &self,
-        pending: &PendingDelivery,
+        mut pending: PendingDelivery,
         subscription: &SubscriptionRoute,
         target: &TargetRoute,
         at_ms: i64,
         report: Result<Report, Unsendable>,
-    ) -> (Settlement, Finished) {
+    ) -> Conclusion {
         let now_ms = self.clock.now_ms();
         let policy = &subscription.policy;
-        let delivery = &pending.delivery;
+        let delivery = &mut pending.delivery;
         let number = delivery.attempts + 1;
         let first_ms = if delivery.first_attempt_ms == 0 { at_ms } else { delivery.first_attempt_ms };
         let mut attempt = Attempt {
@@ -293,8 +303,10 @@ impl Sender {
             "delivery.attempted"
         );
         let settlement = Settlement { key: delivery.key, target: target.number, attempt: Some(attempt), state, due_ms, at_ms: now_ms };
-        let finished = Finished { target: target.number, key: delivery.key, verdict: lane, retried: state == DeliveryState::Scheduled };
-        (settlement, finished)
+        (delivery.state, delivery.attempts, delivery.first_attempt_ms) = (state, number, first_ms);
+        (delivery.due_ms, delivery.updated_ms) = (due_ms, now_ms);
+        let retry = (state == DeliveryState::Scheduled).then(|| Box::new(pending));
+        Conclusion { settlement, verdict: lane, retry }
     }
 }
 

@@ -70,7 +70,7 @@ impl Catalogue {
         Ok(Self { store, view: RwLock::new(view), writing: tokio::sync::Mutex::new(()) })
     }
 
-    /// Grows with every change in one workspace.
+    /// Grows with every change in one workspace of what routes are made from.
     pub fn generation_of(&self, workspace: i64) -> u64 {
         self.view.read().generations.get(&workspace).copied().unwrap_or(0)
     }
@@ -147,9 +147,11 @@ impl Catalogue {
         let numbers = records.iter().map(|r| r.number).collect();
         let mut view = self.view.write();
         for record in records {
-            let workspace = record.workspace;
+            let (workspace, kind) = (record.workspace, record.kind);
             view.put(record).map_err(|_| ResourceError::State { reason: "the stored document cannot be read back" })?;
-            *view.generations.entry(workspace).or_default() += 1;
+            if matches!(kind, Kind::EventType | Kind::Target | Kind::Template | Kind::Subscription) {
+                *view.generations.entry(workspace).or_default() += 1;
+            }
         }
         Ok(numbers)
     }
@@ -184,6 +186,7 @@ impl View {
                 Kind::Subscription => Arc::new(parse::<posthaste_domain::resource::Subscription>(record)?),
                 Kind::Bin => Arc::new(parse::<posthaste_domain::resource::Bin>(record)?),
                 Kind::Replay => Arc::new(parse::<posthaste_domain::resource::Replay>(record)?),
+                Kind::Health => Arc::new(parse::<posthaste_domain::resource::Health>(record)?),
             })
         };
         let list = self.lists.entry((workspace, kind)).or_default();

@@ -8,11 +8,12 @@ use std::time::Duration;
 use posthaste_channels::Channels;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
-use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::matching::parse_document;
-use posthaste_domain::policy::breaker::Settings as BreakerSettings;
-use posthaste_domain::resource::Target;
-use posthaste_store::{Bins, Catalog, History, Journal, PageLimit};
+use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
+use posthaste_domain::policy::lane::Bound;
+use posthaste_domain::resource::{Health, Target, TargetStatus};
+use posthaste_store::{Bins, Catalog, History, Journal, Recovered};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::accept::{AcceptRequest, Accepted, Committer, IncomingKind, Prepared, Ticket};
@@ -111,8 +112,7 @@ impl Engine {
             lanes: lanes.clone(),
             tasks: tasks.clone(),
             capacity: (settings.global_in_flight / shards).max(1) as u32,
-            lane_items: settings.lane_items,
-            lane_bytes: settings.lane_bytes,
+            bound: Bound { items: settings.lane_items, bytes: settings.lane_bytes },
             breaker,
         };
         for receiver in receivers {
@@ -133,7 +133,7 @@ impl Engine {
             last_sequence: recovered.last_sequence,
             last_received_ms: recovered.last_received_ms,
             busy_since_ms: Arc::clone(&busy_since_ms),
-            batchers: HashMap::new(),
+            batches: HashMap::new(),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
@@ -160,29 +160,29 @@ impl Engine {
                 tasks,
             }),
         };
-        engine.recover_lanes(recovered.lanes).await?;
+        engine.recover_lanes(recovered).await;
         engine.tasks().spawn("steward", steward::run(engine.clone(), news));
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         Ok(engine)
     }
 
-    async fn recover_lanes(&self, lanes: Vec<posthaste_store::LaneSummary>) -> Result<(), EngineError> {
-        for summary in lanes {
-            let target = self.inner.catalogue.by_number::<Target>(summary.target);
-            let workspace = target.as_ref().map_or(0, |t| t.workspace);
-            let fifo = target.is_some()
-                && self.inner.routing.of(&self.inner.catalogue, workspace).targets.get(&summary.target).is_some_and(|t| t.lane.fifo);
-            let blocked_on = if fifo && summary.scheduled > 0 { self.waiting_retry(summary.target).await? } else { None };
-            self.inner.lanes.send(summary.target, Command::Recover { workspace, summary, blocked_on }).await;
+    async fn recover_lanes(&self, recovered: Recovered) {
+        for workspace in self.workspaces() {
+            for health in self.list::<Health>(workspace) {
+                let Health { target, breaker: snapshot } = health.doc;
+                // Paused and disabled are facts of the target's document; it may have changed after the snapshot.
+                let sends = matches!(snapshot.state, State::Active | State::Probing);
+                if sends && self.by_number::<Target>(target).is_some_and(|t| t.doc.status == TargetStatus::Active) {
+                    self.inner.lanes.send(target, Command::Restore { workspace, target, snapshot }).await;
+                }
+            }
         }
-        Ok(())
-    }
-
-    /// The delivery of a FIFO target that waits for its retry.
-    async fn waiting_retry(&self, target: i64) -> Result<Option<DeliveryKey>, EngineError> {
-        let page = self.inner.journal.due(target, (i64::MIN, DeliveryKey(0)), i64::MAX, PageLimit { items: 1000, bytes: 64 << 20 }).await?;
-        Ok(page.iter().filter(|d| d.delivery.attempts > 0).map(|d| d.delivery.key).min())
+        let last_key = DeliveryKey::new(Sequence(recovered.last_sequence), MAX_ORDINAL);
+        for summary in recovered.lanes {
+            let workspace = self.inner.catalogue.by_number::<Target>(summary.target).map_or(0, |target| target.workspace);
+            self.inner.lanes.send(summary.target, Command::Recover { workspace, summary, last_key }).await;
+        }
     }
 
     /// Stops accepting, lets what is in flight finish within the deadline, flushes and closes the store. What does not finish stays in
@@ -191,19 +191,10 @@ impl Engine {
         if self.inner.closing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let until = tokio::time::Instant::now() + deadline;
         drop(self.inner.tickets.write().take());
-        self.inner.lanes.drain().await;
-        loop {
-            let in_flight: u64 = self.inner.lanes.health_of_all().await.values().map(|h| u64::from(h.in_flight)).sum();
-            if in_flight == 0 || tokio::time::Instant::now() >= until {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        if tokio::time::timeout(deadline, self.inner.lanes.drain()).await.is_err() {
+            tracing::warn!("some attempts did not end in time; their deliveries are sent again after the next start");
         }
-        // The settler has everything that finished; an empty settlement of the journal comes after all of it.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let _ = self.inner.journal.settle(Vec::new()).await;
         self.inner.tasks.cancel();
         self.inner.journal.close().await;
     }

@@ -95,6 +95,9 @@ pub struct Totals {
     pub retried: u64,
 }
 
+/// A gauge of a lane: name, help, and how to read it at a time.
+type Gauge = (&'static str, &'static str, fn(&LaneHealth, i64) -> f64);
+
 impl Metrics {
     pub fn committed(&self, events: usize, took: Duration) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
@@ -148,11 +151,10 @@ impl Metrics {
         }
         self.commit_us.render(&mut out, "posthaste_commit_seconds", "Time of a group commit, flush included.", 1e-6);
         self.commit_events.render(&mut out, "posthaste_commit_events", "Events in a group commit.", 1.0);
-        type Read = fn(&LaneHealth, i64) -> f64;
-        let gauges: [(&str, &str, Read); 3] = [
+        let gauges: [Gauge; 3] = [
             ("posthaste_target_pending", "Pending deliveries of a target.", |h, _| h.backlog as f64),
             ("posthaste_target_in_flight", "Attempts of a target under way.", |h, _| f64::from(h.in_flight)),
-            ("posthaste_target_lag_seconds", "Age of a target's oldest waiting delivery in memory.", |h, now| {
+            ("posthaste_target_lag_seconds", "How long a target's oldest delivery that could be sent has been waiting.", |h, now| {
                 h.oldest_ms.map_or(0.0, |at| (now - at).max(0) as f64 / 1e3)
             }),
         ];

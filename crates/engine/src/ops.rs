@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, Sequence};
 use posthaste_domain::resource::{
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::catalogue::{Catalogue, Entry};
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
-use crate::lanes::{Arrival, Command, LaneHealth};
+use crate::lanes::{Arrival, Command, How, LaneHealth};
 use crate::manage::{Context, Managed};
 
 /// What came of testing a target.
@@ -271,7 +271,7 @@ impl Engine {
         let reopened = self.inner().journal.reopen(vec![key], self.now_ms()).await?;
         let answer =
             reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
-        self.inner().lanes.arrived(reopened.into_iter().map(Arrival::Fresh).collect()).await;
+        self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
         Ok(answer)
     }
 
@@ -282,7 +282,8 @@ impl Engine {
             return Err(ResourceError::State { reason: "the delivery is finished" });
         }
         let settlement = crate::lanes::cancellation(key, delivery.target, self.now_ms());
-        self.inner().journal.settle(vec![settlement]).await?;
+        self.inner().journal.settle([settlement].into()).await?;
+        self.inner().lanes.send(delivery.target, Command::Cancelled { target: delivery.target, key }).await;
         self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
     }
 
@@ -363,7 +364,7 @@ impl Engine {
         if !more {
             doc.state = ReplayState::Done;
         }
-        self.inner().lanes.arrived(reopened.into_iter().map(Arrival::Fresh).collect()).await;
+        self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
         self.update(workspace, id, Some(entry.version), doc).await?;
         Ok(more)
     }
@@ -384,6 +385,10 @@ impl Engine {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
+}
+
+fn again(delivery: PendingDelivery) -> Arrival {
+    Arrival { delivery, how: How::Again }
 }
 
 /// A fresh signing secret: 32 random bytes.

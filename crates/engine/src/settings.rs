@@ -46,8 +46,8 @@ impl Default for EngineSettings {
         Self {
             max_payload_bytes: 1 << 20,
             global_in_flight: 1024,
-            lane_items: 1024,
-            lane_bytes: 8 << 20,
+            lane_items: 2048,
+            lane_bytes: 1 << 20,
             accept_queue_bytes: 64 << 20,
             commit_patience: Duration::from_secs(10),
             retention: RetentionRule { max_age_ms: 30 * 86_400_000, max_bytes: 20 << 30 },

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::delivery::PendingDelivery;
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::mpsc;
 
@@ -16,36 +16,58 @@ use crate::metrics::Metrics;
 const GROUP: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// An outcome, and the delivery as it is now if it will be tried again.
+pub(crate) struct Unsettled {
+    settlement: Settlement,
+    retry: Option<Box<PendingDelivery>>,
+}
+
 /// Where outcomes go.
 #[derive(Clone)]
 pub(crate) struct Settler {
-    queue: mpsc::Sender<Settlement>,
+    queue: mpsc::Sender<Unsettled>,
+}
+
+/// Room for one outcome.
+pub(crate) struct Room<'a> {
+    permit: Option<mpsc::Permit<'a, Unsettled>>,
 }
 
 impl Settler {
-    pub fn new() -> (Self, mpsc::Receiver<Settlement>) {
+    pub fn new() -> (Self, mpsc::Receiver<Unsettled>) {
         let (queue, receiver) = mpsc::channel(GROUP);
         (Self { queue }, receiver)
     }
 
-    /// Hands an outcome over; waits while too many are not on disk yet.
-    pub async fn settle(&self, settlement: Settlement) {
-        // The receiver lives until the last sender is gone.
-        let _ = self.queue.send(settlement).await;
+    /// Waits while too many outcomes are not on disk yet.
+    pub async fn room(&self) -> Room<'_> {
+        // The receiver lives until the last sender is gone, or the store is closed; then outcomes are of no use any more.
+        Room { permit: self.queue.reserve().await.ok() }
+    }
+}
+
+impl Room<'_> {
+    /// Hands an outcome over.
+    pub fn settle(self, settlement: Settlement, retry: Option<Box<PendingDelivery>>) {
+        if let Some(permit) = self.permit {
+            permit.send(Unsettled { settlement, retry });
+        }
     }
 }
 
 /// Stores outcomes until all senders are gone.
-pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut queue: mpsc::Receiver<Settlement>) {
+pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut queue: mpsc::Receiver<Unsettled>) {
     let mut group = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut group, GROUP).await > 0 {
-        let settled: Vec<Settled> = group
-            .iter()
-            .map(|s| Settled { target: s.target, key: s.key, due_ms: (s.state == DeliveryState::Scheduled).then_some(s.due_ms) })
-            .collect();
-        let outcomes = std::mem::take(&mut group);
+        let mut settled = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
+        for Unsettled { settlement, retry } in group.drain(..) {
+            settled.push(Settled { target: settlement.target, key: settlement.key, retry });
+            outcomes.push(settlement);
+        }
+        let outcomes: Arc<[Settlement]> = outcomes.into();
         loop {
-            match journal.settle(outcomes.clone()).await {
+            match journal.settle(Arc::clone(&outcomes)).await {
                 Ok(()) => break,
                 Err(StoreError::Closed) => return,
                 Err(error) => {

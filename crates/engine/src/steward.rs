@@ -1,21 +1,38 @@
-//! The steward: what happens to a target because of how it behaves, and who is told.
+//! The steward: what follows from how a target behaves, and who is told.
 //!
-//! A target's owner learns of every change of state through the log and through an event of type `posthaste.target.*` in the target's
-//! workspace, which can be subscribed to like any other.
+//! A target's owner learns of every change of state through the log, through an event of type `posthaste.target.*` in the target's
+//! workspace, which can be subscribed to like any other, and by e-mail if the server has an address for it.
+//!
+//! Health is kept in the catalog, so that a restart forgets neither that a target fails nor since when.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use posthaste_domain::policy::breaker::{Reason, State};
-use posthaste_domain::resource::{Target, TargetStatus};
+use posthaste_channels::{Content, Dispatch, Outcome};
+use posthaste_domain::clock::rfc3339;
+use posthaste_domain::event::Source;
+use posthaste_domain::id::resource_id;
+use posthaste_domain::policy::breaker::{Reason, Snapshot, State};
+use posthaste_domain::resource::{Health, Kind, Resource, Target, TargetStatus};
+use posthaste_domain::template::Rendered;
+use posthaste_store::Change;
 use tokio::sync::mpsc;
 
 use crate::accept::{AcceptRequest, Incoming, IncomingKind};
+use crate::catalogue::Entry;
 use crate::engine::Engine;
+use crate::error::ResourceError;
+
+/// At most one mail about a target in this time, except that it was disabled.
+const MAIL_EVERY_MS: i64 = 15 * 60 * 1000;
+/// Time for one mail.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Something the owner of a target should know.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    Breaker { workspace: i64, target: i64, from: State, to: State, reason: Reason },
+    Breaker { workspace: i64, target: i64, from: State, to: State, reason: Reason, snapshot: Snapshot },
     RateLimited { workspace: i64, target: i64, until_ms: i64 },
 }
 
@@ -33,72 +50,144 @@ impl Steward {
 
     /// Never waits: news are for people, and a flood of them helps nobody.
     pub fn tell(&self, news: News) {
-        if self.queue.try_send(news).is_err() {
-            tracing::warn!("too much news at once; some was only logged");
+        if let Err(error) = self.queue.try_send(news) {
+            tracing::warn!(%error, "too much news at once; this was only logged");
         }
     }
 }
 
 /// Acts on news until the engine is gone.
 pub(crate) async fn run(engine: Engine, mut queue: mpsc::Receiver<News>) {
-    let tasks = engine.tasks().clone();
-    let cancelled = tasks.cancelled();
+    let cancelled = engine.tasks().cancelled();
+    let mut office = Office { engine, mailed: HashMap::new() };
     tokio::pin!(cancelled);
     loop {
         tokio::select! {
             () = &mut cancelled => return,
             news = queue.recv() => match news {
-                Some(news) => act(&engine, news).await,
+                Some(news) => office.act(news).await,
                 None => return,
             }
         }
     }
 }
 
-async fn act(engine: &Engine, news: News) {
-    match news {
-        News::Breaker { workspace, target, from, to, reason } => {
-            let what = match to {
-                State::Active => "recovered",
-                State::Probing => "probing",
-                State::Paused => "paused",
-                State::Disabled => "disabled",
-            };
-            tracing::warn!(target, ?from, ?to, %reason, "a target changed state");
-            if to == State::Disabled {
-                disable(engine, workspace, target, &reason.to_string()).await;
+struct Office {
+    engine: Engine,
+    /// When the last mail about a target went out.
+    mailed: HashMap<i64, i64>,
+}
+
+/// What the owner reads.
+struct Notice<'a> {
+    what: &'static str,
+    reason: &'a str,
+    until_ms: Option<i64>,
+}
+
+impl Office {
+    async fn act(&mut self, news: News) {
+        match news {
+            News::Breaker { workspace, target, from, to, reason, snapshot } => {
+                let what = match to {
+                    State::Active => "recovered",
+                    State::Probing => "probing",
+                    State::Paused => "paused",
+                    State::Disabled => "disabled",
+                };
+                tracing::warn!(target, ?from, ?to, %reason, "a target changed state");
+                let reason = reason.to_string();
+                if let Err(error) = self.keep(workspace, target, snapshot).await {
+                    tracing::error!(%error, target, "the health of a target could not be stored");
+                }
+                if to == State::Disabled {
+                    self.disable(workspace, target, &reason).await;
+                }
+                self.tell(workspace, target, Notice { what, reason: &reason, until_ms: None }).await;
             }
-            tell(engine, workspace, target, what, &reason.to_string(), None).await;
+            News::RateLimited { workspace, target, until_ms } => {
+                tracing::info!(target, until_ms, "a target's rate limit holds deliveries back");
+                let notice =
+                    Notice { what: "rate_limited", reason: "the target's rate limit holds deliveries back", until_ms: Some(until_ms) };
+                self.tell(workspace, target, notice).await;
+            }
         }
-        News::RateLimited { workspace, target, until_ms } => {
-            tracing::info!(target, until_ms, "a target's rate limit holds deliveries back");
-            tell(engine, workspace, target, "rate_limited", "the target's rate limit holds deliveries back", Some(until_ms)).await;
+    }
+
+    async fn keep(&self, workspace: i64, target: i64, breaker: Snapshot) -> Result<(), ResourceError> {
+        let at_ms = self.engine.now_ms();
+        let doc = serde_json::to_value(Health { target, breaker }).expect("a snapshot is plain data");
+        let id = resource_id(Health::KIND.prefix(), at_ms, rand::random());
+        let write = self.engine.inner().catalogue.write(|catalogue| {
+            let old = catalogue.list::<Health>(workspace).into_iter().find(|entry| entry.doc.target == target);
+            Ok(vec![match old {
+                Some(old) => Change::Update { number: old.number, version: None, doc, secrets: Vec::new(), at_ms },
+                None => Change::Create { id, kind: Kind::Health, workspace: Some(workspace), doc, secrets: Vec::new(), at_ms },
+            }])
+        });
+        write.await.map(drop)
+    }
+
+    async fn disable(&self, workspace: i64, target: i64, reason: &str) {
+        let Some(entry) = self.engine.by_number::<Target>(target) else { return };
+        let doc = Target { status: TargetStatus::Disabled, status_reason: Some(reason.to_owned()), ..entry.doc.clone() };
+        if let Err(error) = self.engine.update(workspace, &entry.id, None, doc).await {
+            tracing::error!(%error, target = entry.id, "a target that should be disabled could not be");
         }
     }
-}
 
-async fn disable(engine: &Engine, workspace: i64, target: i64, reason: &str) {
-    let Some(entry) = engine.by_number::<Target>(target) else { return };
-    let doc = Target { status: TargetStatus::Disabled, status_reason: Some(reason.to_owned()), ..entry.doc.clone() };
-    if let Err(error) = engine.update(workspace, &entry.id, None, doc).await {
-        tracing::error!(%error, target = entry.id, "a target that should be disabled could not be");
+    async fn tell(&mut self, workspace: i64, target: i64, notice: Notice<'_>) {
+        let Some(entry) = self.engine.by_number::<Target>(target) else { return };
+        self.publish(workspace, &entry, &notice).await;
+        let now_ms = self.engine.now_ms();
+        let last_ms = self.mailed.get(&target).copied();
+        let due = notice.what == "disabled" || last_ms.is_none_or(|at_ms| now_ms - at_ms >= MAIL_EVERY_MS);
+        if notice.what != "rate_limited" && due {
+            self.mailed.insert(target, now_ms);
+            self.mail(&entry, &notice, now_ms);
+        }
     }
-}
 
-async fn tell(engine: &Engine, workspace: i64, target: i64, what: &str, reason: &str, until_ms: Option<i64>) {
-    let Some(entry) = engine.by_number::<Target>(target) else { return };
-    let mut data = serde_json::json!({ "target_id": entry.id, "target_name": entry.doc.name, "reason": reason });
-    if let Some(until_ms) = until_ms {
-        data["until"] = posthaste_domain::clock::rfc3339(until_ms).into();
+    async fn publish(&self, workspace: i64, target: &Entry<Target>, notice: &Notice<'_>) {
+        let mut data = serde_json::json!({ "target_id": target.id, "target_name": target.doc.name, "reason": notice.reason });
+        if let Some(until_ms) = notice.until_ms {
+            data["until"] = rfc3339(until_ms).into();
+        }
+        let event = Incoming {
+            kind: IncomingKind::Named(format!("posthaste.target.{}", notice.what).into()),
+            payload: data.to_string().into(),
+            deliver_at_ms: None,
+        };
+        let source = Arc::new(Source { via: "system".into(), key: None, ip: None });
+        let request = AcceptRequest { workspace, source, events: vec![event], idempotency: None };
+        if let Err(error) = self.engine.accept(request).await {
+            tracing::error!(%error, target = target.id, what = notice.what, "a notice could not be stored");
+        }
     }
-    let event = Incoming {
-        kind: IncomingKind::Named(format!("posthaste.target.{what}").into()),
-        payload: data.to_string().into(),
-        deliver_at_ms: None,
-    };
-    let source = Arc::new(posthaste_domain::event::Source { via: "system".into(), key: None, ip: None });
-    let request = AcceptRequest { workspace, source, events: vec![event], idempotency: None };
-    if let Err(error) = engine.accept(request).await {
-        tracing::error!(%error, target = entry.id, what, "a notice could not be stored");
+
+    /// Mails a notice in the background; a relay that hangs holds up nothing.
+    fn mail(&self, target: &Entry<Target>, notice: &Notice<'_>, now_ms: i64) {
+        let (Some(to), Some(email)) = (&self.engine.settings().notify_email, self.engine.channels().get("email").cloned()) else { return };
+        let settings = serde_json::json!({ "to": [to] });
+        let name = target.doc.name.replace(char::is_control, " ");
+        let rendered = Rendered {
+            title: format!("Target {name}: {}", notice.what),
+            text: format!("Target {name} ({}) is {} since {}: {}.\n", target.id, notice.what, rfc3339(now_ms), notice.reason),
+            html: None,
+        };
+        let id = format!("{}-{now_ms}", target.id);
+        self.engine.tasks().spawn("notice", async move {
+            let dispatch = Dispatch {
+                delivery_id: &id,
+                settings: &settings,
+                settings_key: (0, 0),
+                content: Content::Message(rendered),
+                connect_timeout: MAIL_TIMEOUT,
+                timeout: MAIL_TIMEOUT,
+            };
+            if let Outcome::Failed(error) = email.send(dispatch).await.outcome {
+                tracing::error!(error = error.message, notice = id, "a notice could not be mailed");
+            }
+        });
     }
 }

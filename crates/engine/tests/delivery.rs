@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::resource::{Target, TargetStatus};
+use posthaste_domain::resource::{Health, Subscription, Target, TargetStatus};
 use posthaste_engine::{AcceptError, EngineSettings};
 use serde_json::json;
 use support::{Rig, Script};
@@ -188,5 +188,103 @@ async fn events_are_delivered_in_batches() {
     }
     all.sort_unstable();
     assert_eq!(all, (0..25).collect::<Vec<_>>());
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A restart does not forget since when a target fails: five days without a success disable it, whatever happened to the process.
+#[tokio::test]
+async fn failing_since_survives_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    let policy = json!({"retry": {"delays": ["1ms", "1ms", "1ms", "1ms", "1ms", "1ms", "1ms", "30d"]}, "jitter": 0});
+    let id = rig.subscribe("a", &["x"], Some(policy)).await;
+    let target = rig.engine.get::<Target>(rig.workspace, &id).expect("the target").number;
+    script.answer("a", &[500; 100]);
+    rig.publish("x", &["{}", "{}", "{}", "{}"], None).await.expect("accepted");
+    rig.until_health(target, |health| health.breaker == "probing").await;
+    rig.until("it is stored", |r| !r.engine.list::<Health>(r.workspace).is_empty()).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.until_health(target, |health| health.breaker == "probing").await;
+    rig.clock.advance(Duration::from_secs(6 * 86_400));
+    rig.publish("x", &["{}"], None).await.expect("accepted");
+    let status = |r: &Rig| r.engine.get::<Target>(r.workspace, &id).expect("the target").doc.status;
+    rig.until("it is disabled", |r| status(r) == TargetStatus::Disabled).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Deliveries of a deleted target are cancelled, those that wait for a retry too; nothing is sent.
+#[tokio::test]
+async fn a_deleted_target_gets_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = EngineSettings { lane_items: 8, ..EngineSettings::default() };
+    let rig = Rig::start(dir.path(), &Script::default(), settings).await;
+    let id = rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["1h"]}, "jitter": 0}))).await;
+    rig.script.answer("a", &[500]);
+    let retried = rig.publish("x", &["{}"], None).await.expect("accepted");
+    let retried = DeliveryKey::new(retried.events[0].sequence, 0);
+    rig.until_state(retried, DeliveryState::Scheduled).await;
+    rig.engine.pause(rig.workspace, &id, "by hand").await.expect("paused");
+    let mut last = retried;
+    for _ in 0..50 {
+        let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
+        last = DeliveryKey::new(accepted.events[0].sequence, 0);
+    }
+    for subscription in rig.engine.list::<Subscription>(rig.workspace) {
+        rig.engine.delete::<Subscription>(rig.workspace, &subscription.id).await.expect("deleted");
+    }
+    rig.engine.delete::<Target>(rig.workspace, &id).await.expect("deleted");
+    rig.until_state(retried, DeliveryState::Cancelled).await;
+    rig.until_state(last, DeliveryState::Cancelled).await;
+    assert_eq!(rig.script.seen("a").len(), 1);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A delivery that is cancelled while it waits or while it is out is not tried again.
+#[tokio::test]
+async fn a_cancelled_delivery_is_not_tried_again() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["1ms", "1ms"]}, "jitter": 0}))).await;
+    rig.script.answer("a", &[500]);
+    rig.script.hang("a");
+    let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
+    let key = DeliveryKey::new(accepted.events[0].sequence, 0);
+    rig.until("it is out", |r| r.script.seen("a").len() == 1).await;
+    rig.engine.cancel(rig.workspace, key).await.expect("cancelled");
+    rig.script.release("a");
+    let target = rig.engine.list::<Target>(rig.workspace)[0].number;
+    rig.until_health(target, |health| health.in_flight == 0 && health.backlog == 0).await;
+    let later = rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.until_state(DeliveryKey::new(later.events[0].sequence, 0), DeliveryState::Delivered).await;
+    assert_eq!(rig.until_state(key, DeliveryState::Cancelled).await.attempts, 1);
+    assert_eq!(rig.script.seen("a").len(), 2);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// An event may be for later, and a restart in between does not send it earlier.
+#[tokio::test]
+async fn deliver_at_is_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("a", &["x"], None).await;
+    let at_ms = rig.engine.now_ms() + 3_600_000;
+    let accepted = rig.publish_at("x", "1", at_ms).await.expect("accepted");
+    rig.publish("x", &["2"], None).await.expect("accepted");
+    rig.until("the other arrived", |r| r.script.seen("a").len() == 1).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    let key = DeliveryKey::new(accepted.events[0].sequence, 0);
+    let delivery = rig.until_state(key, DeliveryState::Scheduled).await;
+    assert_eq!(delivery.due_ms, at_ms);
+    assert_eq!(rig.script.seen("a").len(), 1);
+    rig.clock.advance(Duration::from_secs(3_601));
+    rig.publish("x", &["3"], None).await.expect("accepted");
+    rig.until("it arrived at its time", |r| r.script.seen("a").len() == 3).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }

@@ -118,10 +118,6 @@ pub struct LaneSummary {
     pub queued: u64,
     /// Deliveries in [`DeliveryState::Scheduled`].
     pub scheduled: u64,
-    /// Largest queued key; 0 when none.
-    pub last_queued: DeliveryKey,
-    /// Earliest due time of the scheduled ones; `i64::MAX` when none.
-    pub next_due_ms: i64,
 }
 
 /// What a start finds.
@@ -166,7 +162,7 @@ pub trait Journal: Send + Sync {
 
     /// Stores outcomes durably. Settling a delivery that is already terminal, or whose bucket was dropped, is ignored (its attempt is
     /// still recorded when the bucket lives).
-    async fn settle(&self, outcomes: Vec<Settlement>) -> Result<(), StoreError>;
+    async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError>;
 
     /// Queued deliveries of a target with keys greater than `after`, ascending.
     async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError>;
@@ -179,9 +175,6 @@ pub trait Journal: Send + Sync {
         until_ms: i64,
         limit: PageLimit,
     ) -> Result<Vec<PendingDelivery>, StoreError>;
-
-    /// Earliest due time of a target's scheduled deliveries with `(due_ms, key) > after`.
-    async fn next_due(&self, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError>;
 
     /// Members of a batch with sequences greater than `after`, ascending.
     async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError>;

@@ -258,6 +258,12 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         found
     }
 
+    /// Whether it was cancelled while it is in flight.
+    #[must_use]
+    pub fn is_cancelled(&self, key: K) -> bool {
+        self.in_flight.get(&key).is_some_and(|flight| flight.cancelled)
+    }
+
     /// Fresh deliveries were read, ascending by key. `reached_end`: the journal had no more (an empty
     /// page always means that).
     pub fn page_arrived(&mut self, page: Vec<Entry<T, K>>, reached_end: bool) {

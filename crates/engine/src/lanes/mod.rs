@@ -1,44 +1,47 @@
 //! Lanes: who is sent what, when. One lane a target; lanes are spread over shards, each owned by one task, so there is no lock.
+//!
+//! What is next is decided by the pure [`posthaste_domain::policy::lane`]; here are the tasks around it.
 
-mod lane;
 mod shard;
+mod state;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::policy::breaker::Failure;
+use posthaste_domain::policy::breaker::{Failure, Snapshot};
 use posthaste_store::LaneSummary;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use shard::{ShardParts, cancellation};
 
-/// What a commit brings to the lanes.
+/// A delivery that a commit brings to its lane.
 #[derive(Debug)]
-pub(crate) enum Arrival {
-    /// To be sent now.
-    Fresh(PendingDelivery),
-    /// The journal holds something for this target that is due at this time.
-    Due { workspace: i64, target: i64, due_ms: i64 },
+pub(crate) struct Arrival {
+    pub delivery: PendingDelivery,
+    pub how: How,
 }
 
-impl Arrival {
-    fn target(&self) -> i64 {
-        match self {
-            Self::Fresh(delivery) => delivery.delivery.target,
-            Self::Due { target, .. } => *target,
-        }
-    }
+/// How a delivery comes to its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// New, to be sent now. These come in the order of their keys.
+    Fresh,
+    /// New, due at this time.
+    Later(i64),
+    /// Known to the lane already, now due at this time: a batch that is full.
+    Moved(i64),
+    /// Finished before, to be sent again now.
+    Again,
 }
 
-/// How an attempt ended, for the lane.
+/// How an attempt ended, for the lane. Its outcome is not on disk yet.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct Ended {
     pub target: i64,
     pub key: DeliveryKey,
     pub verdict: LaneVerdict,
-    /// Whether the delivery will be tried again.
-    pub retried: bool,
 }
 
 /// What an attempt says about the target.
@@ -52,26 +55,62 @@ pub(crate) enum LaneVerdict {
     Nothing,
 }
 
-/// A settled delivery, for the lane.
-#[derive(Clone, Copy, Debug)]
+/// An outcome that is on disk.
+#[derive(Debug)]
 pub(crate) struct Settled {
     pub target: i64,
     pub key: DeliveryKey,
-    /// When it is due again; `None` when it is terminal.
-    pub due_ms: Option<i64>,
+    /// The delivery as it is now, if it will be tried again at its `due_ms`.
+    pub retry: Option<Box<PendingDelivery>>,
 }
+
+/// Deliveries read from the journal, and whether it has no more.
+pub(crate) type Page = (Vec<PendingDelivery>, bool);
 
 pub(crate) enum Command {
     Arrivals(Vec<Arrival>),
-    Finished(Finished),
+    Ended(Ended),
     Settled(Vec<Settled>),
-    QueuedPage { target: i64, page: Option<Vec<PendingDelivery>>, full: bool },
-    DuePage { target: i64, page: Option<(Vec<PendingDelivery>, i64)> },
-    Refresh { target: i64 },
-    Recover { workspace: i64, summary: LaneSummary, blocked_on: Option<DeliveryKey> },
-    Health { target: i64, answer: oneshot::Sender<Option<LaneHealth>> },
-    HealthOfAll { answer: oneshot::Sender<Vec<(i64, LaneHealth)>> },
-    Drain,
+    /// Somebody cancelled it, and that is on disk.
+    Cancelled {
+        target: i64,
+        key: DeliveryKey,
+    },
+    QueuedPage {
+        target: i64,
+        page: Option<Page>,
+    },
+    ScheduledPage {
+        target: i64,
+        page: Option<Page>,
+    },
+    /// The target's document changed.
+    Refresh {
+        target: i64,
+    },
+    /// What a start found in the journal. `last_key` is not below any delivery's.
+    Recover {
+        workspace: i64,
+        summary: LaneSummary,
+        last_key: DeliveryKey,
+    },
+    /// The target's health when the process before this one ended.
+    Restore {
+        workspace: i64,
+        target: i64,
+        snapshot: Snapshot,
+    },
+    Health {
+        target: i64,
+        answer: oneshot::Sender<Option<LaneHealth>>,
+    },
+    HealthOfAll {
+        answer: oneshot::Sender<Vec<(i64, LaneHealth)>>,
+    },
+    /// Start nothing more; answer when everything that was started is on disk.
+    Drain {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// What a lane knows of itself.
@@ -83,7 +122,7 @@ pub struct LaneHealth {
     pub backlog: u64,
     /// Attempts under way.
     pub in_flight: u32,
-    /// Time of receipt of the oldest waiting delivery in memory.
+    /// Since when the delivery that waits longest could have been sent; `None` when none waits.
     pub oldest_ms: Option<i64>,
     /// Last success; 0 for none since the start.
     pub last_success_ms: i64,
@@ -106,45 +145,52 @@ impl Lanes {
         (Self { shards: senders.into() }, receivers)
     }
 
-    fn shard_of(&self, target: i64) -> &mpsc::Sender<Command> {
-        &self.shards[target as usize % self.shards.len()]
+    fn index_of(&self, target: i64) -> usize {
+        target as usize % self.shards.len()
+    }
+
+    fn split<T>(&self, all: Vec<T>, target: impl Fn(&T) -> i64) -> impl Iterator<Item = (usize, Vec<T>)> {
+        let mut parts: Vec<Vec<T>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for one in all {
+            parts[self.index_of(target(&one))].push(one);
+        }
+        parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty())
     }
 
     /// Hands a commit's deliveries over.
     pub async fn arrived(&self, arrivals: Vec<Arrival>) {
-        if self.shards.len() == 1 {
-            self.send(0, Command::Arrivals(arrivals)).await;
-            return;
-        }
-        let mut split: Vec<Vec<Arrival>> = self.shards.iter().map(|_| Vec::new()).collect();
-        for arrival in arrivals {
-            split[arrival.target() as usize % self.shards.len()].push(arrival);
-        }
-        for (target, part) in split.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
-            self.send(target as i64, Command::Arrivals(part)).await;
+        for (shard, part) in self.split(arrivals, |arrival| arrival.delivery.delivery.target) {
+            self.tell(shard, Command::Arrivals(part)).await;
         }
     }
 
-    /// Tells the lanes what was settled.
+    /// Tells the lanes what is on disk.
     pub async fn settled(&self, settled: Vec<Settled>) {
-        let mut split: Vec<Vec<Settled>> = self.shards.iter().map(|_| Vec::new()).collect();
-        for one in settled {
-            split[one.target as usize % self.shards.len()].push(one);
-        }
-        for (target, part) in split.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
-            self.send(target as i64, Command::Settled(part)).await;
+        for (shard, part) in self.split(settled, |one| one.target) {
+            self.tell(shard, Command::Settled(part)).await;
         }
     }
 
-    /// Sends a command to the shard of a target. Shards outlive everyone who sends; at shutdown nobody listens and that is fine.
+    /// Sends a command to the shard of a target.
     pub async fn send(&self, target: i64, command: Command) {
-        let _ = self.shard_of(target).send(command).await;
+        self.tell(self.index_of(target), command).await;
     }
 
-    /// Stops starting attempts.
+    async fn tell(&self, shard: usize, command: Command) {
+        // Shards outlive everyone who sends; at shutdown nobody listens and that is fine.
+        let _ = self.shards[shard].send(command).await;
+    }
+
+    /// Stops starting attempts and waits until all that were started are on disk.
     pub async fn drain(&self) {
-        for shard in self.shards.iter() {
-            let _ = shard.send(Command::Drain).await;
+        let mut drained = Vec::with_capacity(self.shards.len());
+        for shard in 0..self.shards.len() {
+            let (answer, receive) = oneshot::channel();
+            self.tell(shard, Command::Drain { answer }).await;
+            drained.push(receive);
+        }
+        for receive in drained {
+            let _ = receive.await;
         }
     }
 
@@ -156,13 +202,12 @@ impl Lanes {
     }
 
     /// What all lanes say, by target.
-    pub async fn health_of_all(&self) -> std::collections::BTreeMap<i64, LaneHealth> {
-        let mut all = std::collections::BTreeMap::new();
-        for shard in self.shards.iter() {
+    pub async fn health_of_all(&self) -> BTreeMap<i64, LaneHealth> {
+        let mut all = BTreeMap::new();
+        for shard in 0..self.shards.len() {
             let (answer, receive) = oneshot::channel();
-            if shard.send(Command::HealthOfAll { answer }).await.is_ok() {
-                all.extend(receive.await.unwrap_or_default());
-            }
+            self.tell(shard, Command::HealthOfAll { answer }).await;
+            all.extend(receive.await.unwrap_or_default());
         }
         all
     }

@@ -2,33 +2,37 @@
 //!
 //! It takes commands, wakes at the earliest time any lane asked for, and starts attempts. It never waits for a store, a target or
 //! another task: pages and attempts run elsewhere and report back.
+//!
+//! Who is next among the lanes is decided by [`Fair`]; what is next in a lane by the lane.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::policy::breaker::{Effect, Settings as BreakerSettings, State};
-use posthaste_store::{Journal, PageLimit, Settlement};
-use tokio::sync::mpsc;
+use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings};
+use posthaste_domain::policy::lane::{Bound, Fair, FairSettings, Next};
+use posthaste_store::{Journal, PageLimit, Settlement, StoreError};
+use tokio::sync::{mpsc, oneshot};
 
-use super::lane::{Bounds, Lane, Next, Want};
-use super::{Arrival, Command, Finished, LaneHealth, LaneVerdict, Lanes};
-use crate::attempt::Sender;
+use super::state::{LaneNext, LaneState};
+use super::{Arrival, Command, Ended, Lanes, Page};
+use crate::attempt::{Conclusion, Sender};
 use crate::catalogue::Catalogue;
 use crate::routing::{Routing, TargetRoute};
 use crate::settle::Settler;
 use crate::steward::{News, Steward};
 use crate::tasks::Tasks;
 
-/// Starts of one lane before it is the next one's turn.
-const QUANTUM: u32 = 8;
+/// Bytes that a workspace may start before it is the next one's turn.
+const QUANTUM: u32 = 64 << 10;
 
 /// How long a lane waits after the journal failed to answer a page.
-const PAGE_RETRY_MS: i64 = 1_000;
+const PAGE_RETRY: Duration = Duration::from_secs(1);
 
-/// What a shard works with.
+/// What shards are made of.
 #[derive(Clone)]
 pub(crate) struct ShardParts {
     pub journal: Arc<dyn Journal>,
@@ -40,48 +44,47 @@ pub(crate) struct ShardParts {
     pub steward: Steward,
     pub lanes: Lanes,
     pub tasks: Tasks,
-    /// Attempts of this shard under way at once.
+    /// Attempts under way at once in this shard.
     pub capacity: u32,
-    pub lane_items: usize,
-    pub lane_bytes: usize,
+    /// Memory of a lane.
+    pub bound: Bound,
     pub breaker: BreakerSettings,
 }
 
 struct Shard {
     parts: ShardParts,
-    lanes: HashMap<i64, Lane>,
-    /// Workspaces with ready lanes, and those lanes: two round robins.
-    ring: VecDeque<i64>,
-    ready: HashMap<i64, VecDeque<i64>>,
-    queued: HashSet<i64>,
-    /// Wake-up times; one a lane at the most.
+    lanes: HashMap<i64, LaneState>,
+    fair: Fair<i64, i64>,
     timers: BTreeSet<(i64, i64)>,
     timer_of: HashMap<i64, i64>,
-    in_flight: u32,
+    /// Outcomes on their way to the disk, over all lanes.
+    settling: usize,
+    /// Set at shutdown: nothing is started any more.
     draining: bool,
+    /// Who waits for everything to be on disk.
+    drained: Option<oneshot::Sender<()>>,
 }
 
 impl ShardParts {
-    /// Runs until all senders are gone or the engine's tasks are cancelled.
+    /// Runs until the tasks are cancelled.
     pub async fn run(self, mut commands: mpsc::Receiver<Command>) {
-        let tasks = self.tasks.clone();
+        let cancelled = self.tasks.cancelled();
+        let fair = Fair::new(FairSettings { in_flight: self.capacity, quantum: QUANTUM });
         let mut shard = Shard {
             parts: self,
             lanes: HashMap::new(),
-            ring: VecDeque::new(),
-            ready: HashMap::new(),
-            queued: HashSet::new(),
+            fair,
             timers: BTreeSet::new(),
             timer_of: HashMap::new(),
-            in_flight: 0,
+            settling: 0,
             draining: false,
+            drained: None,
         };
         let mut buffer = Vec::with_capacity(256);
-        let cancelled = tasks.cancelled();
         tokio::pin!(cancelled);
         loop {
             let now_ms = shard.parts.clock.now_ms();
-            let sleep = shard.timers.first().map(|(at, _)| std::time::Duration::from_millis((at - now_ms).max(0) as u64));
+            let sleep = shard.timers.first().map(|(at, _)| Duration::from_millis((at - now_ms).max(0) as u64));
             let timer = async {
                 match sleep {
                     Some(duration) => tokio::time::sleep(duration).await,
@@ -112,124 +115,83 @@ impl Shard {
         match command {
             Command::Arrivals(arrivals) => {
                 for arrival in arrivals {
-                    match arrival {
-                        Arrival::Fresh(delivery) => {
-                            let (target, workspace) = (delivery.delivery.target, delivery.delivery.workspace);
-                            self.lane(target, workspace, now_ms).arrived(delivery);
-                            self.ready(target, workspace);
-                        }
-                        Arrival::Due { workspace, target, due_ms } => {
-                            let lane = self.lane(target, workspace, now_ms);
-                            lane.backlog += 1;
-                            lane.scheduled(due_ms);
-                            self.arm(target);
-                        }
-                    }
+                    self.arrived(arrival, now_ms);
                 }
             }
-            Command::Finished(finished) => self.finished(finished, now_ms),
+            Command::Ended(ended) => self.ended(ended, now_ms),
             Command::Settled(settled) => {
                 for one in settled {
-                    if let Some(lane) = self.lanes.get_mut(&one.target) {
-                        lane.settled(one.key, one.due_ms);
-                        let workspace = lane.workspace;
-                        if one.due_ms.is_some() {
-                            self.arm(one.target);
-                        }
-                        self.ready(one.target, workspace);
-                    }
+                    self.change(one.target, |lane| lane.settled(one.key, one.retry));
                 }
             }
-            Command::QueuedPage { target, page, full } => {
-                self.page(target, now_ms, |lane| match page {
-                    Some(page) => lane.queued_page(page, full),
-                    None => lane.page_failed(),
-                });
+            Command::Cancelled { target, key } => self.change(target, |lane| lane.cancelled(key)),
+            Command::QueuedPage { target, page } => self.change(target, |lane| lane.queued_page(page)),
+            Command::ScheduledPage { target, page } => self.change(target, |lane| lane.scheduled_page(page)),
+            Command::Refresh { target } => self.change(target, |_| ()),
+            Command::Recover { workspace, summary, last_key } => {
+                let bound = self.parts.bound;
+                self.lane(summary.target, workspace, now_ms).recover(bound, last_key, summary.queued, summary.scheduled);
+                self.fair.ready(workspace, summary.target);
             }
-            Command::DuePage { target, page } => {
-                self.page(target, now_ms, |lane| match page {
-                    Some((page, next_due_ms)) => lane.due_page(page, next_due_ms),
-                    None => lane.page_failed(),
-                });
-                self.arm(target);
-            }
-            Command::Refresh { target } => {
-                if let Some(lane) = self.lanes.get(&target) {
-                    self.ready(target, lane.workspace);
-                }
-            }
-            Command::Recover { workspace, summary, blocked_on } => {
-                let target = summary.target;
-                let lane = self.lane(target, workspace, now_ms);
-                lane.recovered(summary.last_queued, summary.next_due_ms, summary.queued + summary.scheduled);
-                if let Some(key) = blocked_on {
-                    lane.block_on(key);
-                }
-                self.arm(target);
-                self.ready(target, workspace);
+            Command::Restore { workspace, target, snapshot } => {
+                let breaker = Breaker::restore(self.parts.breaker, snapshot, now_ms);
+                self.lane(target, workspace, now_ms).restore(breaker);
             }
             Command::Health { target, answer } => {
-                let _ = answer.send(self.lanes.get(&target).map(health));
+                let _ = answer.send(self.lanes.get(&target).map(|lane| lane.health(now_ms)));
             }
             Command::HealthOfAll { answer } => {
-                let _ = answer.send(self.lanes.iter().map(|(target, lane)| (*target, health(lane))).collect());
+                let _ = answer.send(self.lanes.iter().map(|(target, lane)| (*target, lane.health(now_ms))).collect());
             }
-            Command::Drain => self.draining = true,
+            Command::Drain { answer } => {
+                self.draining = true;
+                self.drained = Some(answer);
+            }
         }
+        self.tell_drained();
     }
 
-    fn lane(&mut self, target: i64, workspace: i64, now_ms: i64) -> &mut Lane {
+    fn lane(&mut self, target: i64, workspace: i64, now_ms: i64) -> &mut LaneState {
         let parts = &self.parts;
-        self.lanes.entry(target).or_insert_with(|| {
-            let bounds = Bounds { items: parts.lane_items, bytes: parts.lane_bytes };
-            Lane::new(workspace, bounds, parts.breaker, now_ms)
-        })
+        self.lanes.entry(target).or_insert_with(|| LaneState::new(workspace, parts.bound, Breaker::new(parts.breaker, now_ms)))
     }
 
-    fn page(&mut self, target: i64, now_ms: i64, take: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.lanes.get_mut(&target) {
-            take(lane);
-            let workspace = lane.workspace;
-            // A failed page is asked for again a little later, not at once.
-            if lane.waiting() == 0 && lane.spilled() {
-                self.arm_at(target, now_ms + PAGE_RETRY_MS);
-            }
-            self.ready(target, workspace);
-        }
+    fn arrived(&mut self, arrival: Arrival, now_ms: i64) {
+        let (target, workspace) = (arrival.delivery.delivery.target, arrival.delivery.delivery.workspace);
+        self.lane(target, workspace, now_ms).arrived(arrival);
+        self.fair.ready(workspace, target);
     }
 
-    fn finished(&mut self, finished: Finished, now_ms: i64) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Some(lane) = self.lanes.get_mut(&finished.target) else { return };
-        lane.finished(finished.key, finished.retried);
-        let effects = match finished.verdict {
-            LaneVerdict::Success => {
-                lane.last_success_ms = now_ms;
-                lane.breaker.success(now_ms)
-            }
-            LaneVerdict::Failure(failure) => {
-                lane.last_failure_ms = now_ms;
-                lane.breaker.failure(failure, lane.in_flight, now_ms, rand::random())
-            }
-            LaneVerdict::Gone => {
-                lane.last_failure_ms = now_ms;
-                lane.breaker.gone(now_ms)
-            }
-            LaneVerdict::Nothing => {
-                lane.breaker.cancelled();
-                Vec::new()
-            }
-        };
-        let workspace = lane.workspace;
+    /// Lets something happen to a lane, which may then have something to run.
+    fn change(&mut self, target: i64, change: impl FnOnce(&mut LaneState)) {
+        let Some(lane) = self.lanes.get_mut(&target) else { return };
+        self.settling -= lane.settling();
+        change(lane);
+        self.settling += lane.settling();
+        self.fair.ready(lane.workspace, target);
+    }
+
+    fn ended(&mut self, ended: Ended, now_ms: i64) {
+        let Ended { target, key, verdict } = ended;
+        let mut effects = Vec::new();
+        self.change(target, |lane| effects = lane.ended(key, verdict, now_ms, rand::random()));
+        let Some(lane) = self.lanes.get(&target) else { return };
+        self.fair.finished(lane.workspace);
+        let (workspace, snapshot) = (lane.workspace, lane.breaker().snapshot());
         for effect in effects {
             match effect {
                 Effect::StateChanged { from, to, reason } => {
-                    self.parts.steward.tell(News::Breaker { workspace, target: finished.target, from, to, reason });
+                    self.parts.steward.tell(News::Breaker { workspace, target, from, to, reason, snapshot });
                 }
-                Effect::ProbeAt(at_ms) | Effect::SlowedUntil(at_ms) => self.arm_at(finished.target, at_ms),
+                Effect::ProbeAt(at_ms) | Effect::SlowedUntil(at_ms) => self.wake_at(target, at_ms),
             }
         }
-        self.ready(finished.target, workspace);
+    }
+
+    fn tell_drained(&mut self) {
+        if self.drained.is_some() && self.fair.in_flight() == 0 && self.settling == 0 {
+            let _ = self.drained.take().map(|answer| answer.send(()));
+        }
     }
 
     fn wake(&mut self) {
@@ -240,23 +202,12 @@ impl Shard {
             }
             self.timers.pop_first();
             self.timer_of.remove(&target);
-            if let Some(lane) = self.lanes.get(&target) {
-                self.ready(target, lane.workspace);
-            }
-        }
-    }
-
-    /// Sets the lane's timer to when its scheduled deliveries are due.
-    fn arm(&mut self, target: i64) {
-        if let Some(lane) = self.lanes.get(&target)
-            && lane.next_due_ms < i64::MAX
-        {
-            self.arm_at(target, lane.next_due_ms);
+            self.change(target, |_| ());
         }
     }
 
     /// Wakes the lane at a time, or earlier if it already asked for that.
-    fn arm_at(&mut self, target: i64, at_ms: i64) {
+    fn wake_at(&mut self, target: i64, at_ms: i64) {
         match self.timer_of.get(&target) {
             Some(set) if *set <= at_ms => return,
             Some(set) => drop(self.timers.remove(&(*set, target))),
@@ -266,172 +217,126 @@ impl Shard {
         self.timer_of.insert(target, at_ms);
     }
 
-    fn ready(&mut self, target: i64, workspace: i64) {
-        if self.queued.insert(target) {
-            let lanes = self.ready.entry(workspace).or_default();
-            if lanes.is_empty() {
-                self.ring.push_back(workspace);
-            }
-            lanes.push_back(target);
-        }
-    }
-
-    /// Serves ready lanes, workspace by workspace and lane by lane, while there is room.
+    /// Serves ready lanes while there is room.
     fn dispatch(&mut self) {
-        while !self.draining && self.in_flight < self.parts.capacity {
-            let Some(workspace) = self.ring.pop_front() else { return };
-            let Some(lanes) = self.ready.get_mut(&workspace) else { continue };
-            let target = lanes.pop_front();
-            if lanes.is_empty() {
-                self.ready.remove(&workspace);
-            } else {
-                self.ring.push_back(workspace);
-            }
-            if let Some(target) = target {
-                self.queued.remove(&target);
-                if self.serve(target) {
-                    self.ready(target, workspace);
-                }
+        while !self.draining {
+            let Some((workspace, target)) = self.fair.next_lane() else { return };
+            if !self.serve(target) {
+                self.fair.not_ready(workspace, target);
             }
         }
     }
 
-    /// Starts a lane's next attempts; answers whether it has more to start.
+    /// Starts a lane's next attempt; answers whether there was one.
     fn serve(&mut self, target: i64) -> bool {
         let now_ms = self.parts.clock.now_ms();
-        let Some(lane) = self.lanes.get_mut(&target) else { return false };
-        let routes = self.parts.routing.of(&self.parts.catalogue, lane.workspace);
+        let Some(workspace) = self.lanes.get(&target).map(|lane| lane.workspace) else { return false };
+        let routes = self.parts.routing.of(&self.parts.catalogue, workspace);
         let Some(route) = routes.targets.get(&target) else {
             self.cancel_all(target, now_ms);
             return false;
         };
-        lane.follow(route.lane, route.status, now_ms);
-        for _ in 0..QUANTUM {
-            if self.in_flight >= self.parts.capacity {
+        // However many a policy allows, a part of what is free stays so: a target that hangs must not take the last place.
+        let most = ((self.parts.capacity - self.fair.in_flight().min(self.parts.capacity)) / 2).max(1);
+        loop {
+            let Some(lane) = self.lanes.get_mut(&target) else { return false };
+            lane.follow(self.parts.bound, route.lane, route.status, now_ms);
+            let next = lane.next(now_ms, most);
+            if let Next::Run { item, .. } = next {
+                let cost = u32::try_from(item.event.payload.len()).unwrap_or(u32::MAX);
+                self.fair.started(workspace, cost);
+                self.start(item, Arc::clone(route));
                 return true;
             }
-            let crowded = self.in_flight > self.parts.capacity / 2;
-            let Some(lane) = self.lanes.get_mut(&target) else { return false };
-            match lane.next(now_ms, crowded) {
-                Next::Run(delivery) => {
-                    self.in_flight += 1;
-                    self.start(*delivery, Arc::clone(route));
-                }
-                Next::Wait { until_ms, limited } => {
-                    let workspace = lane.workspace;
-                    if limited {
-                        self.parts.steward.tell(News::RateLimited { workspace, target, until_ms });
-                    }
-                    self.fetch(target, now_ms);
-                    self.arm_later(target, now_ms);
-                    self.arm_at(target, until_ms.max(now_ms + 1));
-                    return false;
-                }
-                Next::Idle => {
-                    self.fetch(target, now_ms);
-                    self.arm_later(target, now_ms);
-                    return false;
-                }
+            if let Next::WakeAt { at_ms, rate_notice: true } = next {
+                self.parts.steward.tell(News::RateLimited { workspace, target, until_ms: at_ms });
             }
-        }
-        self.fetch(target, now_ms);
-        true
-    }
-
-    /// Re-arms the due timer of a lane that has nothing to do now, unless what is due waits for something else to happen first.
-    fn arm_later(&mut self, target: i64, now_ms: i64) {
-        if self.lanes.get(&target).is_some_and(|lane| lane.next_due_ms > now_ms) {
-            self.arm(target);
+            if !self.fetched(target, &next) {
+                if let Next::WakeAt { at_ms, .. } = next {
+                    self.wake_at(target, at_ms.max(now_ms + 1));
+                }
+                return false;
+            }
         }
     }
 
     fn start(&mut self, delivery: PendingDelivery, route: Arc<TargetRoute>) {
         let parts = self.parts.clone();
         self.parts.tasks.spawn("attempt", async move {
-            let (settlement, finished) = parts.sender.attempt(delivery, &route).await;
-            // The outcome is handed to the settler before the permit comes back: unsettled outcomes are bounded by what may be in flight.
-            parts.settler.settle(settlement).await;
-            parts.lanes.send(finished.target, Command::Finished(finished)).await;
+            let (target, key) = (route.number, delivery.delivery.key);
+            let Conclusion { settlement, verdict, retry } = parts.sender.attempt(delivery, &route).await;
+            // The settler has room for the outcome before the place is given back: what is not on disk is bounded.
+            let room = parts.settler.room().await;
+            parts.lanes.send(target, Command::Ended(Ended { target, key, verdict })).await;
+            room.settle(settlement, retry);
         });
     }
 
-    fn fetch(&mut self, target: i64, now_ms: i64) {
-        while let Some(want) = self.lanes.get_mut(&target).and_then(|lane| lane.want(now_ms)) {
-            let parts = self.parts.clone();
-            self.parts.tasks.spawn("page", async move {
-                let command = match want {
-                    Want::Queued { after, items, bytes } => {
-                        let page = parts.journal.queued(target, after, PageLimit { items, bytes }).await;
-                        let full = page
-                            .as_ref()
-                            .is_ok_and(|p| p.len() >= items || p.iter().map(|d| d.event.payload.len()).sum::<usize>() >= bytes);
-                        Command::QueuedPage { target, page: logged(page), full }
-                    }
-                    Want::Due { items, bytes } => {
-                        Command::DuePage { target, page: logged(due_page(&parts, target, now_ms, items, bytes).await) }
-                    }
-                };
-                parts.lanes.send(target, command).await;
-            });
+    /// Reads what a lane asked for, if it asked.
+    fn fetched(&mut self, target: i64, next: &LaneNext) -> bool {
+        let limit = PageLimit { items: self.parts.bound.items, bytes: self.parts.bound.bytes };
+        let parts = self.parts.clone();
+        match *next {
+            Next::NeedPage { after_key } => self.parts.tasks.spawn("page", async move {
+                let after = after_key.unwrap_or(DeliveryKey(0));
+                let page = checked(parts.journal.queued(target, after, limit).await, limit).await;
+                parts.lanes.send(target, Command::QueuedPage { target, page }).await;
+            }),
+            Next::NeedScheduled { after } => self.parts.tasks.spawn("page", async move {
+                let after = after.unwrap_or((i64::MIN, DeliveryKey(0)));
+                let page = checked(parts.journal.due(target, after, i64::MAX, limit).await, limit).await;
+                parts.lanes.send(target, Command::ScheduledPage { target, page }).await;
+            }),
+            Next::Run { .. } | Next::Idle | Next::WakeAt { .. } => return false,
         }
+        true
     }
 
     /// The target is gone: nothing of it will be sent.
     fn cancel_all(&mut self, target: i64, now_ms: i64) {
-        let Some(lane) = self.lanes.get_mut(&target) else { return };
         let mut cancelled = Vec::new();
-        while let Some(delivery) = lane.take_any() {
-            cancelled.push(cancellation(delivery.delivery.key, target, now_ms));
+        loop {
+            let bound = self.parts.bound;
+            let Some(lane) = self.lanes.get_mut(&target) else { return };
+            self.settling -= lane.settling();
+            let next = lane.next_of_deleted(bound, now_ms);
+            self.settling += lane.settling();
+            if let Next::Run { key, .. } = next {
+                cancelled.push(cancellation(key, target, now_ms));
+            } else if !self.fetched(target, &next) {
+                break;
+            }
         }
-        let settler = self.parts.settler.clone();
+        if self.lanes.get(&target).is_some_and(LaneState::is_empty) {
+            self.lanes.remove(&target);
+        }
         if !cancelled.is_empty() {
+            let settler = self.parts.settler.clone();
             self.parts.tasks.spawn("cancel", async move {
                 for settlement in cancelled {
-                    settler.settle(settlement).await;
+                    settler.room().await.settle(settlement, None);
                 }
             });
         }
-        self.fetch(target, now_ms);
-        self.arm_later(target, now_ms);
     }
 }
 
-async fn due_page(
-    parts: &ShardParts,
-    target: i64,
-    now_ms: i64,
-    items: usize,
-    bytes: usize,
-) -> Result<(Vec<PendingDelivery>, i64), posthaste_store::StoreError> {
-    let start = (i64::MIN, DeliveryKey(0));
-    let page = parts.journal.due(target, start, now_ms, PageLimit { items, bytes }).await?;
-    let cut = page.len() >= items || page.iter().map(|d| d.event.payload.len()).sum::<usize>() >= bytes;
-    let next = if cut { now_ms } else { parts.journal.next_due(target, (now_ms, DeliveryKey(i64::MAX))).await?.unwrap_or(i64::MAX) };
-    Ok((page, next))
-}
-
-fn logged<T>(page: Result<T, posthaste_store::StoreError>) -> Option<T> {
-    page.inspect_err(|error| tracing::error!(%error, "the journal did not answer a page; it will be asked again")).ok()
+/// A page, and whether the journal has no more. After a failure it waits a little: the lane will ask again at once.
+async fn checked(page: Result<Vec<PendingDelivery>, StoreError>, limit: PageLimit) -> Option<Page> {
+    match page {
+        Ok(page) => {
+            let bytes: usize = page.iter().map(|delivery| delivery.event.payload.len()).sum();
+            let reached_end = page.len() < limit.items && bytes < limit.bytes;
+            Some((page, reached_end))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the journal did not answer a page; it will be asked again");
+            tokio::time::sleep(PAGE_RETRY).await;
+            None
+        }
+    }
 }
 
 pub(crate) fn cancellation(key: DeliveryKey, target: i64, now_ms: i64) -> Settlement {
     Settlement { key, target, attempt: None, state: DeliveryState::Cancelled, due_ms: 0, at_ms: now_ms }
-}
-
-fn health(lane: &Lane) -> LaneHealth {
-    let breaker = match lane.breaker.state() {
-        State::Active => "active",
-        State::Probing => "probing",
-        State::Paused => "paused",
-        State::Disabled => "disabled",
-    };
-    LaneHealth {
-        breaker: breaker.into(),
-        backlog: lane.backlog,
-        in_flight: lane.in_flight,
-        oldest_ms: lane.oldest_ms(),
-        last_success_ms: lane.last_success_ms,
-        last_failure_ms: lane.last_failure_ms,
-        limited_until_ms: lane.limited_until_ms,
-    }
 }

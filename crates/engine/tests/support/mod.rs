@@ -19,12 +19,13 @@ use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{Subscription, Target, TargetStatus, Workspace};
 use posthaste_domain::template::Form;
 use posthaste_engine::{
-    AcceptError, AcceptRequest, Accepted, Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, Idempotency, Incoming,
-    IncomingKind, Parts, SignInput,
+    AcceptError, AcceptRequest, Accepted, Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, Idempotency,
+    Incoming, IncomingKind, LaneHealth, Parts, SignInput,
 };
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Bins, Catalog, History, Journal};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Wall time plus what the test adds.
 #[derive(Default)]
@@ -50,6 +51,7 @@ impl Clock for TestClock {
 #[derive(Clone, Default)]
 pub struct Script {
     inner: Arc<Mutex<ScriptState>>,
+    released: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -74,6 +76,12 @@ impl Script {
 
     pub fn hang(&self, url: &str) {
         self.inner.lock().hanging.push(url.into());
+    }
+
+    /// Ends the hanging of a target.
+    pub fn release(&self, url: &str) {
+        self.inner.lock().hanging.retain(|hanging| hanging != url);
+        self.released.notify_waiters();
     }
 
     pub fn seen(&self, url: &str) -> Vec<Seen> {
@@ -111,18 +119,20 @@ impl Channel for ScriptedChannel {
             Content::Wire { body, .. } => body,
             Content::Message(rendered) => rendered.text.into(),
         };
-        let (status, hangs) = {
+        let status = {
             let mut state = self.0.inner.lock();
             state.seen.push(Seen { url: url.clone(), delivery_id: dispatch.delivery_id.into(), body });
             let flight = state.in_flight.entry(url.clone()).or_default();
             flight.0 += 1;
             flight.1 = flight.1.max(flight.0);
-            let hangs = state.hanging.contains(&url);
-            let status = state.statuses.get_mut(&url).filter(|s| !s.is_empty()).map_or(200, |s| s.remove(0));
-            (status, hangs)
+            state.statuses.get_mut(&url).filter(|s| !s.is_empty()).map_or(200, |s| s.remove(0))
         };
-        if hangs {
-            std::future::pending::<()>().await;
+        loop {
+            let released = self.0.released.notified();
+            if !self.0.inner.lock().hanging.contains(&url) {
+                break;
+            }
+            released.await;
         }
         tokio::task::yield_now().await;
         self.0.inner.lock().in_flight.entry(url).or_default().0 -= 1;
@@ -215,15 +225,17 @@ impl Rig {
     }
 
     pub async fn publish(&self, type_name: &str, payloads: &[&str], key: Option<&str>) -> Result<Accepted, AcceptError> {
-        let events = payloads
-            .iter()
-            .map(|p| Incoming {
-                kind: IncomingKind::Named(type_name.into()),
-                payload: Bytes::copy_from_slice(p.as_bytes()),
-                deliver_at_ms: None,
-            })
-            .collect();
+        let events = payloads.iter().map(|payload| incoming(type_name, payload, None)).collect();
         let idempotency = key.map(|k| Idempotency { key: k.into(), body_hash: [payloads.join(",").len() as u8; 32] });
+        self.accept(events, idempotency).await
+    }
+
+    /// Publishes one event for later.
+    pub async fn publish_at(&self, type_name: &str, payload: &str, at_ms: i64) -> Result<Accepted, AcceptError> {
+        self.accept(vec![incoming(type_name, payload, Some(at_ms))], None).await
+    }
+
+    async fn accept(&self, events: Vec<Incoming>, idempotency: Option<Idempotency>) -> Result<Accepted, AcceptError> {
         let source = Arc::new(Source { via: "test".into(), key: None, ip: None });
         self.engine.accept(AcceptRequest { workspace: self.workspace, source, events, idempotency }).await
     }
@@ -239,6 +251,19 @@ impl Rig {
         panic!("did not happen: {what}");
     }
 
+    /// Waits until the lane of a target says so.
+    pub async fn until_health(&self, target: i64, wanted: impl Fn(&LaneHealth) -> bool) {
+        let mut health = LaneHealth::default();
+        for _ in 0..2000 {
+            health = self.engine.health(target).await;
+            if wanted(&health) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never happened; now {health:?}");
+    }
+
     /// Waits until a delivery is in a state.
     pub async fn until_state(&self, key: DeliveryKey, state: DeliveryState) -> Delivery {
         for _ in 0..2000 {
@@ -251,4 +276,8 @@ impl Rig {
         }
         panic!("delivery {key:?} never became {state:?}");
     }
+}
+
+fn incoming(type_name: &str, payload: &str, deliver_at_ms: Option<i64>) -> Incoming {
+    Incoming { kind: IncomingKind::Named(type_name.into()), payload: Bytes::copy_from_slice(payload.as_bytes()), deliver_at_ms }
 }

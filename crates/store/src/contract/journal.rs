@@ -28,8 +28,8 @@ pub async fn appends_are_atomic(open: &impl Factory) {
     let recovered = store.journal.recover().await.expect("recover");
     assert_eq!((recovered.last_sequence, recovered.last_received_ms), (1, 1_001));
     assert_eq!(recovered.lanes.len(), 2);
-    assert_eq!((recovered.lanes[0].target, recovered.lanes[0].queued, recovered.lanes[0].last_queued), (5, 1, key(1, 0)));
-    assert_eq!((recovered.lanes[1].target, recovered.lanes[1].scheduled, recovered.lanes[1].next_due_ms), (6, 1, 9_000));
+    assert_eq!((recovered.lanes[0].target, recovered.lanes[0].queued), (5, 1));
+    assert_eq!((recovered.lanes[1].target, recovered.lanes[1].scheduled), (6, 1));
 
     // A refused append leaves its sequences free.
     store.journal.append(append(vec![event(2, 7, vec![])])).await.expect("append");
@@ -48,7 +48,7 @@ pub async fn one_bad_append_fails_alone(open: &impl Factory) {
         journal.append(append(vec![event(2, 1, vec![delivery(0, 5, None)])])),
         journal.append(append(vec![event(1, 1, vec![])])),
         journal.append(append(vec![event(3, 1, vec![delivery(0, 5, None)])])),
-        journal.settle(vec![settlement(key(1, 0), 5, None, Delivered, 0, 2_000)]),
+        journal.settle([settlement(key(1, 0), 5, None, Delivered, 0, 2_000)].into()),
     );
     assert!(a.is_ok() && b.is_ok() && settled.is_ok(), "{a:?} {b:?} {settled:?}");
     assert!(bad.is_err());
@@ -97,14 +97,14 @@ pub async fn settled_is_settled(open: &impl Factory) {
     let settle = |n, state, due_ms, attempt| settlement(key(1, n), 5, attempt, state, due_ms, 5_000);
     store
         .journal
-        .settle(vec![
+        .settle(Arc::new([
             settle(0, Delivered, 0, Some(attempt(1, 4_000))),
             settle(1, Scheduled, 60_000, Some(attempt(1, 4_001))),
             settle(2, Failed, 0, Some(attempt(1, 4_002))),
             settle(3, Cancelled, 0, None),
             settle(4, Scheduled, 50_000, None),
             settlement(key(99, 0), 5, Some(attempt(1, 1)), Delivered, 0, 5_000),
-        ])
+        ]))
         .await
         .expect("settle");
     assert_eq!(queued(&store, 5).await, [key(1, 5)]);
@@ -114,7 +114,7 @@ pub async fn settled_is_settled(open: &impl Factory) {
 
     // A terminal delivery does not change any more; its late attempt is recorded, and the same one told twice is one.
     let late = settle(0, Scheduled, 70_000, Some(attempt(2, 6_000)));
-    store.journal.settle(vec![late.clone(), late]).await.expect("settle");
+    store.journal.settle([late.clone(), late].into()).await.expect("settle");
     let found = store.history.delivery(1, key(1, 0)).await.expect("delivery").expect("exists");
     assert_eq!((found.state, found.due_ms, found.attempts), (Delivered, 0, 2));
     assert_eq!((found.first_attempt_ms, found.updated_ms, found.received_ms), (4_000, 5_000, 1_001));
@@ -122,7 +122,7 @@ pub async fn settled_is_settled(open: &impl Factory) {
 
     let retried = store.history.delivery(1, key(1, 1)).await.expect("delivery").expect("exists");
     assert_eq!((retried.state, retried.due_ms, retried.attempts, retried.first_attempt_ms), (Scheduled, 60_000, 1, 4_001));
-    store.journal.settle(vec![settle(1, Queued, 123, None), settle(4, Delivered, 0, Some(attempt(1, 9)))]).await.expect("settle");
+    store.journal.settle([settle(1, Queued, 123, None), settle(4, Delivered, 0, Some(attempt(1, 9)))].into()).await.expect("settle");
     assert_eq!(queued(&store, 5).await, [key(1, 1), key(1, 5)]);
     let released = store.history.delivery(1, key(1, 1)).await.expect("delivery").expect("exists");
     assert_eq!((released.state, released.due_ms), (Queued, 0));
@@ -183,12 +183,6 @@ pub async fn due_is_ordered(open: &impl Factory) {
     assert_eq!(page(start, 50, 10).await, [5, 2, 3, 6, 1].map(|n| key(n, 0)));
     assert_eq!(page((20, key(2, 0)), 100, 2).await, [3, 6].map(|n| key(n, 0)));
     assert_eq!(page(start, 9, 10).await, []);
-    assert_eq!(journal.next_due(5, start).await.expect("next"), Some(10));
-    assert_eq!(journal.next_due(5, (10, key(5, 0))).await.expect("next"), Some(20));
-    assert_eq!(journal.next_due(5, (20, key(3, 0))).await.expect("next"), Some(20));
-    assert_eq!(journal.next_due(5, (20, key(6, 0))).await.expect("next"), Some(50));
-    assert_eq!(journal.next_due(5, (90, key(4, 0))).await.expect("next"), None);
-    assert_eq!(journal.next_due(77, start).await.expect("next"), None);
     store.journal.close().await;
 }
 
@@ -233,7 +227,6 @@ pub async fn batches_are_found(open: &impl Factory) {
     assert!(members(key(1, 0), 0, 100).await.is_empty());
 
     // A full batch is due at once; a later time does not push it back.
-    assert_eq!(store.journal.next_due(5, (0, DeliveryKey(0))).await.expect("next"), Some(700));
     assert_eq!(due(&store, 5).await, [first, second]);
     let found = store.history.delivery(1, second).await.expect("delivery").expect("exists");
     assert_eq!((found.due_ms, found.is_batch), (100_000, true));
@@ -249,7 +242,7 @@ pub async fn batches_are_found(open: &impl Factory) {
     assert_eq!(of(6).await, [first]);
 
     let done = |batch| settlement(batch, 5, Some(attempt(1, 8_000)), Delivered, 0, 9_000);
-    store.journal.settle(vec![done(first), done(second)]).await.expect("settle");
+    store.journal.settle([done(first), done(second)].into()).await.expect("settle");
     assert_eq!(members(first, 0, 100).await, [1, 3, 5, 6], "also after it was sent");
     store.journal.close().await;
 }
@@ -337,7 +330,7 @@ pub async fn survives_a_restart(open: &impl Factory) {
             store.journal.retire(never(), i64::MAX / 2).await.expect("retire");
         }
     }
-    store.journal.settle(vec![settlement(key(2, 0), 5, Some(attempt(1, 4_000)), Delivered, 0, 5_000)]).await.expect("settle");
+    store.journal.settle([settlement(key(2, 0), 5, Some(attempt(1, 4_000)), Delivered, 0, 5_000)].into()).await.expect("settle");
     let before = store.journal.recover().await.expect("recover");
     store.journal.close().await;
 

@@ -163,7 +163,7 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
                 };
                 let found = model.deliveries.get_mut(which.get(&keys)).expect("a key of the model");
                 let change = settlement(found.key, found.target, None, state(*code), 77, now);
-                store.journal.settle(vec![change]).await.expect("settle");
+                store.journal.settle([change].into()).await.expect("settle");
                 if !found.state.is_terminal() {
                     (found.state, found.updated_ms) = (state(*code), now);
                     found.due_ms = if found.state == DeliveryState::Scheduled { 77 } else { 0 };

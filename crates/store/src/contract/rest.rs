@@ -29,7 +29,7 @@ pub async fn retention_drops_whole_buckets(open: &impl Factory) {
         assert_eq!((nothing.buckets, nothing.kept_for_pending), (0, 0));
     }
     let done = |n| settlement(key(n, 0), 5, Some(attempt(1, n * DAY)), Delivered, 0, n * DAY + 1);
-    journal.settle([1, 3, 4, 5].map(done).to_vec()).await.expect("settle");
+    journal.settle([1, 3, 4, 5].map(done).into()).await.expect("settle");
     let size = store.history.size().await.expect("size");
 
     let retired = journal.retire(RetentionRule { max_age_ms: 3 * DAY, ..keep }, 6 * DAY + 1).await.expect("retire");
@@ -42,13 +42,13 @@ pub async fn retention_drops_whole_buckets(open: &impl Factory) {
         assert_eq!(store.history.attempts(key(n, 0)).await.expect("attempts").is_empty(), !lives || n == 2);
     }
     // What refers to a dropped bucket is no error.
-    journal.settle(vec![done(1)]).await.expect("settle");
+    journal.settle([done(1)].into()).await.expect("settle");
     assert!(journal.reopen(vec![key(1, 0)], 6 * DAY).await.expect("reopen").is_empty());
     let members = journal.members(key(2, 0), Sequence(0), super::ALL).await.expect("members");
     assert_eq!(members.len(), 2, "members of a pending batch are kept");
 
     // Settled, it holds nothing any more. No bytes may stay, but the current bucket does.
-    journal.settle(vec![settlement(key(2, 0), 6, None, Failed, 0, 6 * DAY)]).await.expect("settle");
+    journal.settle([settlement(key(2, 0), 6, None, Failed, 0, 6 * DAY)].into()).await.expect("settle");
     let retired = journal.retire(RetentionRule { max_bytes: 0, ..keep }, 6 * DAY + 2).await.expect("retire");
     assert!(retired.buckets >= 3 && retired.kept_for_pending == 0, "{retired:?}");
     journal.append(append(vec![at(6, vec![delivery(0, 5, None)])])).await.expect("append");

@@ -159,18 +159,6 @@ fn due_in(
     Ok(())
 }
 
-/// See `Journal::next_due`.
-pub(super) fn next_due(segments: &Segments, pool: &Arc<Pool>, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError> {
-    let mut earliest = None;
-    for segment in segments.matching(|s| s.pending_of(target).scheduled > 0) {
-        let reader = pool.take(&segment)?;
-        let mut found = Vec::new();
-        due_in(&reader, target, after, i64::MAX, 1, &mut found).map_err(read_error)?;
-        earliest = earliest.into_iter().chain(found.first().map(|(due_ms, _)| *due_ms)).min();
-    }
-    Ok(earliest)
-}
-
 /// See `Journal::members`.
 pub(super) fn members(
     segments: &Segments,
@@ -250,31 +238,17 @@ pub(super) fn idempotent(
 }
 
 /// See `Journal::recover`.
-pub(super) fn recover(segments: &Segments, pool: &Arc<Pool>) -> Result<Recovered, StoreError> {
+pub(super) fn recover(segments: &Segments) -> Recovered {
     let (last_sequence, last_received_ms) = segments.last();
     let mut lanes: BTreeMap<i64, LaneSummary> = BTreeMap::new();
     for segment in segments.matching(|s| s.has_pending()) {
-        let reader = pool.take(&segment)?;
-        let mut last_queued = reader
-            .conn
-            .prepare_cached("SELECT max(key) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = 0 AND due_ms = 0")
-            .map_err(read_error)?;
-        let mut next_due = reader
-            .conn
-            .prepare_cached("SELECT min(due_ms) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = 1")
-            .map_err(read_error)?;
         for (target, pending) in segment.with(|state| state.pending.clone()) {
-            let empty = LaneSummary { target, queued: 0, scheduled: 0, last_queued: DeliveryKey(0), next_due_ms: i64::MAX };
-            let lane = lanes.entry(target).or_insert(empty);
+            let lane = lanes.entry(target).or_insert(LaneSummary { target, queued: 0, scheduled: 0 });
             lane.queued += pending.queued as u64;
             lane.scheduled += pending.scheduled as u64;
-            let last: Option<i64> = last_queued.query_row([target], |row| row.get(0)).map_err(read_error)?;
-            let next: Option<i64> = next_due.query_row([target], |row| row.get(0)).map_err(read_error)?;
-            lane.last_queued = lane.last_queued.max(DeliveryKey(last.unwrap_or(0)));
-            lane.next_due_ms = lane.next_due_ms.min(next.unwrap_or(i64::MAX));
         }
     }
-    Ok(Recovered { last_sequence, last_received_ms, lanes: lanes.into_values().collect() })
+    Recovered { last_sequence, last_received_ms, lanes: lanes.into_values().collect() }
 }
 
 /// Joins deliveries with their events.

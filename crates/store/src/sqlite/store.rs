@@ -145,14 +145,14 @@ impl SqliteStore {
 #[async_trait]
 impl Journal for SqliteStore {
     async fn recover(&self) -> Result<Recovered, StoreError> {
-        self.page(pages::recover).await
+        self.page(|segments, _| Ok(pages::recover(segments))).await
     }
 
     async fn append(&self, group: Append) -> Result<(), StoreError> {
         self.command(|reply| Command::Append(group, reply)).await
     }
 
-    async fn settle(&self, outcomes: Vec<Settlement>) -> Result<(), StoreError> {
+    async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
         self.command(|reply| Command::Settle(outcomes, reply)).await
     }
 
@@ -168,10 +168,6 @@ impl Journal for SqliteStore {
         limit: PageLimit,
     ) -> Result<Vec<PendingDelivery>, StoreError> {
         self.page(move |segments, pool| pages::due(segments, pool, target, after, until_ms, limit)).await
-    }
-
-    async fn next_due(&self, target: i64, after: (i64, DeliveryKey)) -> Result<Option<i64>, StoreError> {
-        self.page(move |segments, pool| pages::next_due(segments, pool, target, after)).await
     }
 
     async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {

@@ -42,7 +42,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What the writer is asked to do.
 pub(super) enum Command {
     Append(Append, Reply<()>),
-    Settle(Vec<Settlement>, Reply<()>),
+    Settle(Arc<[Settlement]>, Reply<()>),
     /// Answers the deliveries that were terminal.
     Reopen(Vec<DeliveryKey>, i64, Reply<Vec<Delivery>>),
     Retire(RetentionRule, i64, Reply<Retired>),

@@ -53,7 +53,7 @@ fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     }
     match headers.get(KEY_HEADER) {
         Some(value) => Ok(value.to_str().unwrap_or_default().trim()),
-        None => Err(Problem::new(Code::KeyMissing, "send a private key as Authorization: Bearer KEY")),
+        None => Err(Problem::new(Code::KeyMissing, "send a private key as Authorization: Bearer KEY").at("Authorization")),
     }
 }
 

@@ -7,30 +7,35 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::resource::Bin;
 use posthaste_domain::signature::constant_time_eq;
 use posthaste_engine::Entry;
-use posthaste_store::{BinRequest, BinRoom};
+use posthaste_store::{BinRequest, BinRoom, Order};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::AppState;
 use crate::auth::peer;
 use crate::codes::Code;
-use crate::input::read_body;
-use crate::native::{json, json_bytes};
+use crate::cursor::{self, List};
+use crate::input::{PAGE, Param, Params, read_body};
+use crate::native::{json_bytes, list_page};
 use crate::pages::{document, escape, html};
 use crate::problem::Problem;
 
-/// Requests that the look page shows.
+/// Requests that one look page shows.
 const LOOK: usize = 50;
+/// Bytes of a body that the look page shows.
+const SHOWN_BODY: usize = 16 << 10;
+/// How long a browser may remember what it may send to a bin.
+const PREFLIGHT_AGE: &str = "86400";
 /// Most headers of a request that are kept.
 const MAX_HEADERS: usize = 100;
 
@@ -115,10 +120,16 @@ fn find(state: &AppState, segment: &str) -> Result<Arc<Entry<Bin>>, Problem> {
     Ok(entry)
 }
 
+/// The path segment that names the bin. Taken from the path as sent: what is below may be anything, UTF-8 or not.
+fn segment(uri: &Uri) -> &str {
+    uri.path().split('/').nth(2).unwrap_or_default()
+}
+
 /// Takes any request, keeps it, and answers with the bin's status.
-async fn catch(State(state): State<AppState>, Path(path): Path<Vec<(String, String)>>, request: Request) -> Response {
-    let segment = path.first().map(|(_, segment)| segment.as_str()).unwrap_or_default();
-    let mut response = match keep(&state, segment, request).await {
+async fn catch(State(state): State<AppState>, request: Request) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let answer = if is_preflight { preflight(&state, &request) } else { keep(&state, request).await };
+    let mut response = match answer {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -127,13 +138,30 @@ async fn catch(State(state): State<AppState>, Path(path): Path<Vec<(String, Stri
     response
 }
 
-async fn keep(state: &AppState, segment: &str, request: Request) -> Result<Response, Problem> {
-    let bin = find(state, segment)?;
+/// A browser's question before it sends: every method and header may come. The question itself is not kept.
+fn preflight(state: &AppState, request: &Request) -> Result<Response, Problem> {
+    find(state, segment(request.uri()))?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    for (asked, allowed) in [
+        (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
+        (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
+    ] {
+        if let Some(value) = request.headers().get(asked) {
+            headers.insert(allowed, value.clone());
+        }
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE));
+    Ok(response)
+}
+
+async fn keep(state: &AppState, request: Request) -> Result<Response, Problem> {
+    let bin = find(state, segment(request.uri()))?;
     let _permit = state.bin_permits.try_acquire().map_err(|_| {
         Problem::new(Code::TooManyRequests, "request bins are storing as many requests as they may").retry_after(1)
     })?;
     let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, state.settings.max_bin_body_bytes).await?;
+    let body = read_body(&parts.headers, body, state.settings.max_bin_body_bytes, state.settings.body_time).await?;
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let below = parts.uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -155,21 +183,44 @@ async fn keep(state: &AppState, segment: &str, request: Request) -> Result<Respo
     Ok(json_bytes(status, format!("{{\"ok\":{},\"number\":{number}}}", status.is_success()).into_bytes()))
 }
 
-async fn look_json(State(state): State<AppState>, Path(segment): Path<String>) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Look {
-        items: Vec<BinRequestView>,
-    }
-    let bin = find(&state, &segment)?;
-    let requests = state.engine.bins().list(bin.number, None, state.settings.bin_keep).await?;
-    Ok(json(StatusCode::OK, &Look { items: requests.into_iter().map(BinRequestView::from).collect() }))
+/// Parameters of the list of what a bin caught.
+pub(crate) const REQUESTS: [Param; 2] = [PAGE[0], PAGE[1]];
+
+/// A page of what a bin caught, newest first, and where the next page begins.
+pub(crate) async fn caught(
+    state: &AppState,
+    bin: &Entry<Bin>,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<(Vec<BinRequest>, Option<i64>), Problem> {
+    let mut requests = state.engine.bins().list(bin.number, before, limit + 1).await?;
+    let more = requests.len() > limit;
+    requests.truncate(limit);
+    let next = requests.last().map(|request| request.number).filter(|_| more);
+    Ok((requests, next))
 }
 
-async fn look(State(state): State<AppState>, Path(segment): Path<String>) -> Response {
+/// [`caught`] as the API lists it.
+pub(crate) async fn caught_list(state: &AppState, bin: &Entry<Bin>, params: &Params) -> Result<Response, Problem> {
+    let (before, limit) = (params.cursor(List::BinRequests, Order::Desc)?, params.limit()?);
+    let (requests, next) = caught(state, bin, before, limit).await?;
+    let views: Vec<BinRequestView> = requests.into_iter().map(BinRequestView::from).collect();
+    Ok(list_page(List::BinRequests, Order::Desc, &views, next))
+}
+
+async fn look_json(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    let bin = find(&state, segment(&uri))?;
+    let params = Params::read(uri.query(), &REQUESTS)?;
+    caught_list(&state, &bin, &params).await
+}
+
+async fn look(State(state): State<AppState>, uri: Uri) -> Response {
     let shown = async {
-        let bin = find(&state, &segment)?;
-        let requests = state.engine.bins().list(bin.number, None, LOOK).await?;
-        Ok::<_, Problem>(page(&bin.doc, &bin_url(&state.engine.settings().public_base_url, &bin), requests))
+        let bin = find(&state, segment(&uri))?;
+        let params = Params::read(uri.query(), &REQUESTS[..1])?;
+        let (requests, next) = caught(&state, &bin, params.cursor(List::BinRequests, Order::Desc)?, LOOK).await?;
+        let older = next.map(|before| cursor::encode(List::BinRequests, Order::Desc, before));
+        Ok::<_, Problem>(page(&bin.doc, &bin_url(&state.engine.settings().public_base_url, &bin), requests, older.as_deref()))
     };
     match shown.await {
         Ok(page) => html(page),
@@ -180,7 +231,7 @@ async fn look(State(state): State<AppState>, Path(segment): Path<String>) -> Res
     }
 }
 
-fn page(bin: &Bin, url: &str, requests: Vec<BinRequest>) -> String {
+fn page(bin: &Bin, url: &str, requests: Vec<BinRequest>, older: Option<&str>) -> String {
     let title = if bin.name.is_empty() { "Request bin" } else { bin.name.as_str() };
     let mut body = format!(
         "<h1>{}</h1><p>Send anything to <code>{}</code>. It is kept until {}. Reload this page to see more; \
@@ -203,10 +254,17 @@ fn page(bin: &Bin, url: &str, requests: Vec<BinRequest>) -> String {
             request.ip.as_deref().map(|ip| format!(" from {}", escape(ip))).unwrap_or_default(),
             escape(&headers)
         ));
-        if !request.body.is_empty() {
-            body.push_str(&format!("<pre>{}</pre>", escape(&String::from_utf8_lossy(&request.body))));
+        let (shown, hidden) = request.body.split_at(request.body.len().min(SHOWN_BODY));
+        if !shown.is_empty() {
+            body.push_str(&format!("<pre>{}</pre>", escape(&String::from_utf8_lossy(shown))));
+        }
+        if !hidden.is_empty() {
+            body.push_str(&format!("<p class=\"dim\">… and {} bytes more, which the JSON has.</p>", hidden.len()));
         }
         body.push_str("</article>");
+    }
+    if let Some(cursor) = older {
+        body.push_str(&format!("<p><a href=\"?cursor={}\">Older requests</a></p>", escape(cursor)));
     }
     document(title, &body)
 }
@@ -227,9 +285,27 @@ mod tests {
             body: bytes::Bytes::from_static(b"</pre><script>3</script>\xff"),
             ip: None,
         };
-        let page = page(&bin, "http://h/bin/1-t", vec![request]);
+        let page = page(&bin, "http://h/bin/1-t", vec![request], None);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;/pre&gt;&lt;script&gt;3"));
+        assert!(!page.contains("Older requests"));
+    }
+
+    #[test]
+    fn large_bodies_are_shown_in_part() {
+        let bin = Bin { name: String::new(), token: "t".into(), expires_ms: 0, status: 200 };
+        let request = BinRequest {
+            number: 1,
+            at_ms: 0,
+            method: "POST".into(),
+            target: "/".into(),
+            headers: vec![],
+            body: "é".repeat(SHOWN_BODY).into(),
+            ip: None,
+        };
+        let page = page(&bin, "http://h/bin/1-t", vec![request], Some("abc"));
+        assert!(page.len() < SHOWN_BODY + 4000, "{} bytes", page.len());
+        assert!(page.contains(&format!("and {SHOWN_BODY} bytes more")) && page.contains("<a href=\"?cursor=abc\">"), "{page}");
     }
 
     #[test]

@@ -19,8 +19,15 @@ const ASCENDING: u8 = 0x80;
 pub(crate) enum List {
     Events = b'e',
     Deliveries = b'd',
-    Resources = b'r',
-    BinRequests = b'b',
+    BinRequests = b'q',
+    Workspaces = b'w',
+    Keys = b'k',
+    EventTypes = b't',
+    Targets = b'g',
+    Templates = b'm',
+    Subscriptions = b's',
+    Bins = b'b',
+    Replays = b'r',
 }
 
 /// The cursor that goes on after `key`.

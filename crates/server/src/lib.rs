@@ -22,6 +22,7 @@ mod serve;
 mod trace;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
@@ -41,6 +42,8 @@ pub use serve::{Closing, ServeSettings, serve, serve_with};
 pub struct ServerSettings {
     /// Largest request body of the native API, in bytes.
     pub max_body_bytes: usize,
+    /// How long a request body may take to arrive.
+    pub body_time: Duration,
     /// Most events in one request.
     pub max_array: usize,
     /// Streams and long polls open at once.
@@ -63,6 +66,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1 << 20,
+            body_time: Duration::from_secs(30),
             max_array: 1000,
             max_watchers: 1024,
             max_page_bytes: 8 << 20,

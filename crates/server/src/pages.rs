@@ -1,6 +1,7 @@
 //! The few pages for people, and the headers that keep them harmless.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::AppState;
 use crate::codes;
+use crate::input::Id;
 use crate::problem::Problem;
 
 /// The style of every page of this crate.
@@ -91,8 +93,12 @@ async fn landing() -> Response {
 }
 
 /// The full text of a message whose channel carried only a summary.
-async fn message(State(engine): State<Engine>, Path(token): Path<String>) -> Response {
-    match engine.message_page(&token).await {
+async fn message(State(engine): State<Engine>, path: Result<Path<String>, PathRejection>) -> Response {
+    let page = match &path {
+        Ok(Path(token)) => engine.message_page(token).await,
+        Err(_) => None,
+    };
+    match page {
         // The page brings its own inline style; data in it is escaped where it is rendered.
         Some(page) => html_under(
             page,
@@ -106,9 +112,13 @@ async fn message(State(engine): State<Engine>, Path(token): Path<String>) -> Res
 }
 
 /// The page of an error code, as Markdown text.
-async fn error_page(Path(code): Path<String>) -> Response {
+async fn error_page(Id(code): Id) -> Response {
+    let fixed = HeaderValue::from_static;
     match codes::page(&code) {
-        Some(page) => ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], page).into_response(),
+        Some(page) => {
+            let headers = [(header::CONTENT_TYPE, fixed("text/plain; charset=utf-8")), (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"))];
+            (headers, page).into_response()
+        }
         None => Problem::not_found("error code", &code).into_response(),
     }
 }

@@ -40,7 +40,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
 }
 
-/// Wire form of [`Problem`].
+/// What went wrong (RFC 9457).
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
@@ -165,7 +165,9 @@ impl IntoResponse for Problem {
             errors: &self.errors,
         };
         let bytes = serde_json::to_vec(&body).expect("strings and numbers always serialise");
-        let mut response = (status, [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))], bytes).into_response();
+        let fixed = HeaderValue::from_static;
+        let headers = [(header::CONTENT_TYPE, fixed(PROBLEM_JSON)), (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"))];
+        let mut response = (status, headers, bytes).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -47,6 +47,8 @@ impl Default for ServeSettings {
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
+/// How long a peer may take to answer a ping on an idle HTTP/2 connection.
+const PING_TIME: Duration = Duration::from_secs(20);
 /// Pause after a failure to accept, usually a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +67,7 @@ pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Futur
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_time).max_buf_size(MAX_HEAD_BYTES);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEAD_BYTES as u32);
+    builder.http2().keep_alive_interval(settings.header_time).keep_alive_timeout(PING_TIME);
     let builder = Arc::new(builder);
 
     let mut shutdown = std::pin::pin!(shutdown);
@@ -80,7 +83,10 @@ pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Futur
         };
         let app = app.clone();
         let token = closing.clone();
+        let heard = CancellationToken::new();
+        let has_asked = heard.clone();
         let service = service_fn(move |mut request: http::Request<Incoming>| {
+            has_asked.cancel();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(token.clone());
             app.clone().call(request.map(Body::new))
@@ -88,6 +94,13 @@ pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Futur
         let builder = Arc::clone(&builder);
         let watcher = graceful.watcher();
         let cut = cut.clone();
+        // hyper measures the time of a request's head only once it knows the version of HTTP: before that, this does.
+        let silent = async move {
+            tokio::select! {
+                () = heard.cancelled() => std::future::pending().await,
+                () = tokio::time::sleep(settings.header_time) => {}
+            }
+        };
         tasks.spawn(async move {
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
@@ -97,6 +110,7 @@ pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Futur
                         tracing::debug!(%peer, error = &*error as &dyn std::error::Error, "a connection ended with an error");
                     }
                 }
+                () = silent => tracing::debug!(%peer, "a connection was closed that sent no request in time"),
                 () = cut.cancelled() => tracing::debug!(%peer, "a connection was cut at the end of the grace period"),
             }
             drop(permit);

@@ -1,14 +1,19 @@
-//! Around every request: an id, and one log line.
+//! Around every request: an id, one log line, and an answer even if the handler panics.
 //!
 //! The line names the matched route, never the path: keys and tokens stand in paths.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
+
+use crate::codes::Code;
+use crate::problem::Problem;
 
 /// Identifies a request in the answer and in the log; a client may choose it.
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,12 +44,12 @@ fn request_id(request: &Request) -> HeaderValue {
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let id = request_id(&request);
     if !tracing::enabled!(tracing::Level::WARN) {
-        return with_id(next.run(request).await, id);
+        return with_id(caught(next.run(request)).await, id);
     }
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let started = Instant::now();
-    let response = next.run(request).await;
+    let response = caught(next.run(request)).await;
     let status = response.status();
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let request_id = id.to_str().unwrap_or_default();
@@ -57,7 +62,41 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     with_id(response, id)
 }
 
+/// The answer, or a problem if making it panicked: the other requests of the connection go on. The panic hook has told the log where.
+async fn caught(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Code::Internal, "the server failed; its log says why").into_response(),
+    }
+}
+
 fn with_id(mut response: Response, id: HeaderValue) -> Response {
     response.headers_mut().insert(&REQUEST_ID, id);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_ids_are_kept() {
+        let app = Router::new()
+            .route("/good", get(|| async { "good" }))
+            .route("/bad", get(|| async { if NEXT.load(Ordering::Relaxed) > 0 { panic!("on purpose") } }))
+            .layer(axum::middleware::from_fn(observe));
+        let ask = |path: &str, id: &'static str| {
+            let request = Request::builder().uri(path).header(&REQUEST_ID, id).body(Body::empty()).expect("a request");
+            app.clone().oneshot(request)
+        };
+        let failed = ask("/bad", "mine").await.expect("an answer");
+        assert_eq!((failed.status().as_u16(), &failed.headers()[&REQUEST_ID]), (500, &HeaderValue::from_static("mine")));
+        let good = ask("/good", "not mine: a space").await.expect("an answer");
+        assert_eq!((good.status().as_u16(), good.headers()[&REQUEST_ID].len()), (200, 16));
+    }
 }

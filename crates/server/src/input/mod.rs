@@ -3,6 +3,7 @@
 //! Invariant: this is the only place of this crate that reads request bodies, and it never holds more than the cap.
 
 mod closest;
+mod json;
 mod params;
 mod value;
 
@@ -29,25 +30,22 @@ use crate::problem::Problem;
 /// Deepest nesting of lists and objects that is taken.
 pub(crate) const MAX_DEPTH: usize = document::MAX_DOCUMENT_DEPTH;
 
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
-/// Reads a whole body of at most `cap` bytes.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Problem> {
+/// Reads a whole body of at most `cap` bytes, which may take `time` to arrive.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize, time: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::BodyTooLarge, format!("at most {cap} bytes are taken"));
     // A declared length over the cap is refused before the client has sent it.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|length| length > cap as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, cap).collect()).await {
+    match tokio::time::timeout(time, Limited::new(body, cap).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => {
             tracing::debug!(error = &*error as &dyn std::error::Error, "a body broke off");
             Err(Problem::new(Code::BodyIncomplete, "the connection ended before the body did"))
         }
-        Err(_) => Err(Problem::new(Code::BodyTimeout, format!("the body did not arrive within {} seconds", BODY_TIME.as_secs()))),
+        Err(_) => Err(Problem::new(Code::BodyTimeout, format!("the body did not arrive within {} seconds", time.as_secs_f64()))),
     }
 }
 
@@ -60,7 +58,7 @@ impl FromRequest<AppState> for JsonBytes {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         check_content_type(&parts.headers)?;
-        Ok(Self(read_body(&parts.headers, body, state.settings.max_body_bytes).await?))
+        Ok(Self(read_body(&parts.headers, body, state.settings.max_body_bytes, state.settings.body_time).await?))
     }
 }
 
@@ -118,30 +116,34 @@ impl<T: DeserializeOwned> FromRequest<AppState> for OptionalInput<T> {
     }
 }
 
-/// Reads JSON text. Numbers must fit a double or 64 bits: configuration needs no more.
+/// Reads JSON text that becomes configuration. Numbers must fit a double or 64 bits, and no field may be given twice.
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Problem> {
-    check_json(bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        Problem::new(Code::InvalidJson, format!("line {}, column {}: {reason}", error.line(), error.column()))
-            .position(error.line(), error.column())
-    })
+    check_syntax(bytes)?;
+    json::read(bytes, "")
+}
+
+/// Reads the value of one field of a body that passed [`check_json`], as [`parse_json`] does.
+pub(crate) fn parse_field(name: &str, raw: &[u8]) -> Result<Value, Problem> {
+    json::read(raw, name)
 }
 
 /// Refuses what is not JSON, with the place, and what is nested deeper than [`MAX_DEPTH`].
 pub(crate) fn check_json(bytes: &[u8]) -> Result<(), Problem> {
+    check_syntax(bytes)?;
+    if is_too_deep(bytes, MAX_DEPTH) {
+        return Err(Problem::new(Code::JsonTooDeep, format!("lists and objects may be nested {MAX_DEPTH} deep")));
+    }
+    Ok(())
+}
+
+fn check_syntax(bytes: &[u8]) -> Result<(), Problem> {
     if bytes.trim_ascii().is_empty() {
         return Err(Problem::new(Code::InvalidJson, "the body is empty; JSON is needed"));
     }
     document::valid_json(bytes).map_err(|error| {
         Problem::new(Code::InvalidJson, format!("line {}, column {}: {}", error.line, error.column, error.reason))
             .position(error.line, error.column)
-    })?;
-    if is_too_deep(bytes, MAX_DEPTH) {
-        return Err(Problem::new(Code::JsonTooDeep, format!("lists and objects may be nested {MAX_DEPTH} deep")));
-    }
-    Ok(())
+    })
 }
 
 /// Whether lists and objects of a JSON text are nested more than `limit` deep.

@@ -28,7 +28,8 @@ impl InputError {
         Self::new(Code::InvalidField, "", format!("expected {what}, found {}", kind_of(found)))
     }
 
-    fn under(mut self, prefix: &str) -> Self {
+    /// The same fault, seen from outside of the field `prefix`.
+    pub(crate) fn under(mut self, prefix: &str) -> Self {
         self.path = join_path(prefix, &self.path);
         self
     }

@@ -48,8 +48,44 @@ pub(crate) struct Op {
     method: MethodFilter,
     path: &'static str,
     builder: OperationBuilder,
+    asks: Asks,
     answers: Vec<(StatusCode, Response)>,
     schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+/// Problems as operations answer them: status, name in the description, meaning.
+const PROBLEMS: [(&str, &str, &str); 9] = [
+    ("400", "Unreadable", "The query or the body cannot be read."),
+    ("401", "KeyNeeded", "There is no key, or it is not known."),
+    ("403", "ScopeNeeded", "The key lacks the scope."),
+    ("404", "NotFound", "There is no such resource in the key's workspace."),
+    ("412", "Changed", "The resource has changed."),
+    ("413", "TooLarge", "The body is too large."),
+    ("415", "NotJson", "The body is not said to be JSON."),
+    ("422", "Unusable", "A field is unknown, missing, or has a value that cannot be used."),
+    ("default", "Other", "Any other problem: see `code`."),
+];
+
+/// What an operation reads, and so what it may find wrong.
+#[derive(Clone, Copy, Default)]
+struct Asks {
+    query: bool,
+    body: bool,
+    version: bool,
+}
+
+impl Asks {
+    /// Status and name of the problems that an operation with this path may answer.
+    fn refusals(self, path: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let has_id = path.contains('{');
+        PROBLEMS.iter().map(|(status, name, _)| (*status, *name)).filter(move |(status, _)| match *status {
+            "400" => self.query || self.body,
+            "404" => has_id,
+            "412" => self.version,
+            "413" | "415" | "422" => self.body,
+            _ => true,
+        })
+    }
 }
 
 impl Api {
@@ -68,13 +104,12 @@ impl Api {
     /// Adds an operation to the group that began last.
     pub(crate) fn add<H: Handler<T, AppState>, T: 'static>(&mut self, op: Op, handler: H) {
         let tag = self.tags.last().map(|(name, _)| *name).expect("a group has begun");
-        let Op { method, path, builder, answers, schemas } = op;
+        let Op { method, path, builder, asks, answers, schemas } = op;
         self.schemas.extend(schemas);
-        let problem = ResponseBuilder::new()
-            .description("A problem document: see `code`.")
-            .content(PROBLEM_JSON, ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build())
-            .build();
-        let mut builder = builder.tag(tag).response("default", problem);
+        let mut builder = builder.tag(tag);
+        for (status, name) in asks.refusals(path) {
+            builder = builder.response(status, Ref::from_response_name(name));
+        }
         for (status, answer) in answers {
             builder = builder.response(status.as_str(), answer);
         }
@@ -101,6 +136,10 @@ impl Api {
         for (name, schema) in schemas {
             components = components.schema(name, schema);
         }
+        for (_, name, about) in PROBLEMS {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+            components = components.response(name, ResponseBuilder::new().description(about).content(PROBLEM_JSON, content).build());
+        }
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A private key.")).build();
         let info = InfoBuilder::new()
             .title("Posthaste")
@@ -123,7 +162,7 @@ impl Op {
     /// An operation at a path below [`PREFIX`].
     pub(crate) fn new(method: MethodFilter, path: &'static str, id: &'static str, summary: &'static str) -> Self {
         let builder = OperationBuilder::new().operation_id(Some(id)).summary(Some(summary));
-        Self { method, path, builder, answers: Vec::new(), schemas: Vec::new() }
+        Self { method, path, builder, asks: Asks::default(), answers: Vec::new(), schemas: Vec::new() }
     }
 
     pub(crate) fn get(path: &'static str, id: &'static str, summary: &'static str) -> Self {
@@ -152,6 +191,7 @@ impl Op {
 
     /// The query parameters that its handler reads.
     pub(crate) fn query(mut self, tables: &[&[Param]]) -> Self {
+        self.asks.query = true;
         for param in tables.iter().copied().flatten() {
             let schema = match param.kind {
                 ParamKind::Text => text(),
@@ -182,6 +222,25 @@ impl Op {
         self
     }
 
+    /// The `If-Match` header, with which a client refuses to overwrite what it has not read.
+    pub(crate) fn if_match(mut self) -> Self {
+        self.asks.version = true;
+        self.header("If-Match", "The `ETag` that was read.")
+    }
+
+    /// The JSON body: a merge patch of what `T` describes, so that no field must be there.
+    pub(crate) fn patch_body<T: ToSchema>(mut self) -> Self {
+        let name = format!("{}Patch", T::name().strip_suffix("Input").unwrap_or(&T::name()));
+        T::schemas(&mut self.schemas);
+        let mut schema = T::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.required.clear();
+            object.description = Some("The fields to change; null takes a field away.".into());
+        }
+        self.schemas.push((name.clone(), schema));
+        self.json_body(RefOr::Ref(Ref::from_schema_name(name)), Required::True)
+    }
+
     /// The JSON body.
     pub(crate) fn body<T: ToSchema>(self) -> Self {
         let schema = RefOr::Ref(Ref::from_schema_name(T::name()));
@@ -202,6 +261,7 @@ impl Op {
     }
 
     fn json_body(mut self, schema: RefOr<Schema>, required: Required) -> Self {
+        self.asks.body = true;
         let content = ContentBuilder::new().schema(Some(schema)).build();
         self.builder = self.builder.request_body(Some(RequestBodyBuilder::new().content("application/json", content).required(Some(required)).build()));
         self

@@ -9,19 +9,17 @@ use posthaste_domain::clock::rfc3339;
 use posthaste_domain::id;
 use posthaste_domain::resource::{Bin, Scope};
 use posthaste_engine::Entry;
-use posthaste_store::Order;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::{Api, Op};
 use super::crud::{self, Crud, Family, Meta, shown};
-use super::list_page;
 use crate::AppState;
 use crate::auth::{Manager, Reader};
-use crate::bins::{BinRequestView, bin_url};
+use crate::bins::{BinRequestView, REQUESTS, bin_url, caught_list};
 use crate::codes::Code;
 use crate::cursor::List;
-use crate::input::{Id, Input, PAGE, Param, Params, parse_length};
+use crate::input::{Id, Input, Params, parse_length};
 use crate::problem::Problem;
 
 /// How long a bin lives unless told otherwise.
@@ -72,6 +70,7 @@ impl Crud for Bin {
     type Input = BinInput;
     type View = BinView;
     const NOUN: &'static str = "bin";
+    const LIST: List = List::Bins;
     const READ_ONLY: &'static [&'static str] = &["url", "look_url", "expires_at"];
 
     fn search_text(&self) -> &str {
@@ -118,8 +117,6 @@ fn random_token() -> String {
     id::token("b", rand::random()).split_off(2)
 }
 
-const REQUESTS: [Param; 2] = [PAGE[0], PAGE[1]];
-
 /// Adds the operations.
 pub(super) fn operations(api: &mut Api) {
     api.tag("bins", "Places that catch requests and show them, for trying things out.");
@@ -156,13 +153,7 @@ async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(i
 async fn requests(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), &REQUESTS)?;
     let bin = living(&state, caller.workspace(), &id)?;
-    let (before, limit) = (params.cursor(List::BinRequests, Order::Desc)?, params.limit()?);
-    let mut found = state.engine.bins().list(bin.number, before, limit + 1).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().map(|request| request.number).filter(|_| more);
-    let views: Vec<BinRequestView> = found.into_iter().map(BinRequestView::from).collect();
-    Ok(list_page(List::BinRequests, Order::Desc, &views, next))
+    caught_list(&state, &bin, &params).await
 }
 
 fn living(state: &AppState, workspace: i64, id: &str) -> Result<std::sync::Arc<Entry<Bin>>, Problem> {

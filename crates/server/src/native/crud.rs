@@ -59,6 +59,8 @@ pub(crate) trait Crud: Managed {
     type View: Serialize + ToSchema + Send;
     /// Its name in messages.
     const NOUN: &'static str;
+    /// Its list, as cursors know it.
+    const LIST: List;
     /// Fields that only the view has, besides those that all resources share: sent back, they must be as they were.
     const READ_ONLY: &'static [&'static str] = &[];
     /// Fields that only the view has and that change by themselves: sent back, they are ignored.
@@ -100,12 +102,12 @@ pub(crate) fn routes<R: Crud>(api: &mut Api, family: &Family) {
     let Family { all, one, ids: [list_id, read_id, put_id, patch_id, delete_id] } = *family;
     api.add(Op::get(all, list_id, "List").scope(Scope::Read).query(&[&LIST]).page_of::<R::View>(), list::<R>);
     api.add(Op::get(one, read_id, "Read one").scope(Scope::Read).answer::<R::View>(StatusCode::OK, "The resource."), read::<R>);
-    let put = Op::new(MethodFilter::PUT, one, put_id, "Replace").about(VERSIONS).header("If-Match", "The `ETag` that was read.");
+    let put = Op::new(MethodFilter::PUT, one, put_id, "Replace").about(VERSIONS).if_match();
     api.add(put.scope(Scope::Manage).body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), put_one::<R>);
     let patch = Op::new(MethodFilter::PATCH, one, patch_id, "Change some fields")
         .about("A merge patch (RFC 7396): absent fields stay, null removes. Versions as with PUT.")
-        .header("If-Match", "The `ETag` that was read.");
-    api.add(patch.scope(Scope::Manage).body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), patch_one::<R>);
+        .if_match();
+    api.add(patch.scope(Scope::Manage).patch_body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), patch_one::<R>);
     api.add(Op::delete(one, delete_id, "Delete").scope(Scope::Manage).empty(StatusCode::NO_CONTENT, "It is gone."), delete_one::<R>);
 }
 
@@ -135,7 +137,7 @@ async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Ra
 /// A page of entries, which come oldest first.
 pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, entries: Vec<Arc<Entry<R>>>) -> Result<Response, Problem> {
     let (order, limit) = (params.order()?, params.limit()?);
-    let after = params.cursor(List::Resources, order)?;
+    let after = params.cursor(R::LIST, order)?;
     let needle = params.text("search").map(str::to_lowercase);
     let fits = |entry: &&Arc<Entry<R>>| needle.as_deref().is_none_or(|n| entry.doc.search_text().to_lowercase().contains(n));
     // Numbers ascend and are never reused, so a page boundary stays where it is whatever is created or deleted meanwhile.
@@ -154,7 +156,7 @@ pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, ent
     for entry in found.iter().take(limit) {
         views.push(R::view(state, entry).await);
     }
-    Ok(list_page(List::Resources, order, &views, next))
+    Ok(list_page(R::LIST, order, &views, next))
 }
 
 async fn read<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {

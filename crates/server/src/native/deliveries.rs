@@ -6,7 +6,7 @@ use http::StatusCode;
 use posthaste_domain::delivery::{Delivery, DeliveryState};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::parse_delivery_id;
-use posthaste_domain::resource::{Scope, Target, TargetStatus};
+use posthaste_domain::resource::{Kind, Scope, Target, TargetStatus};
 use posthaste_store::{DeliveryFilter, Range};
 
 use super::api::{Api, Op};
@@ -96,7 +96,8 @@ async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(qu
 fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) -> Result<Option<DeliveryFilter>, Problem> {
     let target = match params.text("target_id") {
         Some(id) => {
-            let number = state.engine.number_of(workspace, id);
+            // Deleted targets keep their number, and their deliveries are still there.
+            let number = state.engine.number_of(workspace, id).filter(|_| id.starts_with(Kind::Target.prefix()));
             let unknown = || Problem::new(Code::InvalidParameter, "target_id: there is no such target").at("target_id");
             Some(number.ok_or_else(unknown)?)
         }
@@ -126,7 +127,18 @@ fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) ->
         states.extend(codes.iter().filter(|code| !states.contains(code)).copied().collect::<Vec<_>>());
     }
     let states = if states.is_empty() { None } else { Some(states) };
-    Ok(Some(DeliveryFilter { targets, states, type_name: params.text("type").map(str::to_owned) }))
+    Ok(Some(DeliveryFilter { targets, states, type_name: exact_type(params)? }))
+}
+
+/// The `type` parameter of a list, which is a key of the journal: it must be exact.
+pub(super) fn exact_type(params: &Params) -> Result<Option<String>, Problem> {
+    match params.text("type") {
+        Some(name) if name.contains('*') => {
+            let detail = "type: wildcards are not taken here; /posthaste/v1/events/stream takes them";
+            Err(Problem::new(Code::InvalidParameter, detail).at("type"))
+        }
+        name => Ok(name.map(str::to_owned)),
+    }
 }
 
 /// Finds a page of deliveries in the wanted states, and where the next one begins.

@@ -14,6 +14,7 @@ use super::crud::{self, Crud, Family, Meta, with_etag};
 use super::json;
 use crate::AppState;
 use crate::auth::Manager;
+use crate::cursor::List;
 use crate::input::{Id, Input};
 use crate::problem::Problem;
 
@@ -73,6 +74,7 @@ impl Crud for EventType {
     type Input = EventTypeInput;
     type View = EventTypeView;
     const NOUN: &'static str = "event type";
+    const LIST: List = List::EventTypes;
     const READ_ONLY: &'static [&'static str] = &["rule_is_default"];
 
     fn search_text(&self) -> &str {

@@ -16,6 +16,7 @@ use super::json;
 use crate::AppState;
 use crate::auth::Admin;
 use crate::codes::Code;
+use crate::cursor::List;
 use crate::input::{Id, Input, Params};
 use crate::problem::Problem;
 
@@ -111,6 +112,7 @@ impl Crud for Key {
     type Input = KeyInput;
     type View = KeyView;
     const NOUN: &'static str = "key";
+    const LIST: List = List::Keys;
     const READ_ONLY: &'static [&'static str] = &["token_hint"];
 
     fn search_text(&self) -> &str {
@@ -185,8 +187,8 @@ pub(super) fn operations(api: &mut Api) {
     api.add(
         Op::new(MethodFilter::PATCH, "/keys/{id}", "changeKey", "Change description, scopes or allowed domains")
             .scope(Scope::Admin)
-            .header("If-Match", "The `ETag` that was read.")
-            .body::<KeyInput>()
+            .if_match()
+            .patch_body::<KeyInput>()
             .answer::<KeyView>(StatusCode::OK, "The new state."),
         patch,
     );

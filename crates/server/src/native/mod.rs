@@ -70,7 +70,9 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 
 /// A JSON answer that is written already.
 pub(crate) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
+    let fixed = HeaderValue::from_static;
+    // Payloads of strangers are in it: no browser may take it for a page.
+    (status, [(header::CONTENT_TYPE, fixed("application/json")), (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"))], bytes).into_response()
 }
 
 /// A page of a list; `next` is the key after which it goes on.

@@ -14,6 +14,7 @@ use super::crud::{self, Crud, LIST, Meta, list_entries, shown};
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::codes::Code;
+use crate::cursor::List;
 use crate::input::{Id, Input, Params};
 use crate::problem::Problem;
 
@@ -67,6 +68,7 @@ impl Crud for Replay {
     type Input = ReplayInput;
     type View = ReplayView;
     const NOUN: &'static str = "replay";
+    const LIST: List = List::Replays;
 
     fn search_text(&self) -> &str {
         self.event_type.as_deref().unwrap_or_default()

@@ -15,7 +15,8 @@ use super::crud::{self, Crud, Family, Meta, shown};
 use super::json;
 use crate::AppState;
 use crate::auth::{Manager, Reader};
-use crate::input::{Input, JsonBytes, check_json, parse_json, raw_fields};
+use crate::cursor::List;
+use crate::input::{Input, JsonBytes, check_json, parse_field, raw_fields};
 use crate::problem::Problem;
 
 /// A subscription as clients write it.
@@ -103,6 +104,7 @@ impl Crud for Subscription {
     type Input = SubscriptionInput;
     type View = SubscriptionView;
     const NOUN: &'static str = "subscription";
+    const LIST: List = List::Subscriptions;
 
     fn search_text(&self) -> &str {
         &self.description
@@ -164,7 +166,7 @@ async fn create(
 async fn test_filter(Reader(_): Reader, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {
     check_json(&body)?;
     let fields = raw_fields(&body, &["filter", "sample"])?;
-    let filter = parse_json(fields.need("filter")?)?;
+    let filter = parse_field("filter", fields.need("filter")?)?;
     let filter = Filter::parse(&filter).map_err(|error| Problem::invalid(error.path, error.problem.to_string()))?;
     // The sample is seen exactly as an event's payload is.
     let sample = parse_document(fields.need("sample")?).unwrap_or(Value::Null);

@@ -18,6 +18,7 @@ use super::json;
 use super::view::AttemptView;
 use crate::AppState;
 use crate::auth::Manager;
+use crate::cursor::List;
 use crate::input::{Id, Input, JsonBytes, OptionalInput, check_json, raw_fields};
 use crate::problem::Problem;
 
@@ -227,6 +228,7 @@ impl Crud for Target {
     type Input = TargetInput;
     type View = TargetView;
     const NOUN: &'static str = "target";
+    const LIST: List = List::Targets;
     const READ_ONLY: &'static [&'static str] = &["status", "status_reason", "signing"];
     const VOLATILE: &'static [&'static str] = &["health"];
 

@@ -18,7 +18,8 @@ use super::json;
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::codes::Code;
-use crate::input::{Input, JsonBytes, check_json, parse_json, raw_fields, read_value};
+use crate::cursor::List;
+use crate::input::{Input, JsonBytes, check_json, parse_field, raw_fields, read_value};
 use crate::problem::Problem;
 
 /// A block of a template.
@@ -76,6 +77,7 @@ impl Crud for TemplateDoc {
     type Input = TemplateInput;
     type View = TemplateView;
     const NOUN: &'static str = "template";
+    const LIST: List = List::Templates;
 
     fn search_text(&self) -> &str {
         &self.name
@@ -231,7 +233,7 @@ async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(i
 async fn preview(State(state): State<AppState>, Reader(_): Reader, JsonBytes(body): JsonBytes) -> Result<Response, Problem> {
     check_json(&body)?;
     let fields = raw_fields(&body, &["blocks", "event"])?;
-    let inputs = read_value(parse_json(fields.need("blocks")?)?).map_err(|error| Problem::from(error).under("blocks"))?;
+    let inputs = read_value(parse_field("blocks", fields.need("blocks")?)?).map_err(|error| error.under("blocks"))?;
     let template = compile(&read_blocks(inputs)?)?;
     let event = match fields.get("event").filter(|raw| *raw != b"null") {
         Some(raw) => raw_fields(raw, &["type", "data", "received_at"]).map_err(|problem| problem.under("event"))?,

@@ -45,7 +45,8 @@ pub(crate) struct EventHead<'a> {
     received_at: String,
 }
 
-/// An event. Written by [`write_event`], which puts the payload in byte for byte.
+/// An event.
+// Written by `write_event`, which puts the payload in byte for byte.
 #[derive(ToSchema)]
 #[schema(as = Event)]
 pub struct EventView {

@@ -21,6 +21,7 @@ use super::json;
 use crate::AppState;
 use crate::auth::{Admin, Caller, Reader};
 use crate::codes::Code;
+use crate::cursor::List;
 use crate::input::{Id, Input, Params};
 use crate::problem::Problem;
 
@@ -109,6 +110,7 @@ impl Crud for Workspace {
     type Input = WorkspaceInput;
     type View = WorkspaceView;
     const NOUN: &'static str = "workspace";
+    const LIST: List = List::Workspaces;
 
     fn search_text(&self) -> &str {
         &self.name
@@ -153,8 +155,8 @@ pub(super) fn operations(api: &mut Api) {
     api.add(
         Op::new(MethodFilter::PATCH, "/workspaces/{id}", "changeWorkspace", "Rename")
             .scope(Scope::Admin)
-            .header("If-Match", "The `ETag` that was read.")
-            .body::<WorkspaceInput>()
+            .if_match()
+            .patch_body::<WorkspaceInput>()
             .answer::<WorkspaceView>(StatusCode::OK, "The new state."),
         patch,
     );

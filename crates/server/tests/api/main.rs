@@ -4,4 +4,5 @@ mod bins;
 mod contract;
 mod events;
 mod keys;
+mod openapi;
 mod rig;

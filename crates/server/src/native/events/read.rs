@@ -129,15 +129,11 @@ pub(super) async fn list(
 }
 
 fn filter(params: &Params) -> Result<EventFilter, Problem> {
-    let type_name = match (params.text("type"), params.flag("unmatched")?) {
+    let type_name = match (deliveries::exact_type(params)?, params.flag("unmatched")?) {
         (Some(_), true) => {
             return Err(Problem::new(Code::InvalidParameter, "unmatched: unmatched events have no type").at("unmatched"));
         }
-        (Some(name), false) if name.contains('*') => {
-            let detail = "type: wildcards are not taken here; /posthaste/v1/events/stream takes them";
-            return Err(Problem::new(Code::InvalidParameter, detail).at("type"));
-        }
-        (Some(name), false) => Some(Some(name.to_owned())),
+        (Some(name), false) => Some(Some(name)),
         (None, true) => Some(None),
         (None, false) => None,
     };

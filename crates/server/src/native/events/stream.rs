@@ -141,7 +141,8 @@ impl Stream {
                     self.last_sent = Instant::now();
                     return Some(out.into());
                 }
-                if !more && !events.is_empty() {
+                // What woke this stream was not for it: the next look comes after a pause.
+                if !more {
                     tokio::time::sleep(LOOK_PAUSE).await;
                 }
                 continue;

@@ -4,7 +4,7 @@ tools="$PWD/tests/.tools"
 mkdir -p "$tools"
 
 need_apt=()
-command -v php >/dev/null || need_apt+=(php-cli php-curl)
+php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || need_apt+=(php-cli php-curl)
 command -v curl >/dev/null || need_apt+=(curl)
 command -v python3 >/dev/null || need_apt+=(python3 python3-venv)
 command -v node >/dev/null || need_apt+=(nodejs npm)
@@ -18,19 +18,17 @@ if [ "${#need_apt[@]}" -gt 0 ]; then
   fi
 fi
 
-if [ ! -x "$tools/venv/bin/python" ]; then
-  python3 -m venv "$tools/venv"
+# Python and JavaScript clients, where crates/posthaste/tests/clients finds them. Again only when the list of packages changed.
+if ! cmp -s tests/clients/requirements.txt "$tools/venv/installed"; then
+  python3 -m venv --clear "$tools/venv"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+  cp tests/clients/requirements.txt "$tools/venv/installed"
 fi
-"$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
-export POSTHASTE_TEST_PYTHON="$tools/venv/bin/python"
+if ! cmp -s tests/clients/package-lock.json tests/clients/node_modules/installed; then
+  (cd tests/clients && npm ci --silent --no-audit --no-fund && cp package-lock.json node_modules/installed)
+fi
 
-for folder in tests/clients tests/clients/msggo/express_proxy; do
-  if [ -f "$folder/package.json" ] && [ ! -d "$folder/node_modules" ]; then
-    (cd "$folder" && npm install --silent --no-audit --no-fund)
-  fi
-done
-
+export PATH="$tools/bin:$PATH"
 if ! command -v cargo-deny >/dev/null; then
   cargo install --quiet --locked --root "$tools" cargo-deny
-  export PATH="$tools/bin:$PATH"
 fi

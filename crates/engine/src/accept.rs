@@ -10,16 +10,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
-use posthaste_domain::policy::batch::Batcher;
-use posthaste_store::{Append, BatchPart, IdempotencyRecord, Journal, NewDelivery, NewEvent, StoreError};
+use posthaste_store::{Append, IdempotencyRecord, Journal, NewDelivery, NewEvent, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use crate::batches::{Batches, Changes};
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, How, Lanes};
 use crate::metrics::Metrics;
@@ -125,15 +126,25 @@ pub(crate) struct Committer {
     pub last_received_ms: i64,
     /// When the group under way began, for the overload check; 0 when none is.
     pub busy_since_ms: Arc<AtomicI64>,
-    /// Open batches, by subscription.
-    pub batches: HashMap<i64, OpenBatch>,
+    pub batches: Batches,
 }
 
 impl Committer {
     /// Runs until all senders are gone and everything they sent is committed.
     pub async fn run(mut self, mut tickets: mpsc::Receiver<Ticket>) {
         let mut waiting = Vec::with_capacity(GROUP);
-        while tickets.recv_many(&mut waiting, GROUP).await > 0 {
+        loop {
+            let now_ms = self.clock.now_ms();
+            let closed = self.batches.close_due(now_ms);
+            if !closed.is_empty() {
+                self.lanes.arrived(closed).await;
+            }
+            let next_due = self.batches.next_due_ms().map(|due_ms| Duration::from_millis((due_ms - now_ms).max(1) as u64));
+            tokio::select! {
+                biased;
+                count = tickets.recv_many(&mut waiting, GROUP) => if count == 0 { return },
+                () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
+            }
             self.busy_since_ms.store(self.clock.now_ms(), Ordering::Relaxed);
             self.commit(std::mem::take(&mut waiting)).await;
             self.busy_since_ms.store(0, Ordering::Relaxed);
@@ -155,11 +166,13 @@ impl Committer {
             answers.push((ticket, accepted));
         }
         let started = tokio::time::Instant::now();
-        let Group { append, arrivals, touched } = group;
+        let Group { mut append, mut arrivals, mut batches } = group;
+        append.batches = std::mem::take(&mut batches.parts);
         let count = append.events.len();
         match self.journal.append(append).await {
             Ok(()) => {
                 self.metrics.committed(count, started.elapsed());
+                arrivals.extend(self.batches.committed(batches, now_ms));
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
                 self.lanes.arrived(arrivals).await;
                 self.committed.send_replace(self.last_sequence);
@@ -173,10 +186,8 @@ impl Committer {
                 }
             }
             Err(error) => {
-                // The members these batches gained are not on disk: forget the batches, so that the next events open new ones.
-                for subscription in touched {
-                    self.batches.remove(&subscription);
-                }
+                let closed = self.batches.failed(batches);
+                self.lanes.arrived(closed).await;
                 self.metrics.accept_failed();
                 tracing::error!(%error, events = count, "a commit failed; its senders are told");
                 let error = Arc::new(error);
@@ -278,7 +289,7 @@ impl Committer {
             let new = match (&subscription.policy.batch, prepared.deliver_at_ms) {
                 (Some(limits), None) => {
                     let key = DeliveryKey::new(event.sequence, ordinal);
-                    match self.join(group, subscription, *limits, event, key, now_ms) {
+                    match self.batches.join(&mut group.batches, subscription, *limits, event, key, now_ms) {
                         Some(new) => NewDelivery { ordinal, ..new },
                         None => continue,
                     }
@@ -288,59 +299,15 @@ impl Committer {
                     NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false }
                 }
             };
-            let how = new.due_ms.map_or(How::Fresh, How::Later);
-            group.arrivals.push(Arrival { delivery: pending(event, &new, now_ms), how });
+            // A batch is handed to its lane when it is closed.
+            if !new.is_batch {
+                let how = new.due_ms.map_or(How::Fresh, How::Later);
+                group.arrivals.push(Arrival { delivery: pending(event, &new, now_ms), how });
+            }
             deliveries.push(new);
         }
         deliveries
     }
-
-    /// Lets an event join its subscription's batch; answers the new batch's delivery when it opened one.
-    fn join(
-        &mut self,
-        group: &mut Group,
-        subscription: &SubscriptionRoute,
-        limits: posthaste_domain::policy::Batch,
-        event: &Arc<Event>,
-        key: DeliveryKey,
-        now_ms: i64,
-    ) -> Option<NewDelivery> {
-        let open = self.batches.entry(subscription.number).or_insert_with(|| OpenBatch { batcher: Batcher::new(limits), first: None });
-        open.batcher.set_limits(limits);
-        let bytes = event.payload.len().try_into().unwrap_or(u32::MAX);
-        let joined = open.batcher.join(event.sequence.0 as u64, bytes, now_ms, || key.0 as u64);
-        group.touch(subscription.number);
-        if let Some(before) = joined.closed_before {
-            group.part(DeliveryKey(before.key as i64)).closed_due_ms = Some(now_ms);
-            group.hasten(open.first.take(), now_ms);
-        }
-        let part = group.part(DeliveryKey(joined.batch_key as i64));
-        part.members.push(event.sequence);
-        if joined.closed {
-            part.closed_due_ms.get_or_insert(now_ms);
-            group.hasten(open.first.take(), now_ms);
-        }
-        if !joined.opened {
-            return None;
-        }
-        let due_ms = if joined.closed { now_ms } else { joined.due_ms };
-        let new = NewDelivery {
-            ordinal: key.ordinal(),
-            subscription: subscription.number,
-            target: subscription.target,
-            due_ms: Some(due_ms),
-            is_batch: true,
-        };
-        open.first = (!joined.closed).then(|| pending(event, &new, now_ms));
-        Some(new)
-    }
-}
-
-/// The batch that a subscription's events join.
-pub(crate) struct OpenBatch {
-    batcher: Batcher,
-    /// Its delivery as its lane has it; `None` when no batch is open.
-    first: Option<PendingDelivery>,
 }
 
 /// Requests that came with the key of an earlier one in the same group.
@@ -350,38 +317,11 @@ type Followers = HashMap<(i64, String), Vec<Ticket>>;
 struct Group {
     append: Append,
     arrivals: Vec<Arrival>,
-    /// Subscriptions whose batches gained members.
-    touched: Vec<i64>,
+    batches: Changes,
 }
 
-impl Group {
-    fn touch(&mut self, subscription: i64) {
-        if !self.touched.contains(&subscription) {
-            self.touched.push(subscription);
-        }
-    }
-
-    /// What a batch gains in this group.
-    fn part(&mut self, batch: DeliveryKey) -> &mut BatchPart {
-        let parts = &mut self.append.batches;
-        // Nearly always the one that was used last.
-        let index = parts.iter().rposition(|part| part.batch == batch).unwrap_or_else(|| {
-            parts.push(BatchPart { batch, members: Vec::new(), closed_due_ms: None });
-            parts.len() - 1
-        });
-        &mut parts[index]
-    }
-
-    /// A batch is full: it is due now.
-    fn hasten(&mut self, batch: Option<PendingDelivery>, now_ms: i64) {
-        if let Some(mut delivery) = batch {
-            delivery.delivery.due_ms = now_ms;
-            self.arrivals.push(Arrival { delivery, how: How::Moved(now_ms) });
-        }
-    }
-}
-
-fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDelivery {
+/// A new delivery as its lane has it.
+pub(crate) fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> PendingDelivery {
     PendingDelivery {
         delivery: Delivery {
             key: DeliveryKey::new(event.sequence, new.ordinal),

@@ -1,6 +1,6 @@
 //! The engine: the path of an event, and the handle that every surface holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::accept::{AcceptRequest, Accepted, Committer, IncomingKind, Prepared, Ticket};
 use crate::attempt::Sender;
+use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) settings: EngineSettings,
     pub(crate) lanes: Lanes,
     pub(crate) sender: Arc<Sender>,
+    pub(crate) gate: Gate,
     metrics: Arc<Metrics>,
     tickets: parking_lot::RwLock<Option<mpsc::Sender<Ticket>>>,
     budget: Arc<Semaphore>,
@@ -92,6 +94,7 @@ impl Engine {
         let (lanes, receivers) = Lanes::new(shards);
         let (settler, outcomes) = Settler::new();
         let (steward, news) = Steward::new();
+        let gate = Gate::default();
         let sender = Arc::new(Sender {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
@@ -114,6 +117,7 @@ impl Engine {
             capacity: (settings.global_in_flight / shards).max(1) as u32,
             bound: Bound { items: settings.lane_items, bytes: settings.lane_bytes },
             breaker,
+            gate: gate.clone(),
         };
         for receiver in receivers {
             tasks.spawn("shard", shard_parts.clone().run(receiver));
@@ -133,7 +137,7 @@ impl Engine {
             last_sequence: recovered.last_sequence,
             last_received_ms: recovered.last_received_ms,
             busy_since_ms: Arc::clone(&busy_since_ms),
-            batches: HashMap::new(),
+            batches: Batches::new(gate.clone()),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
@@ -151,6 +155,7 @@ impl Engine {
                 settings,
                 lanes,
                 sender,
+                gate,
                 metrics,
                 tickets: parking_lot::RwLock::new(Some(tickets)),
                 budget,

@@ -13,6 +13,7 @@
 
 mod accept;
 mod attempt;
+mod batches;
 mod catalogue;
 mod engine;
 mod error;

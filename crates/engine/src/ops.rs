@@ -281,6 +281,8 @@ impl Engine {
         if delivery.state.is_terminal() {
             return Err(ResourceError::State { reason: "the delivery is finished" });
         }
+        // An open batch takes no more members from now on.
+        self.inner().gate.close(key);
         let settlement = crate::lanes::cancellation(key, delivery.target, self.now_ms());
         self.inner().journal.settle([settlement].into()).await?;
         self.inner().lanes.send(delivery.target, Command::Cancelled { target: delivery.target, key }).await;

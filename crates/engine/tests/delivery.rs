@@ -288,3 +288,53 @@ async fn deliver_at_is_kept() {
     rig.until("it arrived at its time", |r| r.script.seen("a").len() == 3).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
+
+// Incident 21 in the engine: windows that close while events join them. Nothing is dropped, nothing is doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_lost_between_batches() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 7, "wait": "3ms"}}))).await;
+    let publish = async |first: u32| {
+        for number in first..first + 100 {
+            rig.publish("x", &[&number.to_string()], None).await.expect("accepted");
+        }
+    };
+    futures_util::future::join_all((0..8).map(|task| publish(task * 100))).await;
+    let numbers = |r: &Rig| {
+        let bodies = r.script.seen("a");
+        let texts = bodies.iter().flat_map(|seen| String::from_utf8_lossy(&seen.body).split('|').map(str::to_owned).collect::<Vec<_>>());
+        let mut all: Vec<u32> = texts.map(|text| text.parse().expect("a number")).collect();
+        all.sort_unstable();
+        all
+    };
+    rig.until("all arrived", |r| numbers(r).len() >= 800).await;
+    assert_eq!(numbers(&rig), (0..800).collect::<Vec<_>>());
+    assert!(rig.script.seen("a").len() >= 800 / 7);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Batches that are open when the server stops are sent after the start; a cancelled one takes no more members.
+#[tokio::test]
+async fn open_batches_survive_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 10, "wait": "1h"}}))).await;
+    let first = rig.publish("x", &["1", "2"], None).await.expect("accepted");
+    rig.engine.cancel(rig.workspace, DeliveryKey::new(first.events[0].sequence, 0)).await.expect("cancelled");
+    rig.publish("x", &["3"], None).await.expect("accepted");
+    rig.publish("x", &["4"], None).await.expect("accepted");
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.clock.advance(Duration::from_secs(3_601));
+    rig.publish("x", &["5"], None).await.expect("accepted");
+    let target = rig.engine.list::<Target>(rig.workspace)[0].number;
+    rig.engine.pause(rig.workspace, &rig.engine.list::<Target>(rig.workspace)[0].id, "to wake it").await.expect("paused");
+    rig.engine.resume(rig.workspace, &rig.engine.list::<Target>(rig.workspace)[0].id).await.expect("resumed");
+    rig.until("the old batch arrived", |r| r.script.seen("a").len() == 1).await;
+    assert_eq!(rig.script.seen("a")[0].body, "3|4");
+    rig.until_health(target, |health| health.in_flight == 0).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}

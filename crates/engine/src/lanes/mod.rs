@@ -30,8 +30,6 @@ pub(crate) enum How {
     Fresh,
     /// New, due at this time.
     Later(i64),
-    /// Known to the lane already, now due at this time: a batch that is full.
-    Moved(i64),
     /// Finished before, to be sent again now.
     Again,
 }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::state::{LaneNext, LaneState};
 use super::{Arrival, Command, Ended, Lanes, Page};
 use crate::attempt::{Conclusion, Sender};
+use crate::batches::Gate;
 use crate::catalogue::Catalogue;
 use crate::routing::{Routing, TargetRoute};
 use crate::settle::Settler;
@@ -31,6 +32,9 @@ const QUANTUM: u32 = 64 << 10;
 
 /// How long a lane waits after the journal failed to answer a page.
 const PAGE_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an open batch is put off.
+const OPEN_BATCH_MS: i64 = 1_000;
 
 /// What shards are made of.
 #[derive(Clone)]
@@ -49,6 +53,7 @@ pub(crate) struct ShardParts {
     /// Memory of a lane.
     pub bound: Bound,
     pub breaker: BreakerSettings,
+    pub gate: Gate,
 }
 
 struct Shard {
@@ -243,6 +248,11 @@ impl Shard {
             lane.follow(self.parts.bound, route.lane, route.status, now_ms);
             let next = lane.next(now_ms, most);
             if let Next::Run { item, .. } = next {
+                if item.delivery.is_batch && self.parts.gate.is_open(item.delivery.key) {
+                    // It came in a page of the journal. The committer will hand it over.
+                    lane.postpone(item, now_ms + OPEN_BATCH_MS);
+                    continue;
+                }
                 let cost = u32::try_from(item.event.payload.len()).unwrap_or(u32::MAX);
                 self.fair.started(workspace, cost);
                 self.start(item, Arc::clone(route));

@@ -66,10 +66,10 @@ impl LaneState {
     pub fn arrived(&mut self, arrival: Arrival) {
         let Arrival { delivery, how } = arrival;
         let (key, bytes) = (delivery.delivery.key, weight(&delivery));
-        self.backlog += u64::from(!matches!(how, How::Moved(_)));
+        self.backlog += 1;
         let _ = match how {
             How::Fresh => self.lane.push(delivery, key, bytes),
-            How::Later(due_ms) | How::Moved(due_ms) => self.lane.schedule(delivery, key, bytes, due_ms),
+            How::Later(due_ms) => self.lane.schedule(delivery, key, bytes, due_ms),
             How::Again => self.lane.release(delivery, key, bytes),
         };
     }
@@ -105,6 +105,13 @@ impl LaneState {
             _ => {}
         }
         next
+    }
+
+    /// What was to run is not to be sent yet.
+    pub fn postpone(&mut self, item: PendingDelivery, due_ms: i64) {
+        self.breaker.cancelled();
+        let (key, bytes) = (item.delivery.key, weight(&item));
+        self.lane.finished(key, Finish::Retry { item, bytes, due_ms });
     }
 
     /// What to take out now that the target is gone; each counts as ended.

@@ -1,0 +1,13 @@
+//! Black box: the real program, as a process of its own, in a temporary directory, on a free port.
+//!
+//! Nothing here knows the inside: what is asserted is what a user, a client or a receiver can see. Whatever a test starts ends with it.
+
+mod cli;
+mod contract;
+mod first_minute;
+mod http;
+mod kill;
+mod process;
+mod receiver;
+mod serve;
+mod server;

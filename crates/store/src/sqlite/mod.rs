@@ -31,6 +31,7 @@ mod schema;
 mod segments;
 mod store;
 mod varint;
+mod wait;
 mod words;
 mod writer;
 

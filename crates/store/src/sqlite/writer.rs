@@ -1,13 +1,15 @@
 //! The one thread that writes the journal.
 //!
 //! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
-//! the moment share one flush. A transaction that fails is rolled back and its commands are tried one by one, so that a bad one
+//! the moment share one flush. Outcomes alone wait a moment for an append to share its flush with: nobody waits for them, and a flush of
+//! their own would make the next append wait. A transaction that fails is rolled back and its commands are tried one by one, so that a bad one
 //! fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next commit succeeds
 //! (incident 10).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use posthaste_domain::delivery::Delivery;
 use posthaste_domain::id::DeliveryKey;
@@ -22,6 +24,7 @@ use super::checkpoint::Checkpointer;
 use super::readers::Pool;
 use super::schema::{self, Access, write_error};
 use super::segments::{self, Segment, Segments};
+use super::wait::Wait;
 use super::words::Interner;
 use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
 
@@ -29,6 +32,8 @@ use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
 const GROUP_COMMANDS: usize = 2048;
 /// Payload bytes in one group, unless one command alone has more.
 const GROUP_BYTES: usize = 16 << 20;
+/// How long outcomes wait for an append.
+const COMPANY: Duration = Duration::from_millis(2);
 /// Segments that are kept open for writing.
 const OPEN_SEGMENTS: usize = 8;
 /// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.
@@ -122,14 +127,18 @@ impl Writer {
     /// Works until told to close, or until nobody can send any more.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut group = Vec::new();
+        let wait = Wait::new();
         while let Some(first) = commands.blocking_recv() {
             let mut next = Some(first);
             let mut bytes = 0;
+            let mut only_outcomes = true;
+            let patience = Instant::now() + COMPANY;
             // Whatever waits joins the group, up to a command that is not part of groups.
             let alone = loop {
                 match next {
                     Some(command @ (Command::Append(..) | Command::Settle(..) | Command::Reopen(..))) => {
                         bytes += command.bytes();
+                        only_outcomes &= matches!(command, Command::Settle(..));
                         group.push(command);
                     }
                     other => break other,
@@ -137,7 +146,7 @@ impl Writer {
                 if group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES {
                     break None;
                 }
-                next = commands.try_recv().ok();
+                next = if only_outcomes { wait.until(patience, &mut commands) } else { commands.try_recv().ok() };
             };
             if !group.is_empty() {
                 self.group(&mut group);

@@ -44,6 +44,10 @@ pub struct Figures {
     pub delivery_ms: Option<Percentiles>,
     /// CPU time of the server process, user and system.
     pub cpu_us_per_event: f64,
+    /// CPU time of load generator and receiver.
+    pub bench_cpu_us_per_event: f64,
+    /// CPU time of everything else on the machine, the kernel's threads included, in percent of all cores: the noise.
+    pub others_cpu_percent: f64,
     /// Most resident memory of the server.
     pub peak_mib: f64,
     /// Its resident memory at the end.
@@ -174,6 +178,8 @@ const ROWS: &[Row] = &[
     ("delivery p99.9 ms", |f| f.delivery_ms.map(|p| short(p.p999))),
     ("delivery max ms", |f| f.delivery_ms.map(|p| short(p.max))),
     ("CPU µs/event", |f| f.idle_cpu_percent.is_none().then(|| short(f.cpu_us_per_event))),
+    ("CPU µs/event of the bench", |f| f.idle_cpu_percent.is_none().then(|| short(f.bench_cpu_us_per_event))),
+    ("CPU % of others", |f| Some(short(f.others_cpu_percent))),
     ("CPU % when idle", |f| f.idle_cpu_percent.map(|percent| format!("{percent:.3}"))),
     ("peak memory MiB", |f| Some(short(f.peak_mib))),
     ("memory at end MiB", |f| Some(short(f.resident_mib))),

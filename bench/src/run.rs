@@ -15,7 +15,7 @@ use crate::report::Figures;
 use crate::server::{Launch, Server};
 use crate::sink::Sink;
 use crate::timing::{Clock, Timings};
-use crate::usage::{Usage, disk_bytes};
+use crate::usage::{Usage, disk_bytes, machine_cpu_us};
 
 /// How long nothing may arrive before what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,6 +64,20 @@ struct Before {
     usage: Usage,
     disk: u64,
     metrics: String,
+    cpu: Cpu,
+}
+
+/// CPU time in microseconds.
+struct Cpu {
+    at: Instant,
+    machine: u64,
+    bench: u64,
+}
+
+impl Cpu {
+    fn now() -> Result<Self, BenchError> {
+        Ok(Self { at: Instant::now(), machine: machine_cpu_us()?, bench: Usage::of(std::process::id())?.cpu_us })
+    }
 }
 
 impl Bench {
@@ -110,7 +124,7 @@ impl Run {
     /// The load begins now.
     pub async fn begin(&mut self) -> Result<(), BenchError> {
         let metrics = self.api.metrics().await?;
-        self.before = Some(Before { usage: self.server.usage()?, disk: disk_bytes(self.server.data())?, metrics });
+        self.before = Some(Before { usage: self.server.usage()?, disk: disk_bytes(self.server.data())?, metrics, cpu: Cpu::now()? });
         Ok(())
     }
 
@@ -133,21 +147,22 @@ impl Run {
 
     /// Waits for the end and adds everything up. `scenario` is the heading of the figures.
     pub async fn finish(mut self, scenario: String, published: Published) -> Result<Figures, BenchError> {
+        let Some(before) = self.before.take() else { unreachable!("every scenario begins before it finishes") };
         let verdict = self.drain().await;
         let usage = self.server.usage()?;
+        let cpu = Cpu::now()?;
         let metrics = self.api.metrics().await?;
-        let before = self.before.take();
-        let before = before.as_ref();
         let receipts = self.sink.receipts();
         let per_event = |amount: u64| amount as f64 / verdict.accepted.max(1) as f64;
         let per_second = |count: u64, until_us: u64| {
             let span = until_us.saturating_sub(published.began_us.min(until_us));
             (span > 0).then(|| count as f64 * 1e6 / span as f64)
         };
-        let grown = |name: &str| Some(metric(&metrics, name)? - before.and_then(|b| metric(&b.metrics, name)).unwrap_or(0.0));
+        let grown = |name: &str| Some(metric(&metrics, name)? - metric(&before.metrics, name).unwrap_or(0.0));
         let commits = grown("posthaste_commit_events_count").filter(|count| *count > 0.0);
-        let before_disk = before.map_or(0, |b| b.disk);
-        let (before_cpu, before_written) = before.map_or((0, 0), |b| (b.usage.cpu_us, b.usage.written));
+        let (server_cpu, bench_cpu) = (usage.cpu_us - before.usage.cpu_us, cpu.bench - before.cpu.bench);
+        let others_cpu = (cpu.machine - before.cpu.machine).saturating_sub(server_cpu + bench_cpu);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         Ok(Figures {
             scenario,
             sent: verdict.sent,
@@ -163,11 +178,13 @@ impl Run {
             delivered_per_s: per_second(verdict.delivered, receipts.last_us.load(Ordering::Relaxed)).filter(|_| self.targets > 0),
             publish_ms: self.load.timings.percentiles(),
             delivery_ms: receipts.timings.percentiles(),
-            cpu_us_per_event: per_event(usage.cpu_us - before_cpu),
+            cpu_us_per_event: per_event(server_cpu),
+            bench_cpu_us_per_event: per_event(bench_cpu),
+            others_cpu_percent: others_cpu as f64 * 100.0 / (cpu.at - before.cpu.at).as_micros().max(1) as f64 / cores,
             peak_mib: usage.peak_kib as f64 / 1024.0,
             resident_mib: usage.resident_kib as f64 / 1024.0,
-            disk_bytes_per_event: per_event(disk_bytes(self.server.data())?.saturating_sub(before_disk)),
-            written_bytes_per_event: per_event(usage.written.saturating_sub(before_written)),
+            disk_bytes_per_event: per_event(disk_bytes(self.server.data())?.saturating_sub(before.disk)),
+            written_bytes_per_event: per_event(usage.written.saturating_sub(before.usage.written)),
             events_per_commit: commits.and_then(|commits| Some(grown("posthaste_commit_events_sum")? / commits)),
             commit_ms: commits.and_then(|commits| Some(grown("posthaste_commit_seconds_sum")? * 1e3 / commits)),
             receiver_connections: receipts.connections.load(Ordering::Relaxed),

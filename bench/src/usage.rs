@@ -42,6 +42,20 @@ impl Usage {
     }
 }
 
+/// CPU time that all processes of the machine and its kernel have used since it began, in microseconds, over all cores.
+pub fn machine_cpu_us() -> Result<u64, BenchError> {
+    let path = "/proc/stat";
+    let stat = fs::read_to_string(path).map_err(BenchError::io(path))?;
+    busy_us(&stat).ok_or_else(|| BenchError::Proc(path.to_owned()))
+}
+
+fn busy_us(stat: &str) -> Option<u64> {
+    // cpu user nice system idle iowait irq softirq steal …: idle and iowait are time that nobody used.
+    let fields: Vec<u64> = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|field| field.parse().ok()).collect();
+    let (used, rest) = (fields.get(..3)?, fields.get(5..8)?);
+    Some((used.iter().sum::<u64>() + rest.iter().sum::<u64>()) * TICK_US)
+}
+
 fn cpu_us(stat: &str) -> Option<u64> {
     // The name before the last parenthesis may hold anything. After it, the state is field 3, utime 14 and stime 15.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -85,6 +99,7 @@ mod tests {
     fn proc_files_are_read() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 1 0 0 0 150 25 0 0 20 0 9 0 100 1 1";
         assert_eq!(cpu_us(stat), Some(1_750_000));
+        assert_eq!(busy_us("cpu  10 1 5 1000 7 2 3 1 0 0\ncpu0 1 1 1 1 1 1 1 1\n"), Some(220_000));
         assert_eq!(entry("VmPeak:\t 9 kB\nVmHWM:\t  123 kB\n", "VmHWM:"), Some(123));
         let own = Usage::of(std::process::id()).expect("this process is there");
         assert!(own.peak_kib >= own.resident_kib && own.resident_kib > 0);

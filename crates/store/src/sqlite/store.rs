@@ -21,8 +21,8 @@ use super::segments::Segments;
 use super::writer::{Command, Reply, Writer};
 use super::{SqliteOptions, lists, pages, schema};
 use crate::{
-    Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal, PageLimit,
-    Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
+    Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
+    PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
 };
 
 /// Commands that may wait for the writer.

@@ -7,6 +7,7 @@ mod contract;
 mod first_minute;
 mod http;
 mod kill;
+mod load;
 mod process;
 mod receiver;
 mod serve;

@@ -5,7 +5,7 @@
 
 mod answer;
 mod compact;
-mod document;
+pub mod document;
 mod format;
 mod key;
 mod multipart;

@@ -1,0 +1,276 @@
+//! The entry points of the fuzzers (`fuzz/entries`), driven by pieces of their languages in any order.
+
+#[path = "../../../fuzz/entries/filter.rs"]
+mod filter;
+#[path = "../../../fuzz/entries/signature.rs"]
+mod signature;
+#[path = "../../../fuzz/entries/template.rs"]
+mod template;
+
+use proptest::prelude::*;
+
+/// The fields of an input, parted as the entry points want it.
+fn join(fields: &[&[u8]]) -> Vec<u8> {
+    fields.join(&b"\xFF"[..])
+}
+
+/// Bytes made of these words and now and then of others.
+fn soup(words: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec());
+    let stray = prop::collection::vec(any::<u8>(), 0..3);
+    prop::collection::vec(prop_oneof![12 => word, 1 => stray], 0..most).prop_map(|words| words.concat())
+}
+
+const TWIG: &[&str] = &[
+    "{{ ",
+    " }}",
+    "{% ",
+    " %}",
+    "{# ",
+    " #}",
+    "{%- ",
+    " -%}",
+    "if ",
+    "else",
+    "elseif ",
+    "endif",
+    "for ",
+    "x in ",
+    "endfor",
+    "set ",
+    "x = ",
+    "endset",
+    "data",
+    ".items",
+    ".n",
+    "[0]",
+    "['d-x']",
+    "event.name",
+    "event.receivedAt",
+    "loop.index",
+    "|upper",
+    "|json_encode",
+    "|default('d')",
+    "|join(', ')",
+    "|raw",
+    "|date('Y/m/d')",
+    "|number_format(2)",
+    "|slice(1, 2)",
+    "|split('')",
+    "|format(1)",
+    "|map(v => v)",
+    "|replace({'a': 'b'})",
+    " ~ ",
+    " ?? ",
+    " and ",
+    " not ",
+    " in ",
+    " is defined",
+    " is empty",
+    " matches '/^a+$/'",
+    " starts with 'a'",
+    "1..3",
+    "(",
+    ")",
+    "'text'",
+    "1",
+    "2.50",
+    "true",
+    "null",
+    " + ",
+    " * ",
+    " / 0",
+    " % ",
+    " ? 'a' : 'b'",
+    "**",
+    "_",
+    "`",
+    "[a](https://example.com)",
+    "](javascript:x)",
+    "<script>",
+    "&",
+    "\n",
+    "- ",
+    "```",
+    "@everyone",
+    "é🚀",
+];
+
+const JSON: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"n\"",
+    "\"items\"",
+    "\"<script>\"",
+    "\"**b**\"",
+    "\"\\ud83d\\ude80\"",
+    "\"\\ud800\"",
+    "1",
+    "-0",
+    "2.50",
+    "1e400",
+    "true",
+    "null",
+    " ",
+    "\"$and\"",
+    "\"$or\"",
+    "\"$not\"",
+    "\"$eq\"",
+    "\"$ne\"",
+    "\"$gt\"",
+    "\"$lte\"",
+    "\"$in\"",
+    "\"$exists\"",
+    "\"$prefix\"",
+    "\"$contains\"",
+    "\"n.x[0]\"",
+    "\"[\\\"a.b\\\"]\"",
+    "\"event_name\"",
+    "\"100\"",
+];
+
+const WEBHOOK: &[&str] = &[
+    "whsec_",
+    "whsk_",
+    "whpk_",
+    "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==",
+    "=",
+    "msg_1",
+    ".",
+    "v1,",
+    "v1a,",
+    "v2,",
+    " ",
+    ",",
+    "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    "1614265330",
+    "-",
+    "{}",
+    "é",
+];
+
+/// A template that compiles more often than [`TWIG`] in any order.
+fn template() -> impl Strategy<Value = Vec<u8>> {
+    let atoms = &[
+        "data",
+        "data.n",
+        "data.items",
+        "data.items[0].x",
+        "event.name",
+        "event.receivedAt",
+        "x",
+        "loop",
+        "[1, 'a']",
+        "{'a': data}",
+        "1..9",
+        "-2.5",
+        "null",
+        "''",
+    ][..];
+    let filters = &[
+        "",
+        "",
+        "|upper",
+        "|json_encode",
+        "|default('d')",
+        "|join(', ')",
+        "|raw",
+        "|date('Y/m/d')",
+        "|number_format(2)",
+        "|slice(-1, 2)",
+        "|split('')",
+        "|length",
+        "|first",
+        "|reverse",
+        "|sort",
+        "|keys",
+        "|merge([1])",
+        "|nl2br",
+        "|url_encode",
+        "|striptags",
+        "|abs",
+        "|round",
+        "|format(1)",
+        "|title",
+        "|map(v => v)",
+        "|filter(v => v)",
+        "|replace({'a': 'bb'})",
+        " ~ data",
+        " is defined",
+        " is empty",
+        " matches '/^(a+)+$/'",
+        " in data",
+        " + 1",
+        " * data.n",
+        " ? 'a' : data",
+        " ?? 'z'",
+        " == 1",
+    ][..];
+    let expression = (prop::sample::select(atoms), prop::collection::vec(prop::sample::select(filters), 0..4))
+        .prop_map(|(atom, filters)| format!("{atom}{}", filters.concat()));
+    let marks =
+        &["**", "_", "`", "[a](https://e.example)", "](javascript:x)", "<script>", "&amp;", "\n", "- ", "```", "@everyone", "é🚀", " "][..];
+    let piece =
+        prop_oneof![prop::sample::select(marks).prop_map(str::to_owned), expression.clone().prop_map(|made| format!("{{{{ {made} }}}}"))];
+    let piece = piece.prop_recursive(3, 24, 4, move |inner| {
+        let some = prop::collection::vec(inner, 0..4).prop_map(|pieces| pieces.concat());
+        prop_oneof![
+            (expression.clone(), some.clone()).prop_map(|(made, inner)| format!("{{% if {made} %}}{inner}{{% else %}}**{{% endif %}}")),
+            (expression.clone(), some.clone()).prop_map(|(made, inner)| format!("{{% for x in {made} %}}{inner}{{% endfor %}}")),
+            (expression.clone(), some.clone()).prop_map(|(made, inner)| format!("{{% set x = {made} %}}{inner}")),
+            some.prop_map(|inner| format!("{{% set x %}}{inner}{{% endset %}}{{{{ x }}}}")),
+        ]
+    });
+    let pieces = prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat().into_bytes());
+    prop_oneof![4 => pieces, 1 => soup(TWIG, 24)]
+}
+
+/// A document, more often than [`JSON`] in any order.
+fn json() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("1.0".to_owned()),
+        any::<i32>().prop_map(|n| n.to_string()),
+        prop::sample::select(&["\"a\"", "\"100\"", "\"<script>\"", "\"*b*\"", "true"][..]).prop_map(str::to_owned)
+    ];
+    let names = &["n", "items", "x", "event_name", "$and", "$or", "$not", "$gt", "$in", "$exists", "$prefix", "$contains", "n.x[0]"][..];
+    let value = leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec((prop::sample::select(names), inner), 0..4).prop_map(|fields| {
+                let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            })
+        ]
+    });
+    prop_oneof![4 => value.prop_map(String::into_bytes), 1 => soup(JSON, 20)]
+}
+
+proptest! {
+    #[test]
+    fn templates_render_within_bounds_or_are_refused(source in template(), data in json(), path in soup(&["data", ".items", ".n"], 3), field in "[a-z.<]{0,4}") {
+        template::check(&join(&[&source, &data, &path, field.as_bytes()]));
+    }
+
+    #[test]
+    fn filters_and_rules_decide_every_document(condition in json(), document in json(), name in "\\PC{0,20}") {
+        filter::check(&join(&[&condition, &document, name.as_bytes()]));
+    }
+
+    #[test]
+    fn no_strangers_bytes_pass_for_signed(secret in soup(WEBHOOK, 3), id in soup(WEBHOOK, 2), time in soup(WEBHOOK, 2), signature in soup(WEBHOOK, 8), body in prop::collection::vec(any::<u8>(), 0..40)) {
+        signature::check(&join(&[&secret, &id, &time, &signature, &body]));
+    }
+
+    #[test]
+    fn bytes_without_any_order_harm_nothing(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        template::check(&data);
+        filter::check(&data);
+        signature::check(&data);
+    }
+}

@@ -357,6 +357,10 @@ impl Engine {
         let range = Range { order: Order::Asc, after, limit: REPLAY_PAGE, from_ms: Some(doc.from_ms), to_ms: Some(doc.to_ms) };
         let page = self.inner().history.deliveries(workspace, filter, range).await?;
         self.yield_to_live(&page).await;
+        // It may have been stopped while it waited.
+        if self.get::<Replay>(workspace, id).is_none_or(|now| now.version != entry.version) {
+            return Ok(true);
+        }
         let keys: Vec<DeliveryKey> = page.iter().map(|d| d.key).collect();
         let reopened = self.inner().journal.reopen(keys, self.now_ms()).await?;
         doc.scanned += page.len() as u64;

@@ -103,6 +103,16 @@ impl AppState {
             engine,
         }
     }
+
+    /// Streams and long polls open now.
+    fn watching(&self) -> usize {
+        self.settings.max_watchers.saturating_sub(self.watchers.available_permits())
+    }
+
+    /// Requests that bins store now.
+    fn catching(&self) -> usize {
+        self.settings.max_bin_in_flight.saturating_sub(self.bin_permits.available_permits())
+    }
 }
 
 impl FromRef<AppState> for Engine {

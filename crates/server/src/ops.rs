@@ -27,7 +27,14 @@ async fn ready(State(engine): State<Engine>) -> Response {
     }
 }
 
-async fn metrics(State(engine): State<Engine>) -> Response {
+async fn metrics(State(state): State<AppState>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], engine.metrics().await).into_response()
+    let mut text = state.engine.metrics().await;
+    for (name, help, value) in [
+        ("posthaste_watchers", "Event streams and long polls open now.", state.watching()),
+        ("posthaste_bin_requests_in_flight", "Requests that bins store now.", state.catching()),
+    ] {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
+    }
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -30,23 +30,50 @@ use crate::problem::Problem;
 /// Deepest nesting of lists and objects that is taken.
 pub(crate) const MAX_DEPTH: usize = document::MAX_DOCUMENT_DEPTH;
 
+/// Bytes of a refused body that are read and thrown away.
+const DRAINED: usize = 8 << 20;
+
 /// Reads a whole body of at most `cap` bytes, which may take `time` to arrive.
 pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize, time: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::BodyTooLarge, format!("at most {cap} bytes are taken"));
     // A declared length over the cap is refused before the client has sent it.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let mut body = body;
     if declared.is_some_and(|length| length > cap as u64) {
+        // A client that asks first has sent nothing yet, and must not be told to go on.
+        if !headers.contains_key(header::EXPECT) {
+            drain(&mut body, time).await;
+        }
         return Err(too_large());
     }
-    match tokio::time::timeout(time, Limited::new(body, cap).collect()).await {
+    match tokio::time::timeout(time, Limited::new(&mut body, cap).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            drain(&mut body, time).await;
+            Err(too_large())
+        }
         Ok(Err(error)) => {
             tracing::debug!(error = &*error as &dyn std::error::Error, "a body broke off");
             Err(Problem::new(Code::BodyIncomplete, "the connection ended before the body did"))
         }
         Err(_) => Err(Problem::new(Code::BodyTimeout, format!("the body did not arrive within {} seconds", time.as_secs_f64()))),
     }
+}
+
+/// Reads on and throws away, within bounds. A connection that is closed while its client still sends takes the answer with it, so that
+/// the client would see a broken connection instead of the reason.
+async fn drain(body: &mut Body, time: Duration) {
+    let mut left = DRAINED;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // The answer is the same, whether all was read or not.
+    tokio::time::timeout(time, read).await.ok();
 }
 
 /// The bytes of a JSON body: type and size are checked, syntax is not.

@@ -4,5 +4,6 @@ mod bins;
 mod contract;
 mod events;
 mod keys;
+mod listener;
 mod openapi;
 mod rig;

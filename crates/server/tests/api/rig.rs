@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use posthaste_channels::{Channel, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError, failure};
+use posthaste_channels::{AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError, failure};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{KeyKind, Workspace};
@@ -54,11 +54,37 @@ pub struct Sent {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Stands for every target. The end of the URL decides: `/ok`, `/status/500`, `/refused`.
+/// Stands for every target. The end of the URL decides: `/ok`, `/status/500`, `/refused`, `/hangs`.
 #[derive(Clone)]
 pub struct Recorder {
     pub sent: Arc<Mutex<Vec<Sent>>>,
     changed: Arc<tokio::sync::watch::Sender<usize>>,
+}
+
+/// The recorder as a channel that takes short messages instead of wire formats.
+struct Pager(Recorder);
+
+#[async_trait]
+impl Channel for Pager {
+    fn name(&self) -> &'static str {
+        "pager"
+    }
+
+    fn form(&self) -> Form {
+        Form::Short
+    }
+
+    fn takes_wire(&self) -> bool {
+        false
+    }
+
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        self.0.check(settings)
+    }
+
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        self.0.send(dispatch).await
+    }
 }
 
 impl Recorder {
@@ -112,6 +138,9 @@ impl Channel for Recorder {
         };
         self.sent.lock().push(Sent { delivery_id: dispatch.delivery_id.to_owned(), url, body, headers });
         self.changed.send_modify(|sent| *sent += 1);
+        if dispatch.settings["url"].as_str().is_some_and(|url| url.ends_with("/hangs")) {
+            std::future::pending::<()>().await;
+        }
         Report {
             outcome,
             status,
@@ -191,7 +220,49 @@ pub struct Rig {
     pub recorder: Recorder,
     /// Token of an administrator's key.
     pub token: String,
+    made_of: Made,
     dir: tempfile::TempDir,
+}
+
+/// What a rig is made of.
+#[derive(Clone)]
+pub struct Made {
+    pub server: ServerSettings,
+    pub engine: EngineSettings,
+    /// The channels and formats that come with Posthaste, in place of the recorder; loopback is allowed.
+    pub is_real: bool,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        let engine = EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() };
+        Self { server: ServerSettings::default(), engine, is_real: false }
+    }
+}
+
+impl Made {
+    fn channels(&self, recorder: &Recorder) -> Channels {
+        if !self.is_real {
+            return Channels::default().with(recorder.clone()).with(Pager(recorder.clone()));
+        }
+        let options = ChannelOptions { guard: AddressGuard::open(), ..ChannelOptions::default() };
+        Channels::standard(&options).expect("the options are good")
+    }
+
+    async fn start(&self, dir: &std::path::Path, clock: &Arc<TestClock>, recorder: &Recorder) -> Engine {
+        let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+        let parts = Parts {
+            catalog: store.clone(),
+            journal: store.clone(),
+            history: store.clone(),
+            bins: store,
+            channels: self.channels(recorder),
+            formats: if self.is_real { posthaste_dialects::formats() } else { Formats::default().with(Plain) },
+            clock: clock.clone(),
+            settings: self.engine.clone(),
+        };
+        Engine::start(parts).await.expect("the engine starts")
+    }
 }
 
 impl Rig {
@@ -200,22 +271,26 @@ impl Rig {
     }
 
     pub async fn with(settings: ServerSettings) -> Self {
+        Self::of(Made { server: settings, ..Made::default() }).await
+    }
+
+    pub async fn of(made_of: Made) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(TestClock { began: tokio::time::Instant::now(), offset_ms: AtomicI64::new(0) });
         let recorder = Recorder { sent: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
-        let engine = start(dir.path(), &clock, &recorder).await;
+        let engine = made_of.start(dir.path(), &clock, &recorder).await;
         let workspace = engine.create_workspace(Workspace { name: "Test".into() }).await.expect("a workspace").number;
         let made = engine.create_key(workspace, KeyKind::Private, "test".into(), None, Vec::new(), None).await;
         let (_, token) = made.expect("a key");
-        let app = app(AppState::new(engine.clone(), settings));
-        Self { engine, app, clock, recorder, token, dir }
+        let app = app(AppState::new(engine.clone(), made_of.server.clone()));
+        Self { engine, app, clock, recorder, token, made_of, dir }
     }
 
     /// Stops the engine and starts another on the same data.
     pub async fn restart(self) -> Self {
         self.engine.shutdown(Duration::from_secs(5)).await;
-        let engine = start(self.dir.path(), &self.clock, &self.recorder).await;
-        let app = app(AppState::new(engine.clone(), ServerSettings::default()));
+        let engine = self.made_of.start(self.dir.path(), &self.clock, &self.recorder).await;
+        let app = app(AppState::new(engine.clone(), self.made_of.server.clone()));
         Self { engine, app, ..self }
     }
 
@@ -304,21 +379,6 @@ impl Rig {
         }
         last
     }
-}
-
-async fn start(dir: &std::path::Path, clock: &Arc<TestClock>, recorder: &Recorder) -> Engine {
-    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
-    let parts = Parts {
-        catalog: store.clone(),
-        journal: store.clone(),
-        history: store.clone(),
-        bins: store,
-        channels: Channels::default().with(recorder.clone()),
-        formats: Formats::default().with(Plain),
-        clock: clock.clone(),
-        settings: EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() },
-    };
-    Engine::start(parts).await.expect("the engine starts")
 }
 
 /// The `id` of an answer.

@@ -53,6 +53,13 @@ struct Tally {
     received: usize,
     wrong_signatures: usize,
     in_bin: usize,
+    by_template: usize,
+}
+
+/// A request that the bin caught.
+struct Caught {
+    line: String,
+    is_rendered: bool,
 }
 
 impl Tally {
@@ -86,6 +93,8 @@ impl Show {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
         let (mut tally, mut is_sent, mut is_concluded, mut seen) = (Tally::default(), false, false, 0);
+        // A webhook often overtakes the stream that tells of its event. People are shown the event first.
+        let mut held = Vec::new();
         loop {
             tokio::select! {
                 sent = &mut sending, if !is_sent => { sent?; is_sent = true; }
@@ -94,16 +103,24 @@ impl Show {
                     tally.accepted += 1;
                 }
                 Some(arrival) = arrivals.recv() => {
-                    self.received(&arrival);
+                    held.push(self.received(&arrival));
                     tally.received += 1;
                     tally.wrong_signatures += usize::from(arrival.verdict.is_err());
                 }
-                _ = look.tick() => tally.in_bin += self.look_into_bin(&stage.bin_id, &mut seen).await?,
+                _ = look.tick() => {
+                    let fresh = self.look_into_bin(&stage.bin_id, &mut seen).await?;
+                    tally.in_bin += fresh.len();
+                    tally.by_template += fresh.iter().filter(|caught| caught.is_rendered).count();
+                    held.extend(fresh.into_iter().map(|caught| caught.line));
+                }
                 () = &mut patience, if !is_concluded => {
                     let missing = tally.missing(&samples).unwrap_or_default();
                     return Err(Failure::refused(format!("not everything arrived within {} s: {missing}", PATIENCE.as_secs())));
                 }
                 () = stop.requested() => return Ok(()),
+            }
+            if tally.accepted >= tally.received.max(tally.in_bin - tally.by_template) {
+                held.drain(..).for_each(|line| self.tell(line));
             }
             if is_sent && !is_concluded && tally.missing(&samples).is_none() {
                 is_concluded = true;
@@ -140,7 +157,7 @@ impl Show {
         }
     }
 
-    fn received(&self, arrival: &Arrival) {
+    fn received(&self, arrival: &Arrival) -> String {
         let name = text(&arrival.body, "/type");
         let after = parse_rfc3339(text(&arrival.body, "/timestamp")).map(|at| self.clock.now_ms() - at);
         let after = after.map(|ms| format!(", {ms} ms after the event")).unwrap_or_default();
@@ -148,29 +165,25 @@ impl Show {
             Ok(()) => "signature verified".to_owned(),
             Err(error) => paint(Style::Bad, error.to_string()),
         };
-        self.delivered(name, &format!("webhook receiver: {verdict}{after}"));
+        delivered(name, &format!("webhook receiver: {verdict}{after}"))
     }
 
-    fn delivered(&self, name: &str, what: &str) {
-        self.tell(format!("{}  {:12}  {:24}  {what}", paint(Style::Good, "delivered"), "", cut(name, 40)));
-    }
-
-    /// Shows what the bin caught since the last look; answers how many that were.
-    async fn look_into_bin(&self, bin_id: &str, seen: &mut u64) -> Result<usize, Failure> {
+    /// A line for everything that the bin caught since the last look.
+    async fn look_into_bin(&self, bin_id: &str, seen: &mut u64) -> Result<Vec<Caught>, Failure> {
         let page = self.client.get(&format!("/bins/{}/requests", encode(bin_id))).await?;
         let items = page.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let number = |item: &Value| item.get("number").and_then(Value::as_u64).unwrap_or(0);
         let fresh: Vec<&Value> = items.iter().rev().filter(|item| number(item) > *seen).collect();
-        for item in &fresh {
-            *seen = number(item).max(*seen);
+        *seen = fresh.iter().map(|item| number(item)).chain([*seen]).max().unwrap_or_default();
+        let line = |item: &&Value| {
             let body = text(item, "/body");
             let envelope: Value = serde_json::from_str(body).unwrap_or_default();
             match envelope.get("type").and_then(Value::as_str) {
-                Some(name) => self.delivered(name, &format!("request bin: {} bytes of JSON", body.len())),
-                None => self.delivered("(by a template)", &format!("request bin: {}", cut(body, 60))),
+                Some(name) => Caught { line: delivered(name, &format!("request bin: {} bytes of JSON", body.len())), is_rendered: false },
+                None => Caught { line: delivered("(by a template)", &format!("request bin: {}", cut(body, 60))), is_rendered: true },
             }
-        }
-        Ok(fresh.len())
+        };
+        Ok(fresh.iter().map(line).collect())
     }
 
     async fn conclude(&self, stage: &Stage, tally: &Tally) -> Result<(), Failure> {
@@ -206,6 +219,10 @@ impl Show {
     }
 }
 
+fn delivered(name: &str, what: &str) -> String {
+    format!("{}  {:12}  {:24}  {what}", paint(Style::Good, "delivered"), "", cut(name, 40))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +232,7 @@ mod tests {
         let samples = samples::samples("phk_x");
         let rendered = samples.iter().filter(|sample| sample.has_template).count();
         assert_eq!(rendered, 1);
-        let mut tally = Tally { accepted: samples.len(), received: samples.len(), wrong_signatures: 0, in_bin: samples.len() + rendered };
+        let mut tally = Tally { accepted: samples.len(), received: samples.len(), wrong_signatures: 0, in_bin: samples.len() + rendered, by_template: rendered };
         assert_eq!(tally.missing(&samples), None);
         tally.in_bin -= 1;
         tally.wrong_signatures = 1;

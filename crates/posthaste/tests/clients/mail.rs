@@ -4,9 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 
+use axum::response::IntoResponse;
 use base64::Engine as _;
+use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::receiver::Receiver;
 use crate::server::{PATIENCE, Server};
 use crate::tools::command;
 
@@ -143,4 +146,22 @@ async fn a_wrong_password_is_told_and_not_shown() {
     let report = server.post(&format!("/targets/{}/test", target["id"].as_str().unwrap()), json!({})).await;
     assert_eq!((&report["delivered"], &report["attempt"]["status"]), (&json!(false), &json!(535)), "{report}");
     assert!(!report.to_string().contains("wrong-password") && !target.to_string().contains("wrong-password"), "{report} {target}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_is_told_by_mail_that_a_target_was_disabled() {
+    let mails = MailServer::start(&[]);
+    let relay = format!("smtp://127.0.0.1:{}", mails.port);
+    let server = Server::with(&[
+        ("POSTHASTE_EMAIL_RELAY", relay.as_str()),
+        ("POSTHASTE_EMAIL_FROM", "events@example.com"),
+        ("POSTHASTE_DELIVERY_NOTIFY_EMAIL", "owner@example.com"),
+    ]);
+    let gone = Receiver::answering(|_, _| StatusCode::GONE.into_response()).await;
+    server.subscribe("webhook", json!({ "url": gone.url }), json!({ "event_types": ["order"] })).await;
+    server.post("/events", json!({ "type": "order", "data": {} })).await;
+    let mail = mails.next();
+    assert_eq!(mail["to"], json!(["owner@example.com"]));
+    assert!(mail["headers"]["subject"].as_str().unwrap().contains("disabled"), "{mail}");
+    assert!(plain(&mail).contains("webhook"), "{mail}");
 }

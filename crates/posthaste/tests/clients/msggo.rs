@@ -84,3 +84,18 @@ async fn a_receiver_that_takes_longer_than_two_seconds_is_logged_as_timed_out() 
     let took = delivery["last_attempt"]["duration_ms"].as_f64().unwrap();
     assert!((1_900.0..5_000.0).contains(&took), "{took}");
 }
+
+// MSGGO-60
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_nest_two_levels() {
+    let server = Server::start();
+    for (group, wanted) in [("Sales", 201), ("Sales/Orders", 201), ("Sales/Orders/Paid", 422), ("Sales/", 422)] {
+        let body = json!({ "name": format!("in {group}"), "group": group }).to_string();
+        let (status, answer) = server.call(http::Method::POST, "/event-types", Some(body.into())).await;
+        assert_eq!(status, wanted, "{group}: {answer}");
+        assert!(
+            status == 201 || answer["errors"][0]["field"] == "group" || answer["detail"].as_str().unwrap().contains("group"),
+            "{answer}"
+        );
+    }
+}

@@ -74,6 +74,12 @@ impl StartError {
                 format!("{}, or name another directory with --data", first.as_deref().unwrap_or("stop that process first"))
             }
             Self::Store(StoreError::MasterKey) => "put the master.key that belongs to this data directory back".into(),
+            Self::Store(StoreError::File { file, .. }) if file.ends_with("master.key") => {
+                "it holds one base64 key of 32 bytes per line, for its owner alone (chmod 600)".into()
+            }
+            Self::Store(StoreError::File { .. }) => {
+                "put it back from a backup; docs/operations.md says how to go on without it, and what is lost then".into()
+            }
             Self::Store(StoreError::TooNew { .. }) => "use the release that wrote this directory, or a newer one".into(),
             Self::Store(StoreError::Full(_)) => "make room, or see that the directory belongs to this user".into(),
             Self::Directory { .. } => "name a directory that this user may write to with --data".into(),

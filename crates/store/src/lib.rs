@@ -49,6 +49,14 @@ pub enum StoreError {
     /// A secret cannot be decrypted with the master keys at hand.
     #[error("a secret in the catalog cannot be decrypted: the master key does not fit")]
     MasterKey,
+    /// A file of the data directory is missing or damaged, or is a master key that anybody may read. It was left as it is.
+    #[error("{file} cannot be used: {source}")]
+    File {
+        /// Its path.
+        file: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

@@ -1,7 +1,7 @@
 //! The suite that every implementation of the store passes.
 //!
-//! Each public function proves one promise of the traits against a fresh directory. [`run`] runs them all. A failure is a panic, as in
-//! any test; the functions are here, and not under `tests/`, so that several test binaries can pass their factory.
+//! Each public function proves one promise of the traits against a fresh directory. A failure is a panic, as in any test; the functions
+//! are here, and not under `tests/`, so that several test binaries can pass their factory.
 
 mod journal;
 mod lists;
@@ -41,27 +41,6 @@ pub struct Store {
 pub trait Factory: AsyncFn(&Path) -> Store {}
 
 impl<F: AsyncFn(&Path) -> Store> Factory for F {}
-
-/// Runs the whole suite.
-pub async fn run(open: &impl Factory) {
-    appends_are_atomic(open).await;
-    one_bad_append_fails_alone(open).await;
-    payloads_come_back_exactly(open).await;
-    settled_is_settled(open).await;
-    pages_are_bounded(open).await;
-    due_is_ordered(open).await;
-    batches_are_found(open).await;
-    idempotency_keys_last_a_day(open).await;
-    reopening_queues_again(open).await;
-    survives_a_restart(open).await;
-    history_belongs_to_its_workspace(open).await;
-    lists_match_a_model(open).await;
-    retention_drops_whole_buckets(open).await;
-    catalog_is_versioned(open).await;
-    writes_are_atomic(open).await;
-    bins_keep_the_newest(open).await;
-    closed_is_closed(open).await;
-}
 
 /// No limit worth the name.
 const ALL: PageLimit = PageLimit { items: 1_000_000, bytes: usize::MAX };

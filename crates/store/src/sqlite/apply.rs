@@ -1,17 +1,16 @@
 //! What one command changes in one segment, inside a transaction that somebody else opened and will commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
 use posthaste_domain::id::{DeliveryKey, Sequence};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::rows;
-use super::schema::write_error;
 use super::segments::{Pending, Segment};
 use super::varint;
 use super::words::Interner;
-use crate::{Append, Settlement, StoreError};
+use crate::{Append, Settlement};
 
 /// Why an append cannot be stored, however often it is tried.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +35,15 @@ impl From<rusqlite::Error> for ApplyError {
     }
 }
 
-impl From<ApplyError> for StoreError {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::Sql(error) => write_error(error),
-            ApplyError::Refused(refusal) => Self::Engine(refusal.into()),
+impl ApplyError {
+    /// Whether it may be the fault of one command among several, so that the others can be stored without it.
+    pub(super) fn is_of_one(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            // A large one does not fit on the disk where small ones do.
+            Self::Sql(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::DiskFull))
+            }
         }
     }
 }
@@ -52,6 +55,8 @@ pub(super) struct Changes {
     pending: HashMap<i64, Pending>,
     first: Option<(i64, i64)>,
     last: Option<(i64, i64)>,
+    /// Batches of older segments that gained members.
+    joined: BTreeSet<DeliveryKey>,
     /// Rows written.
     pub(super) rows: usize,
     /// Deliveries that were reopened, with the number of the command that asked.
@@ -71,7 +76,7 @@ impl Changes {
     }
 
     /// Makes it known. Answers whether nothing is pending in the segment any more because of this.
-    pub(super) fn publish(&self, segment: &Segment, bytes: Option<u64>) -> bool {
+    pub(super) fn publish(&self, segment: &Segment, bytes: u64) -> bool {
         segment.with(|state| {
             let had_pending = !state.pending.is_empty();
             for (target, change) in &self.pending {
@@ -93,7 +98,8 @@ impl Changes {
             {
                 (state.last_sequence, state.last_ms) = (sequence, ms.max(state.last_ms));
             }
-            state.bytes = bytes.unwrap_or(state.bytes);
+            state.joined.extend(&self.joined);
+            state.bytes = bytes;
             had_pending && state.pending.is_empty()
         })
     }
@@ -134,7 +140,7 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
         changes.first.get_or_insert((first.sequence.0, first.received_ms));
         changes.last = changes.last.max(Some((last.sequence.0, last.received_ms)));
     }
-    batch_parts(tx, group, changes)?;
+    batch_parts(tx, group, floor, changes)?;
     let mut idempotency_row =
         tx.prepare_cached("INSERT OR REPLACE INTO idempotency(workspace, key, hash, first, count, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for record in &group.idempotency {
@@ -144,7 +150,7 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
     Ok(())
 }
 
-fn batch_parts(tx: &Connection, group: &Append, changes: &mut Changes) -> Result<(), ApplyError> {
+fn batch_parts(tx: &Connection, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
     let mut parts: BTreeMap<DeliveryKey, Vec<Sequence>> = BTreeMap::new();
     for part in &group.batches {
         for member in &part.members {
@@ -163,6 +169,9 @@ fn batch_parts(tx: &Connection, group: &Append, changes: &mut Changes) -> Result
         members.sort_unstable();
         members.dedup();
         part_row.execute(params![batch.0, first.sequence.0, varint::pack(&members)])?;
+        if batch.sequence().0 < floor {
+            changes.joined.insert(batch);
+        }
         changes.rows += 1;
     }
     Ok(())

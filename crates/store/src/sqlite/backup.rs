@@ -8,10 +8,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, ErrorCode};
 
-use super::schema::{self, Access, file_error, read_error, write_error};
+use super::schema::{self, Access, failed, file_error};
+use super::segments::remove_files;
 use crate::StoreError;
 
 /// Pages that are copied between two reports of progress (8 MiB).
@@ -60,17 +61,24 @@ pub fn backup(from: &Path, to: &Path, mut progress: impl FnMut(BackupProgress)) 
     if entries(to)? > 1 || entries(&to.join("journal"))? > 0 {
         return Err(BackupError::NotEmpty(to.display().to_string()).into());
     }
-    // Segments that were started meanwhile are found by looking again.
-    let mut done = Vec::new();
+    // Segments that were started meanwhile are found by looking again. The one before them was still being appended to when it was
+    // copied: without another copy there would be a gap in the events.
+    let mut done: Vec<PathBuf> = Vec::new();
     loop {
-        let fresh: Vec<PathBuf> = segment_files(&from.join("journal"))?.into_iter().filter(|file| !done.contains(file)).collect();
-        if fresh.is_empty() {
+        let files = segment_files(&from.join("journal"))?;
+        if files.iter().all(|file| done.contains(file)) {
             break;
         }
-        for file in fresh {
-            let name = file.file_name().expect("listed in a directory").to_owned();
-            copy(&file, &to.join("journal").join(&name), &format!("journal/{}", name.display()), &mut progress)?;
-            done.push(file);
+        if let Some(cut) = done.pop() {
+            remove_files(&copy_of(&cut, to));
+        }
+        for file in files {
+            if !done.contains(&file) {
+                let copied = copy_of(&file, to);
+                let name = format!("journal/{}", copied.file_name().unwrap_or_default().display());
+                copy(&file, &copied, &name, &mut progress)?;
+                done.push(file);
+            }
         }
     }
     copy(&from.join("bins.db"), &to.join("bins.db"), "bins.db", &mut progress)?;
@@ -78,6 +86,11 @@ pub fn backup(from: &Path, to: &Path, mut progress: impl FnMut(BackupProgress)) 
     copy(&from.join("catalog.db"), &to.join("catalog.db"), "catalog.db", &mut progress)?;
     super::sync_dir(&to.join("journal"))?;
     super::sync_dir(to)
+}
+
+/// Where a segment is copied to.
+fn copy_of(file: &Path, to: &Path) -> PathBuf {
+    to.join("journal").join(file.file_name().expect("listed in a directory"))
 }
 
 fn segment_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -96,16 +109,16 @@ fn segment_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
 fn copy(from: &Path, to: &Path, name: &str, progress: &mut impl FnMut(BackupProgress)) -> Result<(), StoreError> {
     let source = match schema::connect(from, Access::Read) {
         Ok(source) => source,
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !from.exists() => return Ok(()),
-        Err(error) => return Err(read_error(error)),
+        Err(_) if !from.exists() => return Ok(()),
+        Err(error) => return Err(error),
     };
     // A read transaction over the whole copy: it stays one snapshot, and writers do not make it begin again.
-    source.execute_batch("BEGIN").map_err(read_error)?;
-    source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(read_error)?;
-    let mut target = Connection::open(to).map_err(write_error)?;
-    let copy = Backup::new(&source, &mut target).map_err(write_error)?;
+    source.execute_batch("BEGIN").map_err(failed(from))?;
+    source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed(from))?;
+    let mut target = Connection::open(to).map_err(failed(to))?;
+    let copy = Backup::new(&source, &mut target).map_err(failed(to))?;
     loop {
-        let step = copy.step(STEP_PAGES).map_err(write_error)?;
+        let step = copy.step(STEP_PAGES).map_err(failed(to))?;
         let pages = copy.progress();
         let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * schema::PAGE_BYTES;
         progress(BackupProgress { file: name.to_owned(), copied: bytes(pages.pagecount - pages.remaining), total: bytes(pages.pagecount) });

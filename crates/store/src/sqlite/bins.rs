@@ -1,30 +1,33 @@
 //! `bins.db`: requests that bins caught.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use super::schema::{self, Access, read_error, write_error};
+use super::schema::{self, Access};
 use crate::StoreError;
 use crate::history::{BinRequest, BinRoom};
 
 /// The open file.
 pub(super) struct BinsDb {
     conn: Connection,
+    path: PathBuf,
 }
 
 impl BinsDb {
     /// Opens `bins.db` in a directory, creating it at the first start.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let mut conn = schema::connect(&dir.join("bins.db"), Access::WriteRelaxed).map_err(write_error)?;
-        schema::prepare(&mut conn, schema::BINS, &[])?;
-        Ok(Self { conn })
+        let path = dir.join("bins.db");
+        let mut conn = schema::create(&path, Access::WriteRelaxed)?;
+        schema::prepare(&path, &mut conn, schema::BINS, &[])?;
+        Ok(Self { conn, path })
     }
 
     /// See `Bins::put`.
     pub(super) fn put(&mut self, bin: i64, request: &BinRequest, room: BinRoom) -> Result<i64, StoreError> {
         let headers = serde_json::to_string(&request.headers).expect("headers are plain strings");
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let failed = schema::failed(&self.path);
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let number = (|| {
             let number: i64 = tx
                 .prepare_cached("INSERT INTO bin(bin, last) VALUES (?1, 1) ON CONFLICT(bin) DO UPDATE SET last = last + 1 RETURNING last")?
@@ -55,27 +58,28 @@ impl BinsDb {
             .execute((bin, number, i64::try_from(room.bytes).unwrap_or(i64::MAX)))?;
             Ok(number)
         })()
-        .map_err(write_error)?;
-        tx.commit().map_err(write_error)?;
+        .map_err(&failed)?;
+        tx.commit().map_err(&failed)?;
         Ok(number)
     }
 
     /// See `Bins::list`.
     pub(super) fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
+        let failed = schema::failed(&self.path);
         let mut select = self
             .conn
             .prepare_cached(
                 "SELECT number, at_ms, method, target, headers, body, ip FROM request
                  WHERE bin = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
             )
-            .map_err(read_error)?;
-        let rows = select.query_map(params![bin, before.unwrap_or(i64::MAX), super::sql_count(limit)], request).map_err(read_error)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(read_error)
+            .map_err(&failed)?;
+        let rows = select.query_map(params![bin, before.unwrap_or(i64::MAX), super::sql_count(limit)], request).map_err(&failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(&failed)
     }
 
     /// See `Bins::clear`.
     pub(super) fn clear(&self, bin: i64) -> Result<(), StoreError> {
-        self.conn.execute("DELETE FROM request WHERE bin = ?1", [bin]).map_err(write_error)?;
+        self.conn.execute("DELETE FROM request WHERE bin = ?1", [bin]).map_err(schema::failed(&self.path))?;
         Ok(())
     }
 }

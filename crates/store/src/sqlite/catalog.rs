@@ -1,13 +1,13 @@
 //! `catalog.db`: configuration documents, secrets sealed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use posthaste_domain::resource::Kind;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::{Map, Value};
 
 use super::master::MasterKeys;
-use super::schema::{self, Access, read_error, write_error};
+use super::schema::{self, Access, Misfit};
 use crate::StoreError;
 use crate::catalog::{CatalogError, Change, Record};
 
@@ -22,58 +22,73 @@ struct Damaged {
 /// The open catalog.
 pub(super) struct CatalogDb {
     conn: Connection,
+    path: PathBuf,
     keys: MasterKeys,
 }
 
 impl CatalogDb {
-    /// Opens `catalog.db` and `master.key` in a directory, creating both at the first start, and seals anew what was sealed under an
-    /// older master key.
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let mut conn = schema::connect(&dir.join("catalog.db"), Access::Write).map_err(write_error)?;
-        schema::prepare(&mut conn, schema::CATALOG, &[])?;
+    /// Opens `catalog.db` and `master.key` in a directory, and seals anew what was sealed under an older master key. Both are created at
+    /// the first start; where there is a journal already, a catalog has to be there too: beside an empty one, all that is pending
+    /// would be of targets that nobody knows.
+    pub(super) fn open(dir: &Path, has_journal: bool) -> Result<Self, StoreError> {
+        let path = dir.join("catalog.db");
+        let mut conn = if has_journal { schema::connect(&path, Access::Write)? } else { schema::create(&path, Access::Write)? };
+        if has_journal && !schema::is_prepared(&conn).map_err(schema::failed(&path))? {
+            return Err(Misfit::Empty.of(&path));
+        }
+        schema::prepare(&path, &mut conn, schema::CATALOG, &[])?;
         // Few and small changes: this file may checkpoint by itself.
-        conn.pragma_update(None, "wal_autocheckpoint", 1000).map_err(write_error)?;
-        let has_secrets: bool =
-            conn.query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE sealed IS NOT NULL)", [], |row| row.get(0)).map_err(read_error)?;
-        let path = dir.join("master.key");
-        let keys = match MasterKeys::load(&path)? {
+        conn.pragma_update(None, "wal_autocheckpoint", 1000).map_err(schema::failed(&path))?;
+        let has_secrets: bool = conn
+            .query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE sealed IS NOT NULL)", [], |row| row.get(0))
+            .map_err(schema::failed(&path))?;
+        let key_file = dir.join("master.key");
+        let keys = match MasterKeys::load(&key_file)? {
             Some(keys) => keys,
             // A fresh key would not open what is there.
             None if has_secrets => return Err(StoreError::MasterKey),
-            None => MasterKeys::create(&path)?,
+            None => MasterKeys::create(&key_file)?,
         };
-        let mut catalog = Self { conn, keys };
+        let mut catalog = Self { conn, path, keys };
         catalog.seal_anew()?;
         Ok(catalog)
     }
 
+    /// Keeps the file from growing beyond so many pages.
+    pub(super) fn cap_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
+        schema::cap(&self.conn, pages).map_err(schema::failed(&self.path))
+    }
+
     fn seal_anew(&mut self) -> Result<(), StoreError> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let failed = schema::failed(&self.path);
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let sealed: Vec<(i64, String, Vec<u8>)> = {
-            let mut select = tx.prepare("SELECT number, id, sealed FROM resource WHERE sealed IS NOT NULL").map_err(read_error)?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(read_error)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(read_error)?
+            let mut select = tx.prepare("SELECT number, id, sealed FROM resource WHERE sealed IS NOT NULL").map_err(&failed)?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(&failed)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(&failed)?
         };
         for (number, id, sealed) in sealed {
             let (secrets, current) = self.keys.open(&id, &sealed)?;
             if !current {
                 let sealed = self.keys.seal(&id, &secrets)?;
-                tx.execute("UPDATE resource SET sealed = ?2 WHERE number = ?1", params![number, sealed]).map_err(write_error)?;
+                tx.execute("UPDATE resource SET sealed = ?2 WHERE number = ?1", params![number, sealed]).map_err(&failed)?;
             }
         }
-        tx.commit().map_err(write_error)
+        tx.commit().map_err(&failed)
     }
 
     /// See `Catalog::load`.
     pub(super) fn load(&self) -> Result<Vec<Record>, StoreError> {
-        let mut select = self.conn.prepare_cached(&select("ORDER BY number")).map_err(read_error)?;
-        let rows = select.query_map([], Stored::read).map_err(read_error)?;
-        rows.map(|row| row.map_err(read_error)?.open(&self.keys)).collect()
+        let failed = schema::failed(&self.path);
+        let mut select = self.conn.prepare_cached(&select("ORDER BY number")).map_err(&failed)?;
+        let rows = select.query_map([], Stored::read).map_err(&failed)?;
+        rows.map(|row| row.map_err(&failed)?.open(&self.keys)).collect()
     }
 
     /// See `Catalog::write`.
     pub(super) fn write(&mut self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(write_error)?;
+        let failed = schema::failed(&self.path);
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let mut records = Vec::with_capacity(changes.len());
         for change in changes {
             let number = match change {
@@ -92,7 +107,7 @@ impl CatalogDb {
                         "UPDATE resource SET version = version + 1, updated_ms = ?2, doc = ?3, sealed = ?4 WHERE number = ?1",
                         params![number, at_ms, doc, sealed],
                     )
-                    .map_err(write_error)?;
+                    .map_err(&failed)?;
                     number
                 }
                 Change::Delete { number, at_ms } => {
@@ -101,14 +116,14 @@ impl CatalogDb {
                         "UPDATE resource SET version = version + 1, updated_ms = ?2, deleted = 1, sealed = NULL WHERE number = ?1",
                         params![number, at_ms],
                     )
-                    .map_err(write_error)?;
+                    .map_err(&failed)?;
                     number
                 }
             };
             let stored = stored(&tx, number)?.ok_or(CatalogError::NotFound)?;
             records.push(stored.open(&self.keys)?);
         }
-        tx.commit().map_err(write_error)?;
+        tx.commit().map_err(&failed)?;
         Ok(records)
     }
 }
@@ -124,7 +139,7 @@ fn create(
     secrets: Vec<String>,
     at_ms: i64,
 ) -> Result<i64, CatalogError> {
-    let exists: bool = tx.query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE id = ?1)", [id], |row| row.get(0)).map_err(read_error)?;
+    let exists: bool = tx.query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE id = ?1)", [id], |row| row.get(0)).map_err(failed(tx))?;
     if exists {
         return Err(CatalogError::Exists);
     }
@@ -134,10 +149,10 @@ fn create(
             "INSERT INTO resource(id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed)
              VALUES (?1, ?2, ?3, 1, ?4, ?4, 0, ?5, ?6)",
         )
-        .map_err(write_error)?;
-    let number = insert.insert(params![id, kind.name(), workspace.unwrap_or(0), at_ms, doc, sealed]).map_err(write_error)?;
+        .map_err(failed(tx))?;
+    let number = insert.insert(params![id, kind.name(), workspace.unwrap_or(0), at_ms, doc, sealed]).map_err(failed(tx))?;
     if workspace.is_none() {
-        tx.execute("UPDATE resource SET workspace = number WHERE number = ?1", [number]).map_err(write_error)?;
+        tx.execute("UPDATE resource SET workspace = number WHERE number = ?1", [number]).map_err(failed(tx))?;
     }
     Ok(number)
 }
@@ -161,8 +176,12 @@ fn select(rest: &str) -> String {
 }
 
 fn stored(tx: &Transaction<'_>, number: i64) -> Result<Option<Stored>, StoreError> {
-    let mut select = tx.prepare_cached(&select("WHERE number = ?1")).map_err(read_error)?;
-    select.query_row([number], Stored::read).optional().map_err(read_error)
+    let mut select = tx.prepare_cached(&select("WHERE number = ?1")).map_err(failed(tx))?;
+    select.query_row([number], Stored::read).optional().map_err(failed(tx))
+}
+
+fn failed(tx: &Transaction<'_>) -> impl Fn(Error) -> StoreError {
+    schema::failed(Path::new(tx.path().unwrap_or("catalog.db")))
 }
 
 fn living(tx: &Transaction<'_>, number: i64) -> Result<Stored, CatalogError> {

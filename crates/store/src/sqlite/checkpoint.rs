@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
-
 use super::schema::{self, Access, file_error};
 use super::segments::Segment;
 use crate::StoreError;
@@ -50,7 +48,7 @@ fn run(queue: Receiver<Arc<Segment>>) {
         }
         // The connection is not kept: it would keep the files of a segment that is dropped later.
         let done = schema::connect(&segment.path, Access::Write)
-            .and_then(|conn: Connection| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
+            .and_then(|conn| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(segment.failed()));
         if let Err(error) = done {
             tracing::warn!(%error, segment = segment.id, "checkpoint failed");
         }

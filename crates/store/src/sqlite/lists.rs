@@ -9,7 +9,6 @@ use rusqlite::{OptionalExtension, params};
 
 use super::readers::{Pool, Reader};
 use super::rows::{self, RawEvent};
-use super::schema::read_error;
 use super::segments::{Segment, Segments};
 use super::{sql_count, varint};
 use crate::{DeliveryFilter, EventFilter, Order, Range, StoreError};
@@ -93,6 +92,16 @@ macro_rules! statements {
     };
 }
 
+/// The first event from a sequence on.
+pub(super) const NEXT_EVENT: &str = "SELECT sequence, received_ms FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT 1";
+pub(super) const TYPE_ID: &str = "SELECT id FROM type WHERE name = ?1";
+pub(super) const HAS_TYPE: &str = "SELECT type IS ?2 FROM event WHERE sequence = ?1";
+pub(super) const OWN_DELIVERIES: &str = "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, \
+     updated_ms, received_ms FROM delivery WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
+/// The commit that an event came with, if it brought a batch anything.
+pub(super) const COMMIT_OF: &str = "SELECT max(first) FROM batch_part INDEXED BY batch_part_first WHERE first <= ?1";
+pub(super) const PARTS_OF_COMMIT: &str = "SELECT batch, members FROM batch_part INDEXED BY batch_part_first WHERE first = ?1";
+
 /// Oldest first.
 pub(super) const ASCENDING: Statements = statements!("ASC");
 /// Newest first.
@@ -155,7 +164,7 @@ fn sequences(reader: &Reader, range: &Range) -> rusqlite::Result<Span> {
 
 /// The first sequence received at or after a time, or one above the last. Times never decrease with sequences, so this bisects.
 fn received_from(reader: &Reader, first: i64, last: i64, ms: i64) -> rusqlite::Result<i64> {
-    let mut at = reader.conn.prepare_cached("SELECT sequence, received_ms FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT 1")?;
+    let mut at = reader.conn.prepare_cached(NEXT_EVENT)?;
     let (mut low, mut high) = (first, last + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -170,7 +179,7 @@ fn received_from(reader: &Reader, first: i64, last: i64, ms: i64) -> rusqlite::R
 
 /// The number of a type in a segment, if any event there has it.
 fn type_id(reader: &Reader, name: &str) -> rusqlite::Result<Option<i64>> {
-    reader.conn.prepare_cached("SELECT id FROM type WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
+    reader.conn.prepare_cached(TYPE_ID)?.query_row([name], |row| row.get(0)).optional()
 }
 
 /// See `History::events`.
@@ -187,9 +196,9 @@ pub(super) fn events(
             break;
         }
         let mut reader = pool.take(&segment)?;
-        let raws = events_in(&reader, workspace, filter, range, range.limit - events.len()).map_err(read_error)?;
+        let raws = events_in(&reader, workspace, filter, range, range.limit - events.len()).map_err(segment.failed())?;
         for raw in raws {
-            events.push(raw.resolve(&mut reader).map_err(read_error)?);
+            events.push(raw.resolve(&mut reader).map_err(segment.failed())?);
         }
     }
     Ok(events)
@@ -231,7 +240,7 @@ pub(super) fn deliveries(
             break;
         }
         let reader = pool.take(&segment)?;
-        deliveries_in(&reader, workspace, filter, range, &mut deliveries).map_err(read_error)?;
+        deliveries_in(&reader, workspace, filter, range, &mut deliveries).map_err(segment.failed())?;
     }
     Ok(deliveries)
 }
@@ -367,21 +376,21 @@ fn keys_of(
 }
 
 fn has_type(reader: &Reader, sequence: Sequence, id: i64) -> rusqlite::Result<bool> {
-    let mut select = reader.conn.prepare_cached("SELECT type IS ?2 FROM event WHERE sequence = ?1")?;
+    let mut select = reader.conn.prepare_cached(HAS_TYPE)?;
     Ok(select.query_row((sequence.0, id), |row| row.get(0)).optional()?.unwrap_or(false))
 }
 
 /// See `History::event`.
 pub(super) fn event(segments: &Segments, pool: &Arc<Pool>, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError> {
     let Some(segment) = segments.of(sequence) else { return Ok(None) };
-    let event = rows::event(&mut *pool.take(&segment)?, sequence).map_err(read_error)?;
+    let event = rows::event(&mut *pool.take(&segment)?, sequence).map_err(segment.failed())?;
     Ok(event.filter(|event| event.workspace == workspace))
 }
 
 /// See `History::delivery`.
 pub(super) fn delivery(segments: &Segments, pool: &Arc<Pool>, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {
     let Some(segment) = segments.of(key.sequence()) else { return Ok(None) };
-    let delivery = rows::delivery_by_key(&*pool.take(&segment)?, key).map_err(read_error)?;
+    let delivery = rows::delivery_by_key(&*pool.take(&segment)?, key).map_err(segment.failed())?;
     Ok(delivery.filter(|delivery| delivery.workspace == workspace))
 }
 
@@ -395,14 +404,14 @@ pub(super) fn deliveries_of(
     let Some(segment) = segments.of(sequence) else { return Ok(Vec::new()) };
     let (mut deliveries, joined) = {
         let reader = pool.take(&segment)?;
-        (own_deliveries(&reader, sequence).map_err(read_error)?, joined_batches(&reader, sequence).map_err(read_error)?)
+        (own_deliveries(&reader, sequence).map_err(segment.failed())?, joined_batches(&reader, sequence).map_err(segment.failed())?)
     };
     for key in joined {
         if deliveries.iter().any(|known| known.key == key) {
             continue;
         }
         let Some(home) = segments.of(key.sequence()) else { continue };
-        deliveries.extend(rows::delivery_by_key(&*pool.take(&home)?, key).map_err(read_error)?);
+        deliveries.extend(rows::delivery_by_key(&*pool.take(&home)?, key).map_err(home.failed())?);
     }
     deliveries.retain(|delivery| delivery.workspace == workspace);
     deliveries.sort_unstable_by_key(|delivery| delivery.key);
@@ -411,21 +420,15 @@ pub(super) fn deliveries_of(
 
 fn own_deliveries(reader: &Reader, sequence: Sequence) -> rusqlite::Result<Vec<Delivery>> {
     let (low, high) = DeliveryKey::range_of(sequence);
-    let mut select = reader.conn.prepare_cached(
-        "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms
-         FROM delivery WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
-    )?;
+    let mut select = reader.conn.prepare_cached(OWN_DELIVERIES)?;
     select.query_map([low.0, high.0], rows::delivery)?.collect()
 }
 
 /// The batches that an event joined. All parts that one commit wrote share its first sequence, so there is one commit to look at.
 fn joined_batches(reader: &Reader, sequence: Sequence) -> rusqlite::Result<Vec<DeliveryKey>> {
-    let commit: Option<i64> = reader
-        .conn
-        .prepare_cached("SELECT max(first) FROM batch_part INDEXED BY batch_part_first WHERE first <= ?1")?
-        .query_row([sequence.0], |row| row.get(0))?;
+    let commit: Option<i64> = reader.conn.prepare_cached(COMMIT_OF)?.query_row([sequence.0], |row| row.get(0))?;
     let Some(commit) = commit else { return Ok(Vec::new()) };
-    let mut select = reader.conn.prepare_cached("SELECT batch, members FROM batch_part INDEXED BY batch_part_first WHERE first = ?1")?;
+    let mut select = reader.conn.prepare_cached(PARTS_OF_COMMIT)?;
     let mut rows = select.query([commit])?;
     let mut batches = Vec::new();
     while let Some(row) = rows.next()? {
@@ -439,5 +442,5 @@ fn joined_batches(reader: &Reader, sequence: Sequence) -> rusqlite::Result<Vec<D
 /// See `History::attempts`.
 pub(super) fn attempts(segments: &Segments, pool: &Arc<Pool>, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
     let Some(segment) = segments.of(key.sequence()) else { return Ok(Vec::new()) };
-    rows::attempts(&mut *pool.take(&segment)?, key).map_err(read_error)
+    rows::attempts(&mut *pool.take(&segment)?, key).map_err(segment.failed())
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use base64::Engine;
@@ -19,21 +19,23 @@ use super::schema::file_error;
 use crate::StoreError;
 
 const NONCE_BYTES: usize = 24;
+/// Permissions of users that are neither the owner nor of the file's group.
+const OTHERS: u32 = 0o007;
 
 /// What is wrong with the key file.
 #[derive(Debug, thiserror::Error)]
 enum KeyFileError {
-    #[error("line {0} of master.key is not a base64 key of 32 bytes")]
+    #[error("line {0} is not a base64 key of 32 bytes")]
     Line(usize),
-    #[error("master.key is empty")]
+    #[error("it holds no key")]
     Empty,
-    #[error("the system gives no random bytes")]
-    Random(#[source] rand::rand_core::OsError),
+    #[error("its permissions ({0:03o}) let every user of this machine at it; chmod 600 it")]
+    Open(u32),
 }
 
-impl From<KeyFileError> for StoreError {
-    fn from(error: KeyFileError) -> Self {
-        Self::Engine(error.into())
+impl KeyFileError {
+    fn of(self, path: &Path) -> StoreError {
+        StoreError::File { file: path.display().to_string(), source: self.into() }
     }
 }
 
@@ -43,30 +45,44 @@ pub(super) struct MasterKeys(Vec<XChaCha20Poly1305>);
 impl MasterKeys {
     /// Reads the key file; `None` when there is none.
     pub(super) fn load(path: &Path) -> Result<Option<Self>, StoreError> {
-        let mut text = String::new();
-        match File::open(path) {
-            Ok(mut file) => file.read_to_string(&mut text).map_err(file_error)?,
+        let mut file = match File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(file_error(error)),
         };
+        let mode = file.metadata().map_err(file_error)?.permissions().mode() & 0o777;
+        if mode & OTHERS != 0 {
+            return Err(KeyFileError::Open(mode).of(path));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(file_error)?;
         let mut keys = Vec::new();
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let key: [u8; 32] =
-                STANDARD.decode(line.trim()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(KeyFileError::Line(i + 1))?;
+            let key: [u8; 32] = STANDARD
+                .decode(line.trim())
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or_else(|| KeyFileError::Line(i + 1).of(path))?;
             keys.push(XChaCha20Poly1305::new(&key.into()));
         }
         if keys.is_empty() {
-            return Err(KeyFileError::Empty.into());
+            return Err(KeyFileError::Empty.of(path));
         }
         Ok(Some(Self(keys)))
     }
 
-    /// Makes a key file that only its owner can read, durably.
+    /// Makes a key file that only its owner can read, durably: it is there with its key or not at all.
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
         let key: [u8; 32] = random()?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file_error)?;
+        let unfinished = path.with_extension("new");
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(file_error)?;
         writeln!(file, "{}", STANDARD.encode(key)).map_err(file_error)?;
         file.sync_all().map_err(file_error)?;
+        std::fs::rename(&unfinished, path).map_err(file_error)?;
         super::sync_dir(path.parent().expect("a file has a directory"))?;
         Ok(Self(vec![XChaCha20Poly1305::new(&key.into())]))
     }
@@ -91,6 +107,6 @@ impl MasterKeys {
 
 fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
-    OsRng.try_fill_bytes(&mut bytes).map_err(KeyFileError::Random)?;
+    OsRng.try_fill_bytes(&mut bytes).map_err(|error| StoreError::Engine(error.into()))?;
     Ok(bytes)
 }

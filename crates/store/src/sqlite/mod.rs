@@ -25,7 +25,10 @@ mod lists;
 mod lock;
 mod master;
 mod pages;
+#[cfg(test)]
+mod plans;
 mod readers;
+mod retire;
 mod rows;
 mod schema;
 mod segments;
@@ -69,9 +72,15 @@ impl Default for SqliteOptions {
     }
 }
 
-/// Creates a directory, and those above it, for its owner alone; one that exists is left as it is.
+/// Creates a directory, and those above it, durably and for its owner alone; one that exists is left as it is.
 fn create_dir(dir: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(schema::file_error)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(above)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(schema::file_error)?;
+    sync_dir(above)
 }
 
 /// Makes the entries of a directory durable.

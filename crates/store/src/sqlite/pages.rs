@@ -12,7 +12,6 @@ use rusqlite::{OptionalExtension, params};
 
 use super::readers::{Pool, Reader};
 use super::rows;
-use super::schema::read_error;
 use super::segments::Segments;
 use super::{sql_count, varint};
 use crate::{IdempotencyRecord, LaneSummary, PageLimit, Recovered, StoreError};
@@ -27,6 +26,8 @@ pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY lan
      WHERE target = ?1 AND state = 1 AND due_ms = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
 pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
      WHERE target = ?1 AND state = 1 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
+pub(super) const MEMBERS: &str = "SELECT members FROM batch_part WHERE batch = ?1 ORDER BY first";
+pub(super) const IDEMPOTENT: &str = "SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2";
 
 /// Collects items up to a limit, at least one.
 struct Page<T> {
@@ -76,13 +77,13 @@ pub(super) fn queued(
     for segment in segments.matching(|s| s.pending_of(target).queued > 0 && s.with(|state| state.last_sequence >= after.sequence().0)) {
         let mut reader = pool.take(&segment)?;
         let found = {
-            let mut select = reader.conn.prepare_cached(QUEUED).map_err(read_error)?;
-            let rows = select.query_map(params![target, after.0, sql_count(page.room())], rows::delivery).map_err(read_error)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>().map_err(read_error)?
+            let mut select = reader.conn.prepare_cached(QUEUED).map_err(segment.failed())?;
+            let rows = select.query_map(params![target, after.0, sql_count(page.room())], rows::delivery).map_err(segment.failed())?;
+            rows.collect::<rusqlite::Result<Vec<_>>>().map_err(segment.failed())?
         };
         let mut last = None;
         for delivery in found {
-            let Some(event) = event_of(&mut reader, &mut last, &delivery).map_err(read_error)? else { continue };
+            let Some(event) = event_of(&mut reader, &mut last, &delivery).map_err(segment.failed())? else { continue };
             let bytes = event.payload.len();
             if !page.push(PendingDelivery { delivery, event }, bytes) {
                 return Ok(page.items);
@@ -109,7 +110,7 @@ pub(super) fn due(
         let mut found: Vec<(i64, DeliveryKey)> = Vec::new();
         for segment in segments.matching(|s| s.pending_of(target).scheduled > 0) {
             let reader = pool.take(&segment)?;
-            due_in(&reader, target, after, until_ms, page.room(), &mut found).map_err(read_error)?;
+            due_in(&reader, target, after, until_ms, page.room(), &mut found).map_err(segment.failed())?;
         }
         found.sort_unstable();
         found.truncate(page.room());
@@ -118,12 +119,12 @@ pub(super) fn due(
         for (due_ms, key) in found {
             let Some(segment) = segments.of(key.sequence()) else { continue };
             let mut reader = pool.take(&segment)?;
-            let Some(delivery) = rows::delivery_by_key(&reader, key).map_err(read_error)? else { continue };
+            let Some(delivery) = rows::delivery_by_key(&reader, key).map_err(segment.failed())? else { continue };
             // It may have been settled since.
             if delivery.state != DeliveryState::Scheduled || delivery.due_ms != due_ms {
                 continue;
             }
-            let Some(event) = rows::event(&mut reader, key.sequence()).map_err(read_error)? else { continue };
+            let Some(event) = rows::event(&mut reader, key.sequence()).map_err(segment.failed())? else { continue };
             let bytes = event.payload.len();
             if !page.push(PendingDelivery { delivery, event }, bytes) {
                 return Ok(page.items);
@@ -169,14 +170,14 @@ pub(super) fn members(
 ) -> Result<Vec<Arc<Event>>, StoreError> {
     let mut page = Page::new(limit);
     let Some(home) = segments.of(batch.sequence()) else { return Ok(Vec::new()) };
-    let Some(delivery) = rows::delivery_by_key(&*pool.take(&home)?, batch).map_err(read_error)? else { return Ok(Vec::new()) };
+    let Some(delivery) = rows::delivery_by_key(&*pool.take(&home)?, batch).map_err(home.failed())? else { return Ok(Vec::new()) };
     // Nothing joins a batch after it was settled, so later segments need not be asked.
     let until_ms = if delivery.state.is_terminal() { delivery.updated_ms } else { i64::MAX };
     for segment in segments.matching(|s| s.id >= home.id && s.floor_ms <= until_ms && s.with(|state| state.last_sequence > after.0)) {
         let mut reader = pool.take(&segment)?;
-        let members = members_in(&reader, batch).map_err(read_error)?;
+        let members = members_in(&reader, batch).map_err(segment.failed())?;
         for member in members.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)) {
-            let Some(event) = rows::event(&mut reader, *member).map_err(read_error)? else { continue };
+            let Some(event) = rows::event(&mut reader, *member).map_err(segment.failed())? else { continue };
             let bytes = event.payload.len();
             if !page.push(event, bytes) {
                 return Ok(page.items);
@@ -187,7 +188,7 @@ pub(super) fn members(
 }
 
 fn members_in(reader: &Reader, batch: DeliveryKey) -> rusqlite::Result<BTreeSet<Sequence>> {
-    let mut select = reader.conn.prepare_cached("SELECT members FROM batch_part WHERE batch = ?1 ORDER BY first")?;
+    let mut select = reader.conn.prepare_cached(MEMBERS)?;
     let mut rows = select.query([batch.0])?;
     let mut members = BTreeSet::new();
     while let Some(row) = rows.next()? {
@@ -209,7 +210,7 @@ pub(super) fn idempotent(
         let reader = pool.take(&segment)?;
         let found = reader
             .conn
-            .prepare_cached("SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2")
+            .prepare_cached(IDEMPOTENT)
             .and_then(|mut select| {
                 select
                     .query_row(params![workspace, key], |row| {
@@ -224,7 +225,7 @@ pub(super) fn idempotent(
                     })
                     .optional()
             })
-            .map_err(read_error)?;
+            .map_err(segment.failed())?;
         // The newest record of a key is the only one that counts.
         if let Some(found) = found {
             return Ok((found.at_ms >= oldest_ms).then_some(found));
@@ -257,7 +258,7 @@ pub(super) fn with_events(segments: &Segments, pool: &Arc<Pool>, deliveries: Vec
     for delivery in deliveries {
         let Some(segment) = segments.of(delivery.key.sequence()) else { continue };
         let mut reader = pool.take(&segment)?;
-        if let Some(event) = rows::event(&mut reader, delivery.key.sequence()).map_err(read_error)? {
+        if let Some(event) = rows::event(&mut reader, delivery.key.sequence()).map_err(segment.failed())? {
             pending.push(PendingDelivery { delivery, event });
         }
     }

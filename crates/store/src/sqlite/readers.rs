@@ -10,7 +10,7 @@ use posthaste_domain::event::Source;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::schema::{self, Access, read_error};
+use super::schema::{self, Access};
 use super::segments::Segment;
 use crate::StoreError;
 
@@ -32,7 +32,7 @@ pub(super) struct Reader {
 
 impl Reader {
     fn open(segment: Arc<Segment>) -> Result<Self, StoreError> {
-        let conn = schema::connect(&segment.path, Access::Read).map_err(read_error)?;
+        let conn = schema::connect(&segment.path, Access::Read)?;
         Ok(Self { conn, words: HashMap::new(), sources: HashMap::new(), types: HashMap::new(), segment })
     }
 

@@ -16,6 +16,10 @@ use super::words;
 pub(super) const DELIVERY_BY_KEY: &str = "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, \
      updated_ms, received_ms FROM delivery WHERE key = ?1";
 
+pub(super) const EVENT: &str = "SELECT sequence, workspace, type, received_ms, source, payload FROM event WHERE sequence = ?1";
+pub(super) const ATTEMPTS: &str = "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
+     response_values, body FROM attempt WHERE delivery = ?1 ORDER BY number";
+
 /// The state of a code.
 pub(super) fn state(column: usize, code: i64) -> rusqlite::Result<DeliveryState> {
     DeliveryState::from_code(code).ok_or(Error::IntegralValueOutOfRange(column, code))
@@ -79,8 +83,7 @@ impl RawEvent {
 /// The event at a sequence.
 pub(super) fn event(reader: &mut Reader, sequence: Sequence) -> rusqlite::Result<Option<Arc<Event>>> {
     let raw = {
-        let mut select =
-            reader.conn.prepare_cached("SELECT sequence, workspace, type, received_ms, source, payload FROM event WHERE sequence = ?1")?;
+        let mut select = reader.conn.prepare_cached(EVENT)?;
         let mut rows = select.query([sequence.0])?;
         rows.next()?.map(RawEvent::read).transpose()?
     };
@@ -104,10 +107,7 @@ pub(super) fn attempts(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Resul
         response: (i64, Option<String>),
     }
     let raws = {
-        let mut select = reader.conn.prepare_cached(
-            "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body
-             FROM attempt WHERE delivery = ?1 ORDER BY number",
-        )?;
+        let mut select = reader.conn.prepare_cached(ATTEMPTS)?;
         let rows = select.query_map([key.0], |row| {
             let nothing: Arc<str> = "".into();
             let attempt = Attempt {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
 use crate::StoreError;
 
@@ -20,7 +20,8 @@ pub(super) const PAGE_BYTES: u64 = 8192;
 /// Tables of a journal segment.
 pub(super) const SEGMENT: &str = "
 CREATE TABLE meta(
-  name TEXT PRIMARY KEY, -- format; floor, floor_ms: everything here is later; drained: 1 when sealed and nothing is pending
+  name TEXT PRIMARY KEY, -- format; floor, floor_ms: everything here is later; drained: 1 when sealed and nothing is pending;
+                         -- older:<number>, next: other segments that have to be there
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE type(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -136,9 +137,33 @@ pub(super) enum Access {
     Read,
 }
 
-/// Opens a file, creating it only for writers.
-pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connection> {
-    let create = if access == Access::Read { OpenFlags::empty() } else { OpenFlags::SQLITE_OPEN_CREATE };
+/// What is wrong with a file as a whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Misfit {
+    #[error("it is missing")]
+    Missing,
+    #[error("it has no tables")]
+    Empty,
+}
+
+impl Misfit {
+    /// The error that names the file.
+    pub(super) fn of(self, path: &Path) -> StoreError {
+        StoreError::File { file: path.display().to_string(), source: self.into() }
+    }
+}
+
+/// Opens a file that has to be there. Creating one here would take the place of one that was lost.
+pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
+    open(path, access, OpenFlags::empty()).map_err(|error| if path.exists() { failed(path)(error) } else { Misfit::Missing.of(path) })
+}
+
+/// Opens a file, creating it if it is not there.
+pub(super) fn create(path: &Path, access: Access) -> Result<Connection, StoreError> {
+    open(path, access, OpenFlags::SQLITE_OPEN_CREATE).map_err(failed(path))
+}
+
+fn open(path: &Path, access: Access, create: OpenFlags) -> rusqlite::Result<Connection> {
     // Readers open the file read-write as well: a WAL file left by a crash can only be read by one who may recover it.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     let conn = Connection::open_with_flags(path, flags)?;
@@ -163,21 +188,26 @@ pub(super) fn connect(path: &Path, access: Access) -> rusqlite::Result<Connectio
     Ok(conn)
 }
 
-/// Creates the tables in one transaction if the file is empty, and checks the format. `meta` is stored in a new file.
-pub(super) fn prepare(conn: &mut Connection, tables: &str, meta: &[(&str, i64)]) -> Result<(), StoreError> {
-    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(write_error)?;
-    if !is_prepared(&tx).map_err(write_error)? {
-        tx.execute_batch(tables).map_err(write_error)?;
-        let mut insert = tx.prepare("INSERT INTO meta(name, value) VALUES (?1, ?2)").map_err(write_error)?;
-        for (name, value) in [("format", FORMAT)].iter().chain(meta) {
-            insert.execute((name, value)).map_err(write_error)?;
-        }
+/// Creates the tables if the file is empty, and checks the format. `meta`, if there is any, takes the place of what an earlier
+/// attempt stored. All of it is one transaction.
+pub(super) fn prepare(path: &Path, conn: &mut Connection, tables: &str, meta: &[(String, i64)]) -> Result<(), StoreError> {
+    let failed = failed(path);
+    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(&failed)?;
+    if !is_prepared(&tx).map_err(&failed)? {
+        tx.execute_batch(tables).map_err(&failed)?;
+        tx.execute("INSERT INTO meta(name, value) VALUES ('format', ?1)", [FORMAT]).map_err(&failed)?;
     }
-    let found = meta_value(&tx, "format").map_err(write_error)?.unwrap_or(0);
+    let found = meta_value(&tx, "format").map_err(&failed)?.unwrap_or(0);
     if found > FORMAT {
         return Err(StoreError::TooNew { found, known: FORMAT });
     }
-    tx.commit().map_err(write_error)
+    if !meta.is_empty() {
+        tx.execute("DELETE FROM meta WHERE name <> 'format'", []).map_err(&failed)?;
+    }
+    for (name, value) in meta {
+        tx.execute("INSERT INTO meta(name, value) VALUES (?1, ?2)", (name, value)).map_err(&failed)?;
+    }
+    tx.commit().map_err(&failed)
 }
 
 /// Whether the file has its tables; one whose creation was cut short has none.
@@ -192,19 +222,47 @@ pub(super) fn meta_value(conn: &Connection, name: &str) -> rusqlite::Result<Opti
     rows.next()?.map(|row| row.get(0)).transpose()
 }
 
-/// Names what went wrong while writing.
-pub(super) fn write_error(error: rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
-            StoreError::Full(error.into())
+/// Keeps a file from growing beyond so many pages, which looks like a full disk; `None` lifts it.
+pub(super) fn cap(conn: &Connection, pages: Option<u32>) -> rusqlite::Result<()> {
+    // The largest number there is means no limit.
+    conn.query_row(&format!("PRAGMA max_page_count = {}", pages.unwrap_or(u32::MAX - 1)), [], |_| Ok(()))
+}
+
+/// Says what went wrong with a database file.
+pub(super) fn failed(path: &Path) -> impl Fn(Error) -> StoreError {
+    move |error| {
+        if is_damage(&error) {
+            return StoreError::File { file: path.display().to_string(), source: error.into() };
         }
-        _ => StoreError::Engine(error.into()),
+        match error.sqlite_error_code() {
+            // A WAL cannot be read without room for its index either.
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                StoreError::Full(error.into())
+            }
+            _ => StoreError::Engine(error.into()),
+        }
     }
 }
 
-/// Names what went wrong while reading.
-pub(super) fn read_error(error: rusqlite::Error) -> StoreError {
-    StoreError::Engine(error.into())
+/// Whether the file holds something else than was written. All statements are constants, so one that cannot be understood is a sign of
+/// tables that are not there.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(code, _) => {
+            matches!(code.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || matches!(
+                    code.extended_code,
+                    ffi::SQLITE_ERROR | ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS
+                )
+        }
+        Error::SqlInputError { .. }
+        | Error::QueryReturnedNoRows
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::Utf8Error(..) => true,
+        _ => false,
+    }
 }
 
 /// Names what went wrong with a file beside the databases.

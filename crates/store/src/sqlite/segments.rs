@@ -3,8 +3,11 @@
 //! A segment is one database file, `journal/<number>.db`. Sequence `s` lies in the last segment whose `floor` is not above `s`; so do
 //! the deliveries whose first event it is, and their attempts. The counts of pending deliveries are derived: the writer keeps them
 //! up to date after each commit, and a start counts them anew.
+//!
+//! Retention leaves gaps in the numbers, so a file that was lost does not show by itself. Therefore the newest segment names all older
+//! ones (`older:<number>` in `meta`), and each sealed one the one after it (`next`); a start that does not find them is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
 use rusqlite::Connection;
 
-use super::schema::{self, Access, read_error, write_error};
+use super::schema::{self, Access, Misfit};
 use crate::StoreError;
 
 /// Pending deliveries of one target in one segment.
@@ -45,6 +48,8 @@ pub(super) struct SegmentState {
     pub(super) bytes: u64,
     /// Targets with pending deliveries here.
     pub(super) pending: HashMap<i64, Pending>,
+    /// Batches of older segments that have members here. Few: those that were open when this one was started.
+    pub(super) joined: BTreeSet<DeliveryKey>,
 }
 
 /// One segment. Whoever has a connection to its file holds it; when a dropped one is let go of, the files are removed.
@@ -57,35 +62,42 @@ pub(super) struct Segment {
     pub(super) floor: i64,
     /// No time of receipt in it is earlier.
     pub(super) floor_ms: i64,
+    /// Other segments that it named when it was opened.
+    named: Vec<u32>,
     state: Mutex<SegmentState>,
     doomed: AtomicBool,
 }
 
 impl Segment {
-    /// Creates the file (or completes one whose creation was cut short).
-    pub(super) fn create(dir: &Path, id: u32, floor: i64, floor_ms: i64) -> Result<Self, StoreError> {
+    /// Creates the file, or completes one whose creation was cut short, after these.
+    fn create(dir: &Path, id: u32, older: &[Arc<Self>]) -> Result<Self, StoreError> {
+        let (floor, floor_ms) = older.last().map_or((1, 0), |last| end_of(last));
         let path = file_of(dir, id);
-        let mut conn = schema::connect(&path, Access::Write).map_err(write_error)?;
-        schema::prepare(&mut conn, schema::SEGMENT, &[("floor", floor), ("floor_ms", floor_ms)])?;
-        Self::read(id, path, &conn).map_err(write_error)
+        let mut conn = schema::create(&path, Access::Write)?;
+        let older = older.iter().map(|segment| (segment.name_as_older(), 1));
+        let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
+        schema::prepare(&path, &mut conn, schema::SEGMENT, &meta)?;
+        let failed = schema::failed(&path);
+        Self::read(id, path.clone(), &conn).map_err(failed)
     }
 
-    /// Opens an existing file; `None` when its creation was cut short.
-    pub(super) fn open(dir: &Path, id: u32) -> Result<Option<Self>, StoreError> {
+    /// Opens an existing file; `None` when it has no tables.
+    fn open(dir: &Path, id: u32) -> Result<Option<Self>, StoreError> {
         let path = file_of(dir, id);
-        let mut conn = schema::connect(&path, Access::Write).map_err(write_error)?;
-        if !schema::is_prepared(&conn).map_err(read_error)? {
+        let failed = schema::failed(&path);
+        let mut conn = schema::connect(&path, Access::Write)?;
+        if !schema::is_prepared(&conn).map_err(&failed)? {
             return Ok(None);
         }
-        schema::prepare(&mut conn, schema::SEGMENT, &[])?;
-        Self::read(id, path, &conn).map(Some).map_err(read_error)
+        schema::prepare(&path, &mut conn, schema::SEGMENT, &[])?;
+        Self::read(id, path.clone(), &conn).map(Some).map_err(&failed)
     }
 
     fn read(id: u32, path: PathBuf, conn: &Connection) -> rusqlite::Result<Self> {
         let floor = schema::meta_value(conn, "floor")?.unwrap_or(1);
         let floor_ms = schema::meta_value(conn, "floor_ms")?.unwrap_or(0);
         let edge = |order: &str| {
-            let sql = format!("SELECT sequence, received_ms FROM event ORDER BY sequence {order} LIMIT 1");
+            let sql = format!("SELECT sequence, received_ms FROM event WHERE sequence > 0 ORDER BY sequence {order} LIMIT 1");
             conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).or_else(|error| match error {
                 rusqlite::Error::QueryReturnedNoRows => Ok((0, 0)),
                 other => Err(other),
@@ -95,8 +107,13 @@ impl Segment {
         let drained = schema::meta_value(conn, "drained")?.is_some();
         let pending = if drained { HashMap::new() } else { count_pending(conn)? };
         let bytes = file_bytes(conn)?;
-        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending };
-        Ok(Self { id, path, floor, floor_ms, state: Mutex::new(state), doomed: AtomicBool::new(false) })
+        let joined = {
+            let mut select = conn.prepare(JOINED)?;
+            let batches = select.query_map([floor << ORDINAL_BITS], |row| row.get(0).map(DeliveryKey))?;
+            batches.collect::<rusqlite::Result<_>>()?
+        };
+        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined };
+        Ok(Self { id, path, floor, floor_ms, named: named_in(conn)?, state: Mutex::new(state), doomed: AtomicBool::new(false) })
     }
 
     /// Looks at, or changes, what is known.
@@ -109,14 +126,24 @@ impl Segment {
         self.with(|state| state.pending.get(&target).copied().unwrap_or_default())
     }
 
+    /// Says what went wrong with its file.
+    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> StoreError {
+        schema::failed(&self.path)
+    }
+
+    /// Whether nothing was ever appended.
+    fn is_empty(&self) -> bool {
+        self.with(|state| state.last_sequence == 0)
+    }
+
     /// Whether any delivery is pending.
     pub(super) fn has_pending(&self) -> bool {
         self.with(|state| !state.pending.is_empty())
     }
 
-    /// The smallest delivery key that may lie here.
-    pub(super) fn floor_key(&self) -> DeliveryKey {
-        DeliveryKey(self.floor << ORDINAL_BITS)
+    /// How the newest segment's `meta` names this one.
+    pub(super) fn name_as_older(&self) -> String {
+        format!("{OLDER}{:08}", self.id)
     }
 
     /// Has the files removed as soon as nobody uses them.
@@ -137,6 +164,16 @@ impl Drop for Segment {
         }
     }
 }
+
+pub(super) const NEXT_TARGET: &str = "SELECT min(target) FROM delivery INDEXED BY lane WHERE target > ?1";
+pub(super) const COUNT_IN_LANE: &str = "SELECT count(*) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?2";
+pub(super) const OWNER_OF_LANE: &str = "SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 LIMIT 1";
+pub(super) const JOINED: &str = "SELECT DISTINCT batch FROM batch_part WHERE batch < ?1";
+
+/// Begins the names of older segments in `meta`.
+const OLDER: &str = "older:";
+/// Names the segment after a sealed one in its `meta`.
+pub(super) const NEXT: &str = "next";
 
 /// Removes a database. The main file goes first: without its WAL it would be an older truth, a WAL alone is nothing.
 pub(super) fn remove_files(path: &Path) {
@@ -160,6 +197,11 @@ fn file_of(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{id:08}.db"))
 }
 
+/// The number of a segment's file.
+fn id_of(name: &str) -> Option<u32> {
+    name.strip_suffix(".db").and_then(|stem| stem.parse().ok())
+}
+
 /// Size of the database as of the last commit of this connection.
 pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     let pages: i64 = conn.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
@@ -169,9 +211,9 @@ pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
 /// Counts by seeking from target to target in the index, and walking the pending entries only.
 fn count_pending(conn: &Connection) -> rusqlite::Result<HashMap<i64, Pending>> {
     let mut pending = HashMap::new();
-    let mut next = conn.prepare("SELECT min(target) FROM delivery INDEXED BY lane WHERE target > ?1")?;
-    let mut count = conn.prepare("SELECT count(*) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?2")?;
-    let mut owner = conn.prepare("SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 LIMIT 1")?;
+    let mut next = conn.prepare(NEXT_TARGET)?;
+    let mut count = conn.prepare(COUNT_IN_LANE)?;
+    let mut owner = conn.prepare(OWNER_OF_LANE)?;
     let mut target = i64::MIN;
     while let Some(found) = next.query_row([target], |row| row.get::<_, Option<i64>>(0))? {
         target = found;
@@ -192,6 +234,15 @@ pub(super) struct Segments {
 }
 
 impl Segments {
+    /// Whether a directory holds segments.
+    pub(super) fn exist(dir: &Path) -> Result<bool, StoreError> {
+        match std::fs::read_dir(dir) {
+            Ok(mut entries) => Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().and_then(id_of).is_some()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(schema::file_error(error)),
+        }
+    }
+
     /// Opens `journal/`, creating it and the first segment when there are none.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         super::create_dir(dir)?;
@@ -200,7 +251,7 @@ impl Segments {
         for entry in std::fs::read_dir(dir).map_err(schema::file_error)? {
             let name = entry.map_err(schema::file_error)?.file_name();
             let Some(name) = name.to_str() else { continue };
-            if let Some(id) = name.strip_suffix(".db").and_then(|stem| stem.parse::<u32>().ok()) {
+            if let Some(id) = id_of(name) {
                 ids.push(id);
             } else if name.ends_with(".db-wal") || name.ends_with(".db-shm") {
                 strays.push(name.to_owned());
@@ -217,17 +268,24 @@ impl Segments {
         let mut list: Vec<Arc<Segment>> = Vec::new();
         for (i, id) in ids.iter().enumerate() {
             match Segment::open(dir, *id)? {
-                Some(segment) => list.push(Arc::new(segment)),
-                // Only the newest can have been in the making.
-                None if i + 1 == ids.len() => {
-                    let (floor, floor_ms) = list.last().map_or((1, 0), |last| end_of(last));
-                    list.push(Arc::new(Segment::create(dir, *id, floor, floor_ms)?));
+                // It was made, but the one before it went on: it begins later now.
+                Some(segment) if segment.is_empty() && list.last().is_some_and(|last| segment.floor < end_of(last).0) => {
+                    list.push(Arc::new(Segment::create(dir, *id, &list)?));
                 }
-                None => tracing::warn!(segment = id, "a journal segment has no tables and is left alone"),
+                Some(segment) => list.push(Arc::new(segment)),
+                // Only the newest can have been in the making, and then the one before it does not know of it.
+                None if i + 1 == ids.len() && list.last().is_none_or(|last| !last.named.contains(id)) => {
+                    list.push(Arc::new(Segment::create(dir, *id, &list)?));
+                }
+                None => return Err(Misfit::Empty.of(&file_of(dir, *id))),
             }
         }
         if list.is_empty() {
-            list.push(Arc::new(Segment::create(dir, 1, 1, 0)?));
+            list.push(Arc::new(Segment::create(dir, 1, &[])?));
+        }
+        let named = list.last().map_or(&[][..], |newest| &newest.named);
+        if let Some(lost) = named.iter().find(|id| !ids.contains(id)) {
+            return Err(Misfit::Missing.of(&file_of(dir, *lost)));
         }
         Ok(Self { dir: dir.to_owned(), list: RwLock::new(list) })
     }
@@ -262,9 +320,8 @@ impl Segments {
 
     /// Seals the current segment and starts a new one.
     pub(super) fn roll(&self) -> Result<Arc<Segment>, StoreError> {
-        let current = self.current();
-        let (floor, floor_ms) = end_of(&current);
-        let segment = Arc::new(Segment::create(&self.dir, current.id + 1, floor, floor_ms)?);
+        let older = self.all();
+        let segment = Arc::new(Segment::create(&self.dir, self.current().id + 1, &older)?);
         self.list.write().push(segment.clone());
         Ok(segment)
     }
@@ -273,6 +330,17 @@ impl Segments {
     pub(super) fn drop_segment(&self, id: u32) {
         self.list.write().retain(|segment| segment.id != id);
     }
+}
+
+/// The segments that one names.
+fn named_in(conn: &Connection) -> rusqlite::Result<Vec<u32>> {
+    let mut named: Vec<u32> = schema::meta_value(conn, NEXT)?.into_iter().filter_map(|id| id.try_into().ok()).collect();
+    let mut select = conn.prepare("SELECT name FROM meta")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        named.extend(row.get_ref(0)?.as_str()?.strip_prefix(OLDER).and_then(|id| id.parse::<u32>().ok()));
+    }
+    Ok(named)
 }
 
 /// Where the next segment begins.

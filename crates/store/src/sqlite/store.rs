@@ -67,13 +67,15 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process serves it, [`StoreError::TooNew`] when a newer release wrote it,
-    /// [`StoreError::MasterKey`] when `master.key` does not fit, [`StoreError::Full`] when it cannot be written.
+    /// [`StoreError::MasterKey`] when `master.key` does not fit, [`StoreError::File`] when a file is missing or damaged or the key is open
+    /// to everybody, [`StoreError::Full`] when the directory cannot be written.
     pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         super::create_dir(dir)?;
         let lock = DirectoryLock::take(dir)?;
-        let catalog = CatalogDb::open(dir)?;
+        let journal = dir.join("journal");
+        let catalog = CatalogDb::open(dir, Segments::exist(&journal)?)?;
         let bins = BinsDb::open(dir)?;
-        let segments = Arc::new(Segments::open(&dir.join("journal"))?);
+        let segments = Arc::new(Segments::open(&journal)?);
         let pool = Arc::new(Pool::default());
         let age_ms = i64::try_from(options.segment_age.as_millis()).unwrap_or(i64::MAX);
         let writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, options.observer, options.segment_bytes, age_ms);
@@ -97,10 +99,13 @@ impl SqliteStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Keeps every journal file from growing beyond so many pages, which looks like a full disk. `None` lifts it.
+    /// Keeps the catalog and every journal file from growing beyond so many pages, which looks like a full disk. `None` lifts it.
     #[doc(hidden)]
     pub async fn cap_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
-        self.command(|reply| Command::CapPages(pages, reply)).await
+        self.command(|reply| Command::CapPages(pages, reply)).await?;
+        let catalog = self.inner.catalog.clone();
+        let cap = move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), |catalog| catalog.cap_pages(pages));
+        self.inner.catalog_thread.run(cap).await
     }
 
     async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {

@@ -2,9 +2,9 @@
 //!
 //! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
 //! the moment share one flush. Outcomes alone wait a moment for an append to share its flush with: nobody waits for them, and a flush of
-//! their own would make the next append wait. A transaction that fails is rolled back and its commands are tried one by one, so that a bad one
-//! fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next commit succeeds
-//! (incident 10).
+//! their own would make the next append wait. A transaction that fails because of one command is rolled back and its commands are tried one
+//! by one, so that a bad one fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next
+//! commit succeeds (incident 10).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use posthaste_domain::delivery::Delivery;
 use posthaste_domain::id::DeliveryKey;
-use rusqlite::Connection;
 use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ToSql};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -22,8 +22,8 @@ use super::CommitObserver;
 use super::apply::{self, ApplyError, Changes};
 use super::checkpoint::Checkpointer;
 use super::readers::Pool;
-use super::schema::{self, Access, write_error};
-use super::segments::{self, Segment, Segments};
+use super::schema::{self, Access};
+use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
 use super::words::Interner;
 use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
@@ -38,9 +38,6 @@ const COMPANY: Duration = Duration::from_millis(2);
 const OPEN_SEGMENTS: usize = 8;
 /// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.
 const WAL_LIMIT: u64 = 64 << 20;
-
-/// The largest page number, which is no limit.
-const NO_PAGE_CAP: u32 = u32::MAX - 1;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -79,6 +76,13 @@ struct Part<'a> {
     work: Work<'a>,
 }
 
+/// Why a transaction was not committed.
+struct Failure {
+    error: StoreError,
+    /// Whether it may be the fault of one command, see [`ApplyError::is_of_one`].
+    is_of_one: bool,
+}
+
 /// How the commands of a group went.
 struct Outcome {
     errors: Vec<Option<StoreError>>,
@@ -86,8 +90,8 @@ struct Outcome {
     rows: usize,
 }
 
-struct OpenSegment {
-    conn: Connection,
+pub(super) struct OpenSegment {
+    pub(super) conn: Connection,
     words: Interner,
     used: u64,
     /// Pages in the WAL after the last commit.
@@ -106,9 +110,11 @@ pub(super) struct Writer {
     pub(super) observer: Option<Arc<dyn CommitObserver>>,
     pub(super) segment_bytes: u64,
     pub(super) segment_age_ms: i64,
-    open: HashMap<u32, OpenSegment>,
+    pub(super) open: HashMap<u32, OpenSegment>,
     tick: u64,
     page_cap: Option<u32>,
+    /// Dropped segments that the newest one still names, see [`super::retire`].
+    pub(super) unnamed: Vec<String>,
 }
 
 impl Writer {
@@ -121,7 +127,18 @@ impl Writer {
         segment_bytes: u64,
         segment_age_ms: i64,
     ) -> Self {
-        Self { segments, pool, checkpointer, observer, segment_bytes, segment_age_ms, open: HashMap::new(), tick: 0, page_cap: None }
+        Self {
+            segments,
+            pool,
+            checkpointer,
+            observer,
+            segment_bytes,
+            segment_age_ms,
+            open: HashMap::new(),
+            tick: 0,
+            page_cap: None,
+            unnamed: Vec::new(),
+        }
     }
 
     /// Works until told to close, or until nobody can send any more.
@@ -153,7 +170,7 @@ impl Writer {
             }
             match alone {
                 Some(Command::Retire(rule, now_ms, reply)) => {
-                    reply.send(self.retire(rule, now_ms)).ok();
+                    reply.send(Ok(self.retire(rule, now_ms))).ok();
                 }
                 Some(Command::CapPages(pages, reply)) => {
                     reply.send(self.cap_pages(pages)).ok();
@@ -250,27 +267,30 @@ impl Writer {
                     outcome.reopened[command].push(delivery);
                 }
             }
-            Err(error) if parts.len() == 1 => {
-                let slot = &mut outcome.errors[parts[0].command];
-                // Pulling a due time forward is only a hint: an append that is stored is not an error because of it.
-                if matches!(parts[0].work, Work::CloseBatch(..)) {
-                    tracing::debug!(%error, "could not pull a batch's due time forward");
-                } else if slot.is_none() {
-                    *slot = Some(error);
-                }
-            }
-            Err(_) => {
+            Err(Failure { is_of_one: true, .. }) if parts.len() > 1 => {
                 for part in parts {
                     self.commit_parts(segment, std::slice::from_ref(part), outcome);
+                }
+            }
+            Err(Failure { error, .. }) => {
+                let tell = teller(error);
+                for part in parts {
+                    let slot = &mut outcome.errors[part.command];
+                    // Pulling a due time forward is only a hint: an append that is stored is not an error because of it.
+                    if matches!(part.work, Work::CloseBatch(..)) {
+                        tracing::debug!(error = %tell(), "could not pull a batch's due time forward");
+                    } else if slot.is_none() {
+                        *slot = Some(tell());
+                    }
                 }
             }
         }
     }
 
     /// One transaction.
-    fn commit(&mut self, segment: &Arc<Segment>, parts: &[Part<'_>]) -> Result<Changes, StoreError> {
+    fn commit(&mut self, segment: &Arc<Segment>, parts: &[Part<'_>]) -> Result<Changes, Failure> {
         let floor = segment.floor;
-        let open = self.open(segment)?;
+        let open = self.open(segment).map_err(|error| Failure { error, is_of_one: false })?;
         let mut changes = Changes::default();
         let done = (|| -> Result<u64, ApplyError> {
             open.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -288,7 +308,7 @@ impl Writer {
         })();
         match done {
             Ok(bytes) => {
-                let drained = changes.publish(segment, Some(bytes));
+                let drained = changes.publish(segment, bytes);
                 self.after_commit(segment, drained);
                 Ok(changes)
             }
@@ -298,7 +318,12 @@ impl Writer {
                 if !open.conn.is_autocommit() && open.conn.execute_batch("ROLLBACK").is_err() {
                     self.open.remove(&segment.id);
                 }
-                Err(error.into())
+                let is_of_one = error.is_of_one();
+                let error = match error {
+                    ApplyError::Sql(error) => segment.failed()(error),
+                    ApplyError::Refused(refusal) => StoreError::Engine(refusal.into()),
+                };
+                Err(Failure { error, is_of_one })
             }
         }
     }
@@ -318,22 +343,26 @@ impl Writer {
             open.asked_at = wal;
         }
         if drained && segment.id != self.segments.current().id {
-            self.mark_drained(segment);
+            self.note_drained(segment);
         }
     }
 
     /// Notes in a sealed segment that nothing is pending in it, so that a start need not look. `reopen` removes the note.
-    fn mark_drained(&mut self, segment: &Arc<Segment>) {
-        let note = self
-            .open(segment)
-            .and_then(|open| open.conn.execute("INSERT OR REPLACE INTO meta(name, value) VALUES ('drained', 1)", []).map_err(write_error));
-        if let Err(error) = note {
-            tracing::debug!(%error, segment = segment.id, "could not note that a segment is drained");
+    fn note_drained(&mut self, segment: &Arc<Segment>) {
+        self.note(segment, "INSERT OR REPLACE INTO meta(name, value) VALUES ('drained', ?1)", &[&1]);
+    }
+
+    /// Changes a segment's `meta` on its own. Answers whether that worked; nothing depends on a single note.
+    pub(super) fn note(&mut self, segment: &Arc<Segment>, sql: &str, values: &[&dyn ToSql]) -> bool {
+        let noted = self.open(segment).and_then(|open| open.conn.execute(sql, values).map_err(segment.failed()));
+        if let Err(error) = &noted {
+            tracing::debug!(%error, segment = segment.id, sql, "could not take a note");
         }
+        noted.is_ok()
     }
 
     /// A connection for writing to a segment.
-    fn open(&mut self, segment: &Arc<Segment>) -> Result<&mut OpenSegment, StoreError> {
+    pub(super) fn open(&mut self, segment: &Arc<Segment>) -> Result<&mut OpenSegment, StoreError> {
         self.tick += 1;
         if !self.open.contains_key(&segment.id) {
             let oldest = self.open.iter().min_by_key(|(_, open)| open.used).map(|(id, _)| *id);
@@ -342,16 +371,16 @@ impl Writer {
             {
                 self.open.remove(&id);
             }
-            let mut conn = schema::connect(&segment.path, Access::Write).map_err(write_error)?;
+            let mut conn = schema::connect(&segment.path, Access::Write)?;
             let wal_pages = Arc::new(AtomicU64::new(0));
             let pages_seen = wal_pages.clone();
             conn.wal_hook(Some(move |_: &mut Wal, pages: i32| {
                 pages_seen.store(u64::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
                 Ok(())
             }))
-            .map_err(write_error)?;
-            if let Some(pages) = self.page_cap {
-                cap(&conn, pages).map_err(write_error)?;
+            .map_err(segment.failed())?;
+            if self.page_cap.is_some() {
+                schema::cap(&conn, self.page_cap).map_err(segment.failed())?;
             }
             let open = OpenSegment { conn, words: Interner::default(), used: 0, wal_pages, asked_at: 0, segment: segment.clone() };
             self.open.insert(segment.id, open);
@@ -368,12 +397,15 @@ impl Writer {
     }
 
     /// Starts a new segment. If that fails, the current one simply goes on.
-    fn roll(&mut self) {
+    pub(super) fn roll(&mut self) {
         let sealed = self.segments.current();
         match self.segments.roll() {
-            Ok(_) => {
+            Ok(next) => {
+                // The new one does not name them.
+                self.unnamed.clear();
+                self.note(&sealed, "INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)", &[&NEXT, &next.id]);
                 if !sealed.has_pending() {
-                    self.mark_drained(&sealed);
+                    self.note_drained(&sealed);
                 }
                 self.checkpointer.ask(&sealed);
             }
@@ -381,64 +413,10 @@ impl Writer {
         }
     }
 
-    fn retire(&mut self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
-        let current = self.segments.current();
-        let (events, first_ms, bytes) = current.with(|state| (state.last_sequence > 0, state.first_ms, state.bytes));
-        if events && (bytes >= self.segment_bytes || now_ms - first_ms > self.segment_age_ms) {
-            self.roll();
-        }
-        let all = self.segments.all();
-        let mut total: u64 = all.iter().map(|segment| segment.with(|state| state.bytes)).sum();
-        let mut retired = Retired::default();
-        for segment in &all[..all.len() - 1] {
-            let (last_ms, bytes) = segment.with(|state| (state.last_ms, state.bytes));
-            if total <= rule.max_bytes && now_ms - last_ms <= rule.max_age_ms {
-                break;
-            }
-            if segment.has_pending() || self.holds_members_of_pending(segment)? {
-                retired.kept_for_pending += 1;
-                continue;
-            }
-            segment.doom();
-            self.segments.drop_segment(segment.id);
-            self.open.remove(&segment.id);
-            total -= bytes;
-            retired.buckets += 1;
-            retired.bytes += bytes;
-        }
-        self.pool.prune();
-        Ok(retired)
-    }
-
-    /// Whether a pending batch of an older segment has members here.
-    fn holds_members_of_pending(&mut self, segment: &Arc<Segment>) -> Result<bool, StoreError> {
-        let batches = {
-            let open = self.open(segment)?;
-            let mut select = open.conn.prepare_cached("SELECT DISTINCT batch FROM batch_part WHERE batch < ?1").map_err(write_error)?;
-            let rows = select.query_map([segment.floor_key().0], |row| row.get(0)).map_err(write_error)?;
-            rows.collect::<rusqlite::Result<Vec<i64>>>().map_err(write_error)?
-        };
-        for batch in batches.into_iter().map(DeliveryKey) {
-            let Some(home) = self.segments.of(batch.sequence()) else { continue };
-            if !home.has_pending() {
-                continue;
-            }
-            let pending = self
-                .open(&home)?
-                .conn
-                .query_row("SELECT EXISTS(SELECT 1 FROM delivery WHERE key = ?1 AND state < 2)", [batch.0], |row| row.get(0))
-                .map_err(write_error)?;
-            if pending {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn cap_pages(&mut self, pages: Option<u32>) -> Result<(), StoreError> {
         self.page_cap = pages;
         for open in self.open.values() {
-            cap(&open.conn, pages.unwrap_or(NO_PAGE_CAP)).map_err(write_error)?;
+            schema::cap(&open.conn, pages).map_err(open.segment.failed())?;
         }
         Ok(())
     }
@@ -446,6 +424,7 @@ impl Writer {
     /// Leaves files without a WAL behind.
     fn close(&mut self) {
         self.checkpointer.stop();
+        self.forget_unnamed();
         for (_, open) in self.open.drain() {
             if let Err(error) = open.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
                 tracing::warn!(%error, segment = open.segment.id, "the last checkpoint failed; the next start does it");
@@ -454,6 +433,23 @@ impl Writer {
     }
 }
 
-fn cap(conn: &Connection, pages: u32) -> rusqlite::Result<()> {
-    conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+/// Tells one failure to several callers.
+fn teller(error: StoreError) -> impl Fn() -> StoreError {
+    type Source = Arc<dyn std::error::Error + Send + Sync>;
+    enum Told {
+        Full(Source),
+        File(String, Source),
+        Other(Source),
+    }
+    let told = match error {
+        StoreError::Full(source) => Told::Full(source.into()),
+        StoreError::File { file, source } => Told::File(file, source.into()),
+        StoreError::Engine(source) => Told::Other(source.into()),
+        other => Told::Other(Arc::new(other)),
+    };
+    move || match &told {
+        Told::Full(source) => StoreError::Full(Box::new(source.clone())),
+        Told::File(file, source) => StoreError::File { file: file.clone(), source: Box::new(source.clone()) },
+        Told::Other(source) => StoreError::Engine(Box::new(source.clone())),
+    }
 }

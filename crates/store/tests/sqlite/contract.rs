@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use posthaste_store::contract::{self, Store};
+use posthaste_store::contract::Store;
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 
 async fn open(dir: &Path) -> Store {
@@ -16,7 +16,7 @@ macro_rules! contract {
         $(
             #[tokio::test]
             async fn $name() {
-                contract::$name(&open).await;
+                posthaste_store::contract::$name(&open).await;
             }
         )*
     };

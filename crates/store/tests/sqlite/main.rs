@@ -1,0 +1,11 @@
+//! The embedded store: the contract of all stores, and what it does when files, disks and processes fail.
+
+mod backup;
+mod contract;
+mod files;
+mod full;
+mod lock;
+mod many;
+mod retention;
+mod support;
+mod torn;

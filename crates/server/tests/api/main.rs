@@ -6,4 +6,5 @@ mod events;
 mod keys;
 mod listener;
 mod openapi;
+mod resources;
 mod rig;

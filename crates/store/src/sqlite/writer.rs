@@ -33,7 +33,7 @@ const GROUP_COMMANDS: usize = 2048;
 /// Payload bytes in one group, unless one command alone has more.
 const GROUP_BYTES: usize = 16 << 20;
 /// How long outcomes wait for an append.
-const COMPANY: Duration = Duration::from_millis(2);
+const COMPANY: Duration = Duration::from_millis(5);
 /// Segments that are kept open for writing.
 const OPEN_SEGMENTS: usize = 8;
 /// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.

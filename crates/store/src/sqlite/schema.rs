@@ -14,8 +14,8 @@ use crate::StoreError;
 /// Format of all files that this release writes; files of a larger one are refused, smaller ones are read for ever.
 pub(super) const FORMAT: i64 = 1;
 
-/// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper.
-pub(super) const PAGE_BYTES: u64 = 8192;
+/// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper: each touches about ten pages.
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// Tables of a journal segment.
 pub(super) const SEGMENT: &str = "

@@ -109,7 +109,7 @@ fn request_text(relay: &Relay, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -
     for (name, mailbox) in to.iter().map(|to| ("to", to)).chain(cc.iter().map(|cc| ("cc", cc))) {
         text.push_str(&format!("\n{name}: {mailbox}"));
     }
-    text.push_str("\nsubject: {subject}\nmessage-id: {id}");
+    text.push_str(&format!("\nsubject: {{subject}}\nmessage-id: <{{id}}@{}>", from.email.domain()));
     text.into()
 }
 

@@ -188,7 +188,7 @@ impl Committer {
             Err(error) => {
                 let closed = self.batches.failed(batches);
                 self.lanes.arrived(closed).await;
-                self.metrics.accept_failed();
+                self.metrics.accept_failed(now_ms);
                 tracing::error!(%error, events = count, "a commit failed; its senders are told");
                 let error = Arc::new(error);
                 for (ticket, _) in answers {

@@ -30,6 +30,9 @@ use crate::settle::{self, Settler};
 use crate::steward::{self, Steward};
 use crate::tasks::Tasks;
 
+/// How long a commit that failed keeps the server from being ready. Short, because only a commit can show that it is over.
+const FAILURE_MEMORY_MS: i64 = 10_000;
+
 /// Requests that may wait for the committer, besides the byte budget.
 const TICKETS: usize = 65_536;
 
@@ -293,6 +296,9 @@ impl Engine {
         let since = self.inner.busy_since_ms.load(Ordering::Relaxed);
         if since != 0 && self.now_ms() - since > self.inner.settings.commit_patience.as_millis() as i64 {
             return Err("the disk does not keep up");
+        }
+        if self.inner.metrics.fails_since(self.now_ms() - FAILURE_MEMORY_MS) {
+            return Err("events could not be stored a moment ago");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use posthaste_domain::delivery::DeliveryState;
@@ -55,6 +55,8 @@ impl<const N: usize> Histogram<N> {
 pub(crate) struct Metrics {
     accepted: AtomicU64,
     refused: AtomicU64,
+    /// When the last commit of events failed; 0 if it succeeded.
+    failed_ms: AtomicI64,
     attempts: AtomicU64,
     delivered: AtomicU64,
     failed: AtomicU64,
@@ -69,6 +71,7 @@ impl Default for Metrics {
         Self {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            failed_ms: AtomicI64::new(0),
             attempts: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -100,12 +103,20 @@ type Gauge = (&'static str, &'static str, fn(&LaneHealth, i64) -> f64);
 
 impl Metrics {
     pub fn committed(&self, events: usize, took: Duration) {
+        self.failed_ms.store(0, Ordering::Relaxed);
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
         self.commit_events.observe(events as u64);
         self.commit_us.observe(took.as_micros() as u64);
     }
 
-    pub fn accept_failed(&self) {
+    /// Whether the last commit of events failed, and not before this time.
+    pub fn fails_since(&self, since_ms: i64) -> bool {
+        let failed_ms = self.failed_ms.load(Ordering::Relaxed);
+        failed_ms != 0 && failed_ms >= since_ms
+    }
+
+    pub fn accept_failed(&self, now_ms: i64) {
+        self.failed_ms.store(now_ms, Ordering::Relaxed);
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 

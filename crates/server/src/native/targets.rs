@@ -395,7 +395,7 @@ async fn test(
         sample = raw_fields(&body, &["data"])?.get("data").map(Bytes::copy_from_slice);
     }
     let report = state.engine.test_target(caller.workspace(), &id, sample).await?;
-    Ok(json(StatusCode::OK, &TestView { delivered: report.delivered, attempt: AttemptView::of(&report.attempt) }))
+    Ok(json(StatusCode::OK, &TestView { delivered: report.delivered, attempt: AttemptView::of(&report.attempt, None) }))
 }
 
 fn secret_view(engine: &Engine, id: &str, target: &Target) -> Result<TargetSecret, Problem> {

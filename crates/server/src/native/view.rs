@@ -152,7 +152,7 @@ impl DeliveryView {
     /// Adds the whole log.
     pub(crate) fn with_attempts(mut self, attempts: &[Attempt]) -> Self {
         self.last_attempt = attempts.last().map(AttemptSummary::of);
-        self.attempts = Some(attempts.iter().map(AttemptView::of).collect());
+        self.attempts = Some(attempts.iter().map(|attempt| AttemptView::of(attempt, Some(&self.id))).collect());
         self
     }
 }
@@ -208,14 +208,26 @@ pub(crate) struct AttemptView {
 
 impl AttemptView {
     /// An attempt as the log shows it.
-    pub(crate) fn of(attempt: &Attempt) -> Self {
+    pub(crate) fn of(attempt: &Attempt, delivery_id: Option<&str>) -> Self {
         Self {
             summary: AttemptSummary::of(attempt),
-            request: attempt.request.to_string(),
+            request: request_text(attempt, delivery_id),
             response: attempt.response.to_string(),
             response_body: String::from_utf8_lossy(&attempt.response_body).into_owned(),
         }
     }
+}
+
+/// What was sent. The log holds one text for all attempts of a target; what differed and is known is put back.
+fn request_text(attempt: &Attempt, delivery_id: Option<&str>) -> String {
+    let seconds = (attempt.at_ms / 1000).to_string();
+    let line = |line: &str| match (line, delivery_id) {
+        ("webhook-id: {id}", Some(id)) => format!("webhook-id: {id}"),
+        ("webhook-timestamp: {timestamp}", _) => format!("webhook-timestamp: {seconds}"),
+        (line, Some(id)) if line.starts_with("message-id: ") => line.replace("{id}", id),
+        _ => line.to_owned(),
+    };
+    attempt.request.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn fault_name(fault: Fault) -> &'static str {

@@ -30,6 +30,9 @@ use crate::tasks::Tasks;
 /// Bytes that a workspace may start before it is the next one's turn.
 const QUANTUM: u32 = 64 << 10;
 
+/// The longest sleep. The clock may step forward, after the machine itself slept for one, and no timer of the runtime notices that.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
 /// How long a lane waits after the journal failed to answer a page.
 const PAGE_RETRY: Duration = Duration::from_secs(1);
 
@@ -89,7 +92,7 @@ impl ShardParts {
         tokio::pin!(cancelled);
         loop {
             let now_ms = shard.parts.clock.now_ms();
-            let sleep = shard.timers.first().map(|(at, _)| Duration::from_millis((at - now_ms).max(0) as u64));
+            let sleep = shard.timers.first().map(|(at, _)| Duration::from_millis((at - now_ms).max(0) as u64).min(LONGEST_SLEEP));
             let timer = async {
                 match sleep {
                     Some(duration) => tokio::time::sleep(duration).await,

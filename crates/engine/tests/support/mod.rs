@@ -1,6 +1,8 @@
 //! A real engine on a real store, with a channel that does what the test says.
 
-use std::collections::HashMap;
+#![allow(dead_code, reason = "each test program uses its part of this")]
+
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,6 +28,7 @@ use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Bins, Catalog, History, Journal};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Wall time plus what the test adds.
 #[derive(Default)]
@@ -36,6 +39,11 @@ pub struct TestClock {
 impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.ahead_ms.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    /// The machine's clock is set back, and ours does not soften it.
+    pub fn set_back(&self, by: Duration) {
+        self.ahead_ms.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
     }
 }
 
@@ -56,7 +64,8 @@ pub struct Script {
 
 #[derive(Default)]
 struct ScriptState {
-    statuses: HashMap<String, Vec<u16>>,
+    statuses: HashMap<String, VecDeque<u16>>,
+    bodies: HashMap<String, Bytes>,
     hanging: Vec<String>,
     seen: Vec<Seen>,
     in_flight: HashMap<String, (usize, usize)>,
@@ -67,11 +76,20 @@ pub struct Seen {
     pub url: String,
     pub delivery_id: String,
     pub body: Bytes,
+    /// When it came.
+    pub at: Instant,
+    /// Requests to this URL that were under way then, this one included.
+    pub in_flight: usize,
 }
 
 impl Script {
     pub fn answer(&self, url: &str, statuses: &[u16]) {
-        self.inner.lock().statuses.insert(url.into(), statuses.to_vec());
+        self.inner.lock().statuses.insert(url.into(), statuses.iter().copied().collect());
+    }
+
+    /// Has every answer of a target carry a body of so many bytes.
+    pub fn answer_at_length(&self, url: &str, bytes: usize) {
+        self.inner.lock().bodies.insert(url.into(), vec![b'z'; bytes].into());
     }
 
     pub fn hang(&self, url: &str) {
@@ -119,13 +137,15 @@ impl Channel for ScriptedChannel {
             Content::Wire { body, .. } => body,
             Content::Message(rendered) => rendered.text.into(),
         };
-        let status = {
+        let (status, response_body) = {
             let mut state = self.0.inner.lock();
-            state.seen.push(Seen { url: url.clone(), delivery_id: dispatch.delivery_id.into(), body });
             let flight = state.in_flight.entry(url.clone()).or_default();
             flight.0 += 1;
             flight.1 = flight.1.max(flight.0);
-            state.statuses.get_mut(&url).filter(|s| !s.is_empty()).map_or(200, |s| s.remove(0))
+            let in_flight = flight.0;
+            state.seen.push(Seen { url: url.clone(), delivery_id: dispatch.delivery_id.into(), body, at: Instant::now(), in_flight });
+            let status = state.statuses.get_mut(&url).and_then(VecDeque::pop_front).unwrap_or(200);
+            (status, state.bodies.get(&url).cloned().unwrap_or_default())
         };
         loop {
             let released = self.0.released.notified();
@@ -141,7 +161,7 @@ impl Channel for ScriptedChannel {
             status: Some(status),
             request: "POST /".into(),
             response: "".into(),
-            response_body: Bytes::new(),
+            response_body,
             retry_after: None,
             duration: Duration::from_millis(1),
         }
@@ -166,8 +186,10 @@ impl Format for PlainFormat {
     }
 }
 
+#[derive(Clone)]
 pub struct Rig {
     pub engine: Engine,
+    pub store: Arc<SqliteStore>,
     pub script: Script,
     pub clock: Arc<TestClock>,
     pub workspace: i64,
@@ -183,7 +205,7 @@ impl Rig {
             catalog: Arc::clone(&store) as Arc<dyn Catalog>,
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             history: Arc::clone(&store) as Arc<dyn History>,
-            bins: store as Arc<dyn Bins>,
+            bins: Arc::clone(&store) as Arc<dyn Bins>,
             channels: Channels::default().with(ScriptedChannel(script.clone())),
             formats: Formats::default().with(PlainFormat),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -194,7 +216,18 @@ impl Rig {
             Some(number) => *number,
             None => engine.create_workspace(Workspace { name: "test".into() }).await.expect("a workspace").number,
         };
-        Self { engine, script: script.clone(), clock, workspace }
+        Self { engine, store, script: script.clone(), clock, workspace }
+    }
+
+    /// The same engine, seen from another workspace.
+    pub async fn other_workspace(&self) -> Self {
+        let workspace = self.engine.create_workspace(Workspace { name: "other".into() }).await.expect("a workspace").number;
+        Self { workspace, ..self.clone() }
+    }
+
+    /// Has all lanes look at the clock, as any traffic would.
+    pub async fn nudge(&self) {
+        self.engine.metrics().await;
     }
 
     /// A target and a subscription to it; answers the target's id.

@@ -1,0 +1,264 @@
+//! What the engine does when disks, targets and clocks fail.
+
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::resource::Target;
+use posthaste_engine::{AcceptError, Accepted, EngineSettings};
+use posthaste_store::{EventFilter, Order, Range};
+use serde_json::json;
+use support::{Rig, Script, Seen};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// More than a page of the store has room for.
+const LARGE: usize = 100_000;
+
+async fn rig() -> (Rig, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = Rig::start(dir.path(), &Script::default(), EngineSettings::default()).await;
+    (rig, dir)
+}
+
+fn key(accepted: &Accepted) -> DeliveryKey {
+    DeliveryKey::new(accepted.events[0].sequence, 0)
+}
+
+fn number_of(rig: &Rig, id: &str) -> i64 {
+    rig.engine.get::<Target>(rig.workspace, id).expect("the target").number
+}
+
+/// How many requests came, and for how many deliveries.
+fn counts(seen: &[Seen]) -> (usize, usize) {
+    (seen.len(), seen.iter().map(|seen| &seen.delivery_id).collect::<HashSet<_>>().len())
+}
+
+/// Lets everything happen that would happen at once.
+async fn settle_down() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+// Incident 10: nothing is accepted while the disk is full, and what was under way is neither lost nor sent twice.
+#[tokio::test]
+async fn incident_10_a_full_disk_and_space_again() {
+    let (rig, _dir) = rig().await;
+    let id = rig.subscribe("a", &["x"], Some(json!({"concurrency": 8}))).await;
+    rig.script.answer_at_length("a", LARGE);
+    rig.script.hang("a");
+    let mut keys = Vec::new();
+    for n in 0..20 {
+        keys.push(key(&rig.publish("x", &[&n.to_string()], None).await.expect("accepted")));
+    }
+    rig.until("eight are out", |r| r.script.seen("a").len() == 8).await;
+
+    rig.store.cap_pages(Some(1)).await.expect("the disk is full");
+    let large = "x".repeat(LARGE);
+    let payload = [large.as_str()];
+    let refused = futures_util::future::join_all((0..50).map(|_| rig.publish("x", &payload, None))).await;
+    assert!(refused.iter().all(|answer| matches!(answer, Err(AcceptError::Full))), "{refused:?}");
+    let with_key = rig.publish("x", &payload, Some("k")).await;
+    assert!(matches!(with_key, Err(AcceptError::Full)), "{with_key:?}");
+    rig.script.release("a");
+    // All twenty are sent: an outcome that waits for the disk keeps nobody's place. None is on disk.
+    rig.until("all were sent", |r| r.script.seen("a").len() == 20).await;
+    settle_down().await;
+    assert_eq!(counts(&rig.script.seen("a")), (20, 20));
+    for key in &keys {
+        let delivery = rig.engine.history().delivery(rig.workspace, *key).await.expect("history").expect("exists");
+        assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Queued, 0));
+    }
+    let health = rig.engine.health(number_of(&rig, &id)).await;
+    assert_eq!((health.in_flight, health.backlog), (0, 20));
+
+    rig.store.cap_pages(None).await.expect("there is space");
+    for key in &keys {
+        assert_eq!(rig.until_state(*key, DeliveryState::Delivered).await.attempts, 1);
+    }
+    let accepted = rig.publish("x", &payload, Some("k")).await.expect("accepted");
+    assert!(!accepted.replayed, "what was refused was not remembered");
+    rig.until_state(key(&accepted), DeliveryState::Delivered).await;
+    assert_eq!(counts(&rig.script.seen("a")), (21, 21));
+    let everything = Range { order: Order::Asc, after: None, limit: 1000, from_ms: None, to_ms: None };
+    let events = rig.engine.history().events(rig.workspace, EventFilter::default(), everything).await.expect("history");
+    assert_eq!(events.len(), 21, "of what was refused nothing is there");
+    rig.engine.ready().expect("ready");
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 10 with batches: one that was open when a commit failed is sent with what it had.
+#[tokio::test]
+async fn incident_10_an_open_batch_keeps_what_it_had() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 100, "wait": "150ms"}}))).await;
+    rig.publish("x", &["1"], None).await.expect("accepted");
+    rig.store.cap_pages(Some(1)).await.expect("the disk is full");
+    let refused = rig.publish("x", &[&"2".repeat(LARGE)], None).await;
+    assert!(matches!(refused, Err(AcceptError::Full)), "{refused:?}");
+    rig.store.cap_pages(None).await.expect("there is space");
+    rig.publish("x", &["3"], None).await.expect("accepted");
+    rig.until("both batches arrived", |r| r.script.seen("a").len() == 2).await;
+    let bodies: Vec<_> = rig.script.seen("a").into_iter().map(|seen| seen.body).collect();
+    assert_eq!(bodies, ["1", "3"]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 10 at the end: a server that cannot store outcomes still ends in time, and the next one does what is left.
+#[tokio::test]
+async fn incident_10_shutdown_on_a_full_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("a", &["x"], None).await;
+    script.answer_at_length("a", LARGE);
+    script.hang("a");
+    let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.until("it is out", |r| r.script.seen("a").len() == 1).await;
+    rig.store.cap_pages(Some(1)).await.expect("the disk is full");
+    script.release("a");
+    tokio::time::timeout(Duration::from_secs(10), rig.engine.shutdown(Duration::from_millis(200))).await.expect("it ends");
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    let delivery = rig.until_state(key(&accepted), DeliveryState::Delivered).await;
+    // Once more than the receiver needed, with the id that says so.
+    assert_eq!(script.seen("a").iter().map(|seen| seen.delivery_id.clone()).collect::<Vec<_>>(), [delivery.id(), delivery.id()]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 6: a target comes back to 5,000 deliveries. It is ramped up, and another workspace does not notice.
+#[tokio::test]
+async fn incident_6_a_recovery_is_a_ramp() {
+    const HERD: usize = 5_000;
+    const CONCURRENCY: usize = 32;
+    let (rig, _dir) = rig().await;
+    let other = rig.other_workspace().await;
+    other.subscribe("well", &["x"], None).await;
+    let policy = json!({"retry": {"delays": ["10m", "10m"]}, "jitter": 0, "concurrency": CONCURRENCY});
+    let id = rig.subscribe("herd", &["x"], Some(policy)).await;
+    let target = number_of(&rig, &id);
+    rig.script.answer("herd", &[500; HERD]);
+    for _ in 0..HERD / 100 {
+        rig.publish("x", &["{}"; 100], None).await.expect("accepted");
+    }
+    rig.until_health(target, |health| health.breaker == "probing" && health.in_flight == 0).await;
+    let failed = rig.script.seen("herd").len();
+    assert!(failed <= 10 + CONCURRENCY, "{failed} attempts until it was taken for broken");
+
+    // It is back, ten minutes later: the retries are due as well.
+    rig.script.answer("herd", &[]);
+    rig.clock.advance(Duration::from_secs(601));
+    rig.nudge().await;
+    for n in 0..40 {
+        other.publish("x", &["{}"], None).await.expect("accepted");
+        rig.until("the other workspace is served", |r| r.script.seen("well").len() == n + 1).await;
+    }
+    assert!(rig.script.seen("herd").len() < HERD, "all of that was before the herd was through");
+    rig.until_health(target, |health| health.backlog == 0 && health.in_flight == 0).await;
+
+    let seen = rig.script.seen("herd").split_off(failed);
+    assert_eq!(counts(&seen), (HERD, HERD));
+    let began = seen[0].at;
+    for (n, seen) in seen.iter().enumerate() {
+        // Up to the level there are as many at once, and ten times as many a second; it doubles each second.
+        let second = (seen.at.duration_since(began) + Duration::from_millis(100)).as_secs().min(20) as u32;
+        let level = 2usize.pow(second);
+        assert!(seen.in_flight <= level.min(CONCURRENCY), "{} at once in second {second}", seen.in_flight);
+        // (The first one is the probe.)
+        assert!(level >= CONCURRENCY || n <= 10 * (2 * level - 1), "{n} by second {second}");
+    }
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 9: the clock is set back an hour and forward again: no retry is lost, none comes before its time.
+#[tokio::test]
+async fn incident_9_clock_jumps() {
+    let (rig, _dir) = rig().await;
+    let mut targets = Vec::new();
+    for (kind, delay) in [("soon", "30m"), ("late", "3h")] {
+        for n in 0..10 {
+            let (url, policy) = (format!("{kind}{n}"), json!({"retry": {"delays": [delay]}, "jitter": 0}));
+            rig.subscribe(&url, &["x"], Some(policy)).await;
+            // Fewer than it takes to be taken for broken.
+            rig.script.answer(&url, &[500; 5]);
+            targets.push(url);
+        }
+    }
+    rig.subscribe("well", &["y"], None).await;
+    rig.publish("x", &["{}"; 5], None).await.expect("accepted");
+    let seen = |rig: &Rig, kind: &str| {
+        let all = targets.iter().filter(|url| url.starts_with(kind)).flat_map(|url| rig.script.seen(url));
+        counts(&all.collect::<Vec<_>>())
+    };
+    rig.until("all failed once", |r| seen(r, "soon").0 + seen(r, "late").0 == 100).await;
+    settle_down().await;
+
+    let before = rig.publish("y", &["{}"], None).await.expect("accepted");
+    rig.clock.set_back(HOUR);
+    rig.nudge().await;
+    let after = rig.publish("y", &["{}"], None).await.expect("accepted");
+    assert!(after.events[0].received_ms >= before.events[0].received_ms, "times of receipt never decrease");
+    rig.until_state(key(&after), DeliveryState::Delivered).await;
+    settle_down().await;
+    assert_eq!((seen(&rig, "soon"), seen(&rig, "late")), ((50, 50), (50, 50)), "nothing is early");
+
+    rig.clock.advance(HOUR + Duration::from_secs(29 * 60));
+    rig.nudge().await;
+    settle_down().await;
+    assert_eq!((seen(&rig, "soon"), seen(&rig, "late")), ((50, 50), (50, 50)), "still not");
+
+    // An hour forward at once: what is due in it comes, all of it, and nothing else.
+    rig.clock.advance(HOUR);
+    rig.nudge().await;
+    rig.until("those that are due", |r| seen(r, "soon").0 == 100).await;
+    settle_down().await;
+    assert_eq!((seen(&rig, "soon"), seen(&rig, "late")), ((100, 50), (50, 50)));
+
+    rig.clock.advance(2 * HOUR);
+    rig.nudge().await;
+    rig.until("the others", |r| seen(r, "late").0 == 100).await;
+    settle_down().await;
+    assert_eq!((seen(&rig, "soon"), seen(&rig, "late")), ((100, 50), (100, 50)), "each exactly twice");
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 9: events for later that all become due in one jump do not all go out at once.
+#[tokio::test]
+async fn incident_9_a_jump_is_not_a_flood() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], Some(json!({"concurrency": 4}))).await;
+    let now_ms = rig.engine.now_ms();
+    for n in 0..200 {
+        let minutes = if n < 150 { n % 60 } else { 61 + n };
+        rig.publish_at("x", "{}", now_ms + 1_000 + minutes * 60_000).await.expect("accepted");
+    }
+    rig.clock.set_back(HOUR);
+    rig.nudge().await;
+    settle_down().await;
+    assert_eq!(rig.script.seen("a").len(), 0);
+    rig.clock.advance(2 * HOUR);
+    rig.nudge().await;
+    rig.until("those of the hour", |r| r.script.seen("a").len() >= 150).await;
+    settle_down().await;
+    assert_eq!(counts(&rig.script.seen("a")), (150, 150));
+    assert!(rig.script.peak("a") <= 4, "{} at once", rig.script.peak("a"));
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Incident 9: after the machine slept, nothing tells the lanes. They look at the clock at least once a minute.
+#[tokio::test]
+async fn incident_9_a_step_forward_is_noticed() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], None).await;
+    rig.publish_at("x", "{}", rig.engine.now_ms() + 10 * HOUR.as_millis() as i64).await.expect("accepted");
+    settle_down().await;
+    tokio::time::pause();
+    rig.clock.advance(10 * HOUR);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    assert_eq!(rig.script.seen("a").len(), 1);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}

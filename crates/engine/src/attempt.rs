@@ -342,7 +342,8 @@ fn judge(policy: &EffectivePolicy, report: Report, now_ms: i64, attempt: &mut At
                 Verdict::Stop { disable: true } => LaneVerdict::Gone,
                 Verdict::Retry { slow_down } => LaneVerdict::Failure(Failure {
                     kind: FailureKind::Status(status),
-                    slow_down,
+                    // Whatever the status: who names a time wants to be left alone until then.
+                    slow_down: slow_down || retry_after.is_some(),
                     retry_after: retry_after.map(|r| r.0.min(policy.retry_after_max)),
                 }),
                 Verdict::Success | Verdict::Stop { .. } => LaneVerdict::Nothing,

@@ -109,7 +109,10 @@ pub enum ResourceError {
 impl ResourceError {
     /// An unusable field.
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid { field: field.into(), reason: reason.into() }
+        let (field, reason) = (field.into(), reason.into());
+        // Some rules name the field themselves, for callers that have no other place for it.
+        let reason = reason.strip_prefix(&format!("{field}: ")).map(str::to_owned).unwrap_or(reason);
+        Self::Invalid { field, reason }
     }
 }
 

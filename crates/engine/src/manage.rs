@@ -27,6 +27,15 @@ pub struct Context<'a> {
     pub(crate) settings: &'a EngineSettings,
 }
 
+/// Characters of a description.
+const MAX_DESCRIPTION: usize = 1000;
+/// Domains that a public key may be used from.
+const MAX_DOMAINS: usize = 100;
+/// JSON Schema of an event type.
+const MAX_SCHEMA_BYTES: usize = 64 << 10;
+/// What a subscription speaks that names no format.
+pub(crate) const DEFAULT_FORMAT: &str = "standard";
+
 /// A resource that the engine can check.
 pub trait Managed: Resource {
     /// Normalises the document or refuses it.
@@ -48,6 +57,25 @@ fn check_policy(policy: &mut Option<Value>) -> Result<(), ResourceError> {
     Ok(())
 }
 
+fn check_description(description: &str) -> Result<(), ResourceError> {
+    if description.chars().count() > MAX_DESCRIPTION {
+        return Err(ResourceError::invalid("description", format!("must be at most {MAX_DESCRIPTION} characters")));
+    }
+    Ok(())
+}
+
+/// Whether the wire format of a subscription, named or not, can serve its target.
+fn check_format(context: &Context<'_>, subscription: &Subscription, target: &Target) -> Result<(), ResourceError> {
+    let takes_wire = context.channels.get(&target.channel).is_some_and(|channel| channel.takes_wire());
+    if subscription.template_id.is_some() || !takes_wire {
+        return Ok(());
+    }
+    match context.formats.get(subscription.format.as_deref().unwrap_or(DEFAULT_FORMAT)) {
+        Some(format) => format.check(&target.settings).map_err(|e| ResourceError::invalid(e.field, e.reason)),
+        None => Ok(()),
+    }
+}
+
 impl Managed for Workspace {
     fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
         check_name(&self.name)
@@ -59,8 +87,9 @@ impl Managed for Key {
         if context.own.is_none() && context.catalogue.count(context.workspace, Kind::Key) >= context.settings.max_keys {
             return Err(ResourceError::Limit { what: "active keys in a workspace", limit: context.settings.max_keys });
         }
-        if self.description.chars().count() > 1000 {
-            return Err(ResourceError::invalid("description", "must be at most 1,000 characters"));
+        check_description(&self.description)?;
+        if self.allowed_domains.len() > MAX_DOMAINS {
+            return Err(ResourceError::invalid("allowed_domains", format!("must be at most {MAX_DOMAINS}")));
         }
         if self.kind == KeyKind::Public {
             if self.allowed_domains.is_empty() {
@@ -110,6 +139,15 @@ impl Managed for EventType {
             self.rule = default_rule(&self.name).into();
         }
         Rule::parse(self.rule.clone()).map_err(|e| ResourceError::invalid("rule", e.to_string()))?;
+        check_description(&self.description)?;
+        if let Some(schema) = &self.schema {
+            if !schema.is_object() {
+                return Err(ResourceError::invalid("schema", "must be an object"));
+            }
+            if schema.to_string().len() > MAX_SCHEMA_BYTES {
+                return Err(ResourceError::invalid("schema", format!("must be at most {} KiB", MAX_SCHEMA_BYTES >> 10)));
+            }
+        }
         Ok(())
     }
 }
@@ -126,6 +164,15 @@ impl Managed for Target {
         self.secret_settings = checked.secrets;
         for key in &self.signing {
             SigningSecret::parse(&key.secret).map_err(|e| ResourceError::invalid("secret", e.to_string()))?;
+        }
+        if let Some(number) = context.own
+            && let Some(entry) = context.catalogue.by_number::<Target>(number)
+        {
+            for subscription in context.catalogue.list::<Subscription>(context.workspace) {
+                if subscription.doc.target_id == entry.id {
+                    check_format(context, &subscription.doc, self)?;
+                }
+            }
         }
         check_policy(&mut self.policy)
     }
@@ -150,6 +197,9 @@ impl Managed for Subscription {
             return Err(ResourceError::invalid("event_types", "needs 1 to 100 names or wildcards"));
         }
         for (i, pattern) in self.event_types.iter().enumerate() {
+            if pattern.chars().any(char::is_control) {
+                return Err(ResourceError::invalid(format!("event_types[{i}]"), "must not have control characters"));
+            }
             TypePattern::parse(pattern).map_err(|e| ResourceError::invalid(format!("event_types[{i}]"), e.to_string()))?;
         }
         let Some(target) = context.catalogue.get::<Target>(context.workspace, &self.target_id) else {
@@ -161,15 +211,16 @@ impl Managed for Subscription {
             return Err(ResourceError::invalid("template_id", "no such template"));
         }
         if let Some(name) = &self.format {
-            let Some(format) = context.formats.get(name) else {
+            if context.formats.get(name).is_none() {
                 let known: Vec<&str> = context.formats.names().collect();
                 return Err(ResourceError::invalid("format", format!("must be one of {}", known.join(", "))));
-            };
+            }
             if context.channels.get(&target.doc.channel).is_some_and(|c| !c.takes_wire()) {
                 return Err(ResourceError::invalid("format", format!("a {} target takes messages, not a wire format", target.doc.channel)));
             }
-            format.check(&target.doc.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
         }
+        check_format(context, self, &target.doc)?;
+        check_description(&self.description)?;
         if let Some(filter) = &self.filter {
             Filter::parse(filter).map_err(|e| ResourceError::invalid(e.path, e.problem.to_string()))?;
         }

@@ -28,6 +28,9 @@ pub struct TestReport {
     pub attempt: Attempt,
 }
 
+/// Secrets of a target that sign at once, the newest included.
+const MAX_SECRETS: usize = 5;
+
 /// Deliveries that a replay looks at before it looks whether it should stop.
 const REPLAY_PAGE: usize = 200;
 
@@ -223,6 +226,8 @@ impl Engine {
         for key in &mut doc.signing {
             key.expires_ms.get_or_insert(until);
         }
+        // Each signs every delivery: however often somebody rotates, the header stays short.
+        doc.signing.truncate(MAX_SECRETS - 1);
         doc.signing
             .insert(0, SigningKey { secret: secret.unwrap_or_else(|| new_secret(asymmetric)), created_ms: now_ms, expires_ms: None });
         self.update(workspace, target_id, Some(entry.version), doc).await
@@ -267,6 +272,9 @@ impl Engine {
         let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
         if !delivery.state.is_terminal() {
             return Err(ResourceError::State { reason: "the delivery is still pending" });
+        }
+        if self.by_number::<Target>(delivery.target).is_none() {
+            return Err(ResourceError::State { reason: "the target of the delivery was deleted" });
         }
         let reopened = self.inner().journal.reopen(vec![key], self.now_ms()).await?;
         let answer =

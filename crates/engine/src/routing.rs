@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::format::{Format, Formats};
+use crate::manage::DEFAULT_FORMAT;
 
 /// A target, ready to send to.
 pub struct TargetRoute {
@@ -219,7 +220,7 @@ impl Routing {
     ) -> SubscriptionRoute {
         let doc = &entry.doc;
         let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
-        let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or("standard")).cloned()).flatten();
+        let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or(DEFAULT_FORMAT)).cloned()).flatten();
         let own = doc.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default();
         let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.default_policy());
         SubscriptionRoute {
@@ -239,7 +240,7 @@ impl Routing {
             number: 0,
             target: target.number,
             template: None,
-            format: takes_wire.then(|| self.formats.get("standard").cloned()).flatten(),
+            format: takes_wire.then(|| self.formats.get(DEFAULT_FORMAT).cloned()).flatten(),
             filter: None,
             policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
         }

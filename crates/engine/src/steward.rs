@@ -95,10 +95,10 @@ impl Office {
                     State::Paused => "paused",
                     State::Disabled => "disabled",
                 };
-                tracing::warn!(target, ?from, ?to, %reason, "a target changed state");
+                tracing::warn!(target = self.name(target), ?from, ?to, %reason, "a target changed state");
                 let reason = reason.to_string();
                 if let Err(error) = self.keep(workspace, target, snapshot).await {
-                    tracing::error!(%error, target, "the health of a target could not be stored");
+                    tracing::error!(%error, target = self.name(target), "the health of a target could not be stored");
                 }
                 if to == State::Disabled {
                     self.disable(workspace, target, &reason).await;
@@ -106,12 +106,17 @@ impl Office {
                 self.tell(workspace, target, Notice { what, reason: &reason, until_ms: None }).await;
             }
             News::RateLimited { workspace, target, until_ms } => {
-                tracing::info!(target, until_ms, "a target's rate limit holds deliveries back");
+                tracing::info!(target = self.name(target), until_ms, "a target's rate limit holds deliveries back");
                 let notice =
                     Notice { what: "rate_limited", reason: "the target's rate limit holds deliveries back", until_ms: Some(until_ms) };
                 self.tell(workspace, target, notice).await;
             }
         }
+    }
+
+    /// How the log names a target.
+    fn name(&self, target: i64) -> String {
+        self.engine.id_of(target).unwrap_or_else(|| target.to_string())
     }
 
     async fn keep(&self, workspace: i64, target: i64, breaker: Snapshot) -> Result<(), ResourceError> {

@@ -69,7 +69,7 @@ impl Default for ServerSettings {
             body_time: Duration::from_secs(30),
             max_array: 1000,
             max_watchers: 1024,
-            max_page_bytes: 8 << 20,
+            max_page_bytes: 4 << 20,
             max_bin_body_bytes: 256 << 10,
             bin_keep: 500,
             bin_keep_bytes: 8 << 20,

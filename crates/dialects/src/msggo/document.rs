@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use posthaste_domain::matching::document::{build_object, count_characters, top_level_fields};
+use posthaste_domain::matching::document::{MAX_DOCUMENT_DEPTH, build_object, count_characters, is_too_deep, top_level_fields};
 
 use super::multipart;
 use super::names::{self, Fields};
@@ -20,7 +20,7 @@ pub const KEY_FIELD: &str = "msggo-key";
 /// Why no event document could be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// The body cannot be read, or is JSON but no object.
+    /// The body cannot be read, is JSON but no object, or is nested too deep.
     #[error("the body is not a JSON object or a form")]
     Unreadable,
     /// More characters or fields than an event may have.
@@ -86,6 +86,10 @@ impl Side {
     }
 
     fn from_json(text: Bytes) -> Result<Self, DocumentError> {
+        // Deeper ones would match nothing, and no reader of the log could parse the page that they are on.
+        if is_too_deep(&text, MAX_DOCUMENT_DEPTH) {
+            return Err(DocumentError::Unreadable);
+        }
         let mut key = None;
         let mut keyless = true;
         let mut fields = Vec::new();

@@ -293,3 +293,14 @@ proptest! {
         prop_assert!(fields.iter().all(|(name, _)| name != KEY_FIELD));
     }
 }
+
+// Deeper documents would match nothing and make the log unreadable.
+#[test]
+fn nesting_is_bounded() {
+    let nested = |deep: usize| Bytes::from(format!(r#"{{"event":"order","x":{}{}}}"#, "[".repeat(deep), "]".repeat(deep)));
+    assert!(Side::from_body(None, nested(127)).is_ok());
+    assert_eq!(Side::from_body(None, nested(128)).unwrap_err(), DocumentError::Unreadable);
+    // Brackets in texts are no nesting.
+    let text = format!(r#"{{"event":"order","x":"{}"}}"#, "[".repeat(500));
+    assert!(Side::from_body(None, Bytes::from(text)).is_ok());
+}

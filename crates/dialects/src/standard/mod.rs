@@ -12,6 +12,7 @@ use posthaste_domain::event::Event;
 use posthaste_domain::policy::Policy;
 use posthaste_domain::signature::sign;
 use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, SignInput};
+use serde_json::Value;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -55,6 +56,10 @@ impl Format for StandardFormat {
     fn headers(&self, input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         headers(input, body)
     }
+
+    fn check(&self, settings: &Value) -> Result<(), FormatError> {
+        needs_a_body(self.name(), settings)
+    }
 }
 
 impl Format for RawFormat {
@@ -79,6 +84,21 @@ impl Format for RawFormat {
 
     fn headers(&self, input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         headers(input, body)
+    }
+
+    fn check(&self, settings: &Value) -> Result<(), FormatError> {
+        needs_a_body(self.name(), settings)
+    }
+}
+
+/// A `GET` has no body, and these formats put everything there.
+fn needs_a_body(format: &str, settings: &Value) -> Result<(), FormatError> {
+    match settings.get("method").and_then(Value::as_str) {
+        Some(method) if method.eq_ignore_ascii_case("GET") => {
+            let reason = format!("GET carries no body, which the {format} format needs; use POST, PUT or PATCH, or the msggo format");
+            Err(FormatError { field: "settings.method".to_owned(), reason })
+        }
+        _ => Ok(()),
     }
 }
 

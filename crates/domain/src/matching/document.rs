@@ -61,6 +61,38 @@ pub fn valid_json(raw: &[u8]) -> Result<(), JsonError> {
     })
 }
 
+/// Whether lists and objects of a JSON text are nested more than `limit` deep.
+pub fn is_too_deep(json: &[u8], limit: usize) -> bool {
+    // Nearly every document has too few brackets to be deep, and counting them is much cheaper than following them.
+    if json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for &byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Drops whitespace outside strings and keeps every other byte.
 #[must_use]
 pub fn minify(raw: &[u8]) -> Vec<u8> {

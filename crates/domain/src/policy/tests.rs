@@ -426,3 +426,20 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy);
     }
 }
+
+// The page shows every field, with the defaults where it shows any.
+#[test]
+fn the_documentation_is_true() {
+    let page = include_str!("../../../../docs/policy.md");
+    let example = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let example: Value = serde_json::from_str(example).unwrap();
+    let written = Policy::from_json(&example).unwrap();
+    let standard = Policy::standard();
+    let full = Policy { retry: standard.retry.clone(), jitter: None, batch: None, rate: None, ..written.clone() };
+    assert_eq!(full, standard);
+    assert_eq!(written.batch, Some(Batch::default()));
+    assert_eq!(written.jitter, Some(Jitter::of(&standard.retry.unwrap())));
+    for field in example.as_object().unwrap().keys() {
+        assert!(page.contains(&format!("| `{field}")), "{field} has no row");
+    }
+}

@@ -93,7 +93,14 @@ async fn create(client: &Client, body: &Value, events: &[String], json: bool) ->
     let id = text(&made, "/id");
     let subscription = match events {
         [] => None,
-        events => Some(client.post("/subscriptions", &json!({"event_types": events, "target_id": id})).await?),
+        events => match client.post("/subscriptions", &json!({"event_types": events, "target_id": id})).await {
+            Ok(made) => Some(made),
+            Err(failure) => {
+                // Both or none: the person will mend the command and run it again.
+                client.delete(&format!("/targets/{id}")).await?;
+                return Err(failure.into());
+            }
+        },
     };
     if json {
         say_json(&json!({"target": made, "subscription": subscription}));

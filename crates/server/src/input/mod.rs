@@ -157,7 +157,7 @@ pub(crate) fn parse_field(name: &str, raw: &[u8]) -> Result<Value, Problem> {
 /// Refuses what is not JSON, with the place, and what is nested deeper than [`MAX_DEPTH`].
 pub(crate) fn check_json(bytes: &[u8]) -> Result<(), Problem> {
     check_syntax(bytes)?;
-    if is_too_deep(bytes, MAX_DEPTH) {
+    if document::is_too_deep(bytes, MAX_DEPTH) {
         return Err(Problem::new(Code::JsonTooDeep, format!("lists and objects may be nested {MAX_DEPTH} deep")));
     }
     Ok(())
@@ -171,38 +171,6 @@ fn check_syntax(bytes: &[u8]) -> Result<(), Problem> {
         Problem::new(Code::InvalidJson, format!("line {}, column {}: {}", error.line, error.column, error.reason))
             .position(error.line, error.column)
     })
-}
-
-/// Whether lists and objects of a JSON text are nested more than `limit` deep.
-pub(crate) fn is_too_deep(json: &[u8], limit: usize) -> bool {
-    // Nearly every document has too few brackets to be deep, and counting them is much cheaper than following them.
-    if json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for &byte in json {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > limit {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// The fields of a JSON object with their values as written. Unknown and repeated fields are refused.
@@ -250,10 +218,10 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_strings() {
-        assert!(!is_too_deep(br#"{"a":["]]]}}}[[[[\"[[["]}"#, 2));
-        assert!(is_too_deep(br#"{"a":[{}]}"#, 2));
-        assert!(!is_too_deep(br#"{"a":[1],"b":[2],"c":{}}"#, 2));
-        assert!(!is_too_deep(b"[][][][]", 1));
+        assert!(!document::is_too_deep(br#"{"a":["]]]}}}[[[[\"[[["]}"#, 2));
+        assert!(document::is_too_deep(br#"{"a":[{}]}"#, 2));
+        assert!(!document::is_too_deep(br#"{"a":[1],"b":[2],"c":{}}"#, 2));
+        assert!(!document::is_too_deep(b"[][][][]", 1));
     }
 
     #[test]

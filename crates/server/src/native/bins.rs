@@ -39,7 +39,7 @@ pub(crate) struct BinInput {
     #[schema(minimum = 200, maximum = 599, default = 200)]
     status: u16,
     /// How long it lives from now on, such as `48h`, at most `30d`. Without it a new bin lives 48 hours, and an old one as long as before.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(write_only)]
     expires_in: Option<String>,
 }

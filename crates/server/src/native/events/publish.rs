@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use posthaste_domain::clock::{parse_rfc3339, rfc3339};
+use posthaste_domain::matching::document;
 use posthaste_engine::{AcceptRequest, Accepted as EngineAccepted, Idempotency, Incoming, IncomingKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +22,7 @@ use utoipa::ToSchema;
 use crate::AppState;
 use crate::auth::Publisher;
 use crate::codes::Code;
-use crate::input::{JsonBytes, MAX_DEPTH, check_json, is_too_deep, join_path, raw_fields};
+use crate::input::{JsonBytes, MAX_DEPTH, check_json, join_path, raw_fields};
 use crate::native::json_bytes;
 use crate::problem::{FieldProblem, MAX_LISTED_ERRORS, Problem};
 
@@ -193,6 +194,9 @@ fn check_type(name: &str) -> Result<(), Problem> {
     if name.chars().any(char::is_control) {
         return Err(Problem::invalid("type", "control characters cannot be part of a type"));
     }
+    if name.starts_with("posthaste.") {
+        return Err(Problem::invalid("type", "types that begin with posthaste. are the server's own"));
+    }
     Ok(())
 }
 
@@ -206,7 +210,7 @@ fn check_time(text: &str, now_ms: i64) -> Result<i64, Problem> {
 }
 
 fn check_depth(data: &[u8]) -> Result<(), Problem> {
-    if is_too_deep(data, MAX_DEPTH) {
+    if document::is_too_deep(data, MAX_DEPTH) {
         return Err(Problem::new(Code::JsonTooDeep, format!("data: lists and objects may be nested {MAX_DEPTH} deep")).at("data"));
     }
     Ok(())
@@ -261,7 +265,8 @@ fn diagnose_list(body: &[u8], max_array: usize, now_ms: i64) -> Problem {
 fn check_raw(event: &[u8], now_ms: i64) -> Result<(), Problem> {
     let fields = raw_fields(event, &FIELDS)?;
     let text = |name: &'static str, raw: &[u8]| {
-        serde_json::from_slice::<String>(raw).map_err(|_| Problem::invalid(name, "expected a string without lone surrogates"))
+        let reason = if raw.starts_with(b"\"") { "expected a string without lone surrogates" } else { "expected a string" };
+        serde_json::from_slice::<String>(raw).map_err(|_| Problem::invalid(name, reason))
     };
     check_type(&text("type", fields.need("type")?)?)?;
     if let Some(raw) = fields.get("deliver_at").filter(|raw| *raw != b"null") {

@@ -42,8 +42,8 @@ pub(super) const WATCH: [Param; 1] =
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Pause between two looks of one watcher when events arrive that are not for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
-/// Events read from the store at once.
-const FIRST_CHUNK: usize = 64;
+/// Events read from the store at once: few until their size is known, because one may have a megabyte.
+const FIRST_CHUNK: usize = 8;
 const MAX_CHUNK: usize = 256;
 
 /// Which part of the events of a workspace.

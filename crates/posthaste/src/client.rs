@@ -120,7 +120,9 @@ impl ClientError {
             Self::NotRunning { .. } => {
                 "start a server with `posthaste serve` (or `posthaste demo`), or name another with --server or POSTHASTE_URL".into()
             }
-            Self::UnknownKey { sent: false } => "set POSTHASTE_KEY to a private key (or pass --key); the first start of a server prints one".into(),
+            Self::UnknownKey { sent: false } => {
+                "set POSTHASTE_KEY to a private key (or pass --key); the first start of a server prints one".into()
+            }
             Self::UnknownKey { sent: true } => {
                 "check POSTHASTE_KEY (or --key): it must be a private key of this server; the first start printed one".into()
             }

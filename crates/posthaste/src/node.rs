@@ -310,6 +310,9 @@ mod tests {
     #[test]
     fn an_unspecified_address_is_reached_by_loopback() {
         let url = |text: &str| reachable(text.parse().expect("an address")).to_string();
-        assert_eq!((url("0.0.0.0:80"), url("[::]:80"), url("10.1.2.3:80")), ("127.0.0.1:80".into(), "[::1]:80".into(), "10.1.2.3:80".into()));
+        assert_eq!(
+            (url("0.0.0.0:80"), url("[::]:80"), url("10.1.2.3:80")),
+            ("127.0.0.1:80".into(), "[::1]:80".into(), "10.1.2.3:80".into())
+        );
     }
 }

@@ -76,7 +76,9 @@ impl Serve {
             () = stop.requested() => return Err(Failure::Interrupted),
         };
         if key.is_none() && given.is_some_and(|token| node.engine().find_key(&token).is_none()) {
-            tracing::warn!("POSTHASTE_KEY is not a key of this server, and only the first start makes it one; `posthaste key create` makes keys");
+            tracing::warn!(
+                "POSTHASTE_KEY is not a key of this server, and only the first start makes it one; `posthaste key create` makes keys"
+            );
         }
         tracing::info!(data = %loaded.config.data.display(), url = node.url(), version = env!("CARGO_PKG_VERSION"), "serving");
         greet(&node, key.as_ref(), json);

@@ -153,7 +153,8 @@ impl EventStream {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"retry: 1000\n\nid: a\ndata: {\ndata: \"x\":1}\n\n: still here\n\nid: b\r\ndata: 2\r\n\r\nid: c\ndata: unfinished";
+    const STREAM: &[u8] =
+        b"retry: 1000\n\nid: a\ndata: {\ndata: \"x\":1}\n\n: still here\n\nid: b\r\ndata: 2\r\n\r\nid: c\ndata: unfinished";
 
     #[test]
     fn messages_are_whole_however_the_bytes_are_cut() {
@@ -161,7 +162,8 @@ mod tests {
         for size in 1..STREAM.len() {
             let mut parser = Parser::default();
             let found: Vec<Message> = STREAM.chunks(size).flat_map(|chunk| parser.feed(chunk)).collect();
-            let found: Vec<_> = found.iter().map(|m| (m.id.as_deref().unwrap_or(""), std::str::from_utf8(&m.data).expect("text"))).collect();
+            let found: Vec<_> =
+                found.iter().map(|m| (m.id.as_deref().unwrap_or(""), std::str::from_utf8(&m.data).expect("text"))).collect();
             assert_eq!(found, expected, "cut into {size}");
         }
     }

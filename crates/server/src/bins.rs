@@ -157,9 +157,10 @@ fn preflight(state: &AppState, request: &Request) -> Result<Response, Problem> {
 
 async fn keep(state: &AppState, request: Request) -> Result<Response, Problem> {
     let bin = find(state, segment(request.uri()))?;
-    let _permit = state.bin_permits.try_acquire().map_err(|_| {
-        Problem::new(Code::TooManyRequests, "request bins are storing as many requests as they may").retry_after(1)
-    })?;
+    let _permit = state
+        .bin_permits
+        .try_acquire()
+        .map_err(|_| Problem::new(Code::TooManyRequests, "request bins are storing as many requests as they may").retry_after(1))?;
     let (parts, body) = request.into_parts();
     let body = read_body(&parts.headers, body, state.settings.max_bin_body_bytes, state.settings.body_time).await?;
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -43,8 +43,7 @@ pub(crate) fn encode(list: List, order: Order, key: i64) -> String {
 pub(crate) fn decode(list: List, order: Order, text: &str) -> Result<i64, Problem> {
     let refuse = |detail: &str| Problem::new(Code::InvalidCursor, detail).at("cursor");
     let malformed = "the cursor is not one that this server gave out";
-    let bytes: [u8; 10] =
-        URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| refuse(malformed))?;
+    let bytes: [u8; 10] = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| refuse(malformed))?;
     if bytes[0] & !ASCENDING != VERSION {
         return Err(refuse("the cursor was made by another version of this server; start the list again"));
     }

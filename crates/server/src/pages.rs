@@ -24,10 +24,7 @@ h1{font-size:1.5rem}h2{font-size:1rem;margin:1.5rem 0 .25rem}article{border-top:
 
 /// `/`, `/m/{token}` and the pages of error codes.
 pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/", get(landing))
-        .route("/m/{token}", get(message))
-        .route("/posthaste/v1/errors/{code}", get(error_page))
+    Router::new().route("/", get(landing)).route("/m/{token}", get(message)).route("/posthaste/v1/errors/{code}", get(error_page))
 }
 
 /// A whole page from its body.

@@ -201,9 +201,7 @@ impl From<AcceptError> for Problem {
                 Self::new(Code::IdempotencyMismatch, "this Idempotency-Key was used with another body").at("Idempotency-Key")
             }
             AcceptError::Overloaded => Self::new(Code::Overloaded, "too many events are being accepted; nothing was stored").retry_after(1),
-            AcceptError::Full => {
-                Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30)
-            }
+            AcceptError::Full => Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30),
             AcceptError::Closing => Self::new(Code::ShuttingDown, "the server is shutting down; nothing was stored").retry_after(1),
             AcceptError::Store(error) => {
                 tracing::error!(error = &*error as &dyn std::error::Error, "storage failed");

@@ -88,7 +88,14 @@ mod tests {
     async fn a_panic_is_answered_and_ids_are_kept() {
         let app = Router::new()
             .route("/good", get(|| async { "good" }))
-            .route("/bad", get(|| async { if NEXT.load(Ordering::Relaxed) > 0 { panic!("on purpose") } }))
+            .route(
+                "/bad",
+                get(|| async {
+                    if NEXT.load(Ordering::Relaxed) > 0 {
+                        panic!("on purpose")
+                    }
+                }),
+            )
             .layer(axum::middleware::from_fn(observe));
         let ask = |path: &str, id: &'static str| {
             let request = Request::builder().uri(path).header(&REQUEST_ID, id).body(Body::empty()).expect("a request");

@@ -29,7 +29,11 @@ impl Check {
             return Ok(());
         }
         let loaded = Layers::gather(self.config.as_deref(), environment(), Vec::new())?.load()?;
-        if json { as_json(&loaded) } else { for_people(&loaded) }
+        if json {
+            as_json(&loaded)
+        } else {
+            for_people(&loaded)
+        }
         Ok(())
     }
 }

@@ -66,7 +66,11 @@ impl Keys {
             }
             Action::Delete { id } => {
                 client.delete(&format!("/keys/{}", encode(&id))).await?;
-                if json { say_json(&json!({"deleted": id})) } else { say(format!("{} {id}", paint(Style::Good, "deleted"))) }
+                if json {
+                    say_json(&json!({"deleted": id}))
+                } else {
+                    say(format!("{} {id}", paint(Style::Good, "deleted")))
+                }
                 Ok(())
             }
         }

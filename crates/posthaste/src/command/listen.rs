@@ -84,8 +84,8 @@ impl Listen {
         while left > 0 {
             let one = async {
                 let message = follower.next().await?;
-                let event: ShownEvent<'_> =
-                    serde_json::from_slice(&message.data).map_err(|error| client.unexpected(format!("an event cannot be read: {error}")))?;
+                let event: ShownEvent<'_> = serde_json::from_slice(&message.data)
+                    .map_err(|error| client.unexpected(format!("an event cannot be read: {error}")))?;
                 let started = Instant::now();
                 let outcome = forwarder.forward(&event).await;
                 tell(&event, &outcome, started.elapsed(), json);

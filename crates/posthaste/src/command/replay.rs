@@ -56,7 +56,11 @@ impl Replay {
         let mut replay = client.post("/replays", &body.into()).await?;
         let id = text(&replay, "/id").to_owned();
         if self.detach {
-            if json { say_json(&replay) } else { say(format!("{} {id}", paint(Style::Good, "started"))) }
+            if json {
+                say_json(&replay)
+            } else {
+                say(format!("{} {id}", paint(Style::Good, "started")))
+            }
             return Ok(());
         }
         let bar = spinner();

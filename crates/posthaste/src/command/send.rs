@@ -72,7 +72,8 @@ async fn native(client: &Client, event: Event<'_>, idempotency: Option<&str>, js
     let body = serde_json::to_vec(&event).expect("a name and a document always serialise");
     let mut headers = http::HeaderMap::new();
     if let Some(key) = idempotency {
-        let value = HeaderValue::try_from(key).map_err(|_| Failure::refused("the idempotency key holds characters that a header cannot carry"))?;
+        let value =
+            HeaderValue::try_from(key).map_err(|_| Failure::refused("the idempotency key holds characters that a header cannot carry"))?;
         headers.insert("idempotency-key", value);
     }
     let answer = client.post_with(headers, "/events", body.into()).await?;

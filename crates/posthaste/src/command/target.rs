@@ -117,7 +117,11 @@ async fn create(client: &Client, body: &Value, events: &[String], json: bool) ->
 
 async fn change(client: &Client, id: &str, action: &str, done: &str, json: bool) -> Result<(), Failure> {
     let target = client.post_bytes(&format!("/targets/{}/{action}", encode(id)), bytes::Bytes::new()).await?;
-    if json { say_json(&target) } else { say(format!("{} {}", paint(Style::Good, done), text(&target, "/name"))) }
+    if json {
+        say_json(&target)
+    } else {
+        say(format!("{} {}", paint(Style::Good, done), text(&target, "/name")))
+    }
     Ok(())
 }
 
@@ -130,9 +134,10 @@ async fn delete(client: &Client, id: &str, subscriptions: bool, json: bool) -> R
         }
     }
     client.delete(&format!("/targets/{}", encode(id))).await.map_err(|error| match &error {
-        ClientError::Problem { code: Some(code), message, .. } if code == "in_use" => {
-            Failure::Refused { message: message.clone(), hint: Some(format!("with its subscriptions: posthaste target delete {id} --subscriptions")) }
-        }
+        ClientError::Problem { code: Some(code), message, .. } if code == "in_use" => Failure::Refused {
+            message: message.clone(),
+            hint: Some(format!("with its subscriptions: posthaste target delete {id} --subscriptions")),
+        },
         _ => error.into(),
     })?;
     deleted.push(id.to_owned());
@@ -172,7 +177,8 @@ async fn test(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     let (code, message) = (text(&report, "/attempt/error"), text(&report, "/attempt/message"));
     let parts: Vec<&str> = [code, message].into_iter().filter(|part| !part.is_empty()).collect();
     let hint = (code == "address_blocked").then(|| {
-        "private, loopback and link-local addresses are refused unless the server is started with --allow-network, e.g. 127.0.0.1/32".to_owned()
+        "private, loopback and link-local addresses are refused unless the server is started with --allow-network, e.g. 127.0.0.1/32"
+            .to_owned()
     });
     Err(Failure::Refused { message: format!("the sample was not taken: {}", parts.join(": ")), hint })
 }

@@ -85,7 +85,8 @@ impl Layers {
         variables: BTreeMap<String, String>,
         flags: Vec<(&'static str, Raw, &'static str)>,
     ) -> Result<Self, ConfigError> {
-        let path = config_flag.map(Path::to_owned).or_else(|| variables.get("POSTHASTE_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
+        let path =
+            config_flag.map(Path::to_owned).or_else(|| variables.get("POSTHASTE_CONFIG").filter(|p| !p.is_empty()).map(PathBuf::from));
         let file = match path {
             None => None,
             Some(path) => match std::fs::read_to_string(&path) {
@@ -176,7 +177,8 @@ impl Building {
                     self.problems.push(Problem { origin, message: format!("there is no section [{name}]{meant}") });
                 }
                 _ if is_section(&name) => {
-                    self.problems.push(Problem { origin, message: format!("{name} is a section; write [{name}] and its settings below it") });
+                    self.problems
+                        .push(Problem { origin, message: format!("{name} is a section; write [{name}] and its settings below it") });
                 }
                 value => self.entry(&name, Spanned::new(0..0, value), origin),
             }
@@ -280,7 +282,8 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_with_line_and_the_nearest_known_one() {
-        let found = messages(file("lisen = \"a:1\"\n\n[retention]\nagee = \"1d\"\n[retentoin]\nage = \"1d\"\n[inbox]\nlevel = \"x\"\nzzz = 1\n"));
+        let found =
+            messages(file("lisen = \"a:1\"\n\n[retention]\nagee = \"1d\"\n[retentoin]\nage = \"1d\"\n[inbox]\nlevel = \"x\"\nzzz = 1\n"));
         assert_eq!(
             found,
             [

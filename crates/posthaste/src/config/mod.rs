@@ -288,10 +288,12 @@ impl Config {
             ("limits.accept_queue", self.limits.accept_queue),
             ("retention.bytes", self.retention.bytes),
         ];
-        let mut found: Vec<_> = spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(key, _)| (*key, "must not be zero".into())).collect();
+        let mut found: Vec<_> =
+            spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(key, _)| (*key, "must not be zero".into())).collect();
         found.extend(sizes.iter().filter(|(_, size)| size.0 == 0).map(|(key, _)| (*key, "must not be zero".to_owned())));
         if self.limits.accept_queue < self.limits.max_payload {
-            let reason = format!("is smaller than limits.max_payload ({}), so the largest event could never be accepted", self.limits.max_payload);
+            let reason =
+                format!("is smaller than limits.max_payload ({}), so the largest event could never be accepted", self.limits.max_payload);
             found.push(("limits.accept_queue", reason));
         }
         found

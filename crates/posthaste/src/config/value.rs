@@ -194,11 +194,7 @@ impl Field for BaseUrl {
         let valid = uri.is_some_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && uri.host().is_some_and(|h| !h.is_empty())
         });
-        if valid {
-            Ok(Self(text.trim_end_matches('/').to_owned()))
-        } else {
-            Err(format!("{text:?} is not an http:// or https:// URL"))
-        }
+        if valid { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(format!("{text:?} is not an http:// or https:// URL")) }
     }
 
     fn show(&self) -> String {
@@ -329,7 +325,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written() {
-        for (text, shown) in [("500ms", "500ms"), ("15s", "15s"), ("90s", "90s"), ("24h", "24h"), ("1h30m", "90m"), ("30d", "30d"), ("0s", "0s")]
+        for (text, shown) in
+            [("500ms", "500ms"), ("15s", "15s"), ("90s", "90s"), ("24h", "24h"), ("1h30m", "90m"), ("30d", "30d"), ("0s", "0s")]
         {
             assert_eq!(span(text).as_deref(), Ok(shown), "{text}");
         }

@@ -63,7 +63,9 @@ fn tools(url: &str, key: &str) -> Vec<Recipe> {
         Recipe {
             way: "T5",
             name: "POST, JSON, the key in a header",
-            command: format!("curl -X POST {url}/inbox -H 'X-MsgGO-Key: {key}' -d '{{\"event\":\"backup_completed\",\"status\":\"success\"}}'"),
+            command: format!(
+                "curl -X POST {url}/inbox -H 'X-MsgGO-Key: {key}' -d '{{\"event\":\"backup_completed\",\"status\":\"success\"}}'"
+            ),
             document: json!({"event": "backup_completed", "status": "success"}),
         },
         Recipe { way: "T6", name: "GET, a contact form", command: format!("curl '{contact}'"), document: contact_document.clone() },

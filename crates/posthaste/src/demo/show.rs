@@ -86,7 +86,10 @@ impl Show {
         self.tell(format!("Posthaste demo: a server at {}, with a sample workspace.\n", paint(Style::Bold, &self.url)));
         let samples = samples::samples(&self.token);
         let stage = samples::set_up(&self.client, &self.receiver_url, &self.secret).await?;
-        self.tell(format!("Sending {} sample events in different ways; each goes to a webhook receiver and a request bin.\n", samples.len()));
+        self.tell(format!(
+            "Sending {} sample events in different ways; each goes to a webhook receiver and a request bin.\n",
+            samples.len()
+        ));
         let mut follower = Follower::open(&self.client, &[]).await?;
         let mut sending = std::pin::pin!(self.send(&samples));
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -232,7 +235,13 @@ mod tests {
         let samples = samples::samples("phk_x");
         let rendered = samples.iter().filter(|sample| sample.has_template).count();
         assert_eq!(rendered, 1);
-        let mut tally = Tally { accepted: samples.len(), received: samples.len(), wrong_signatures: 0, in_bin: samples.len() + rendered, by_template: rendered };
+        let mut tally = Tally {
+            accepted: samples.len(),
+            received: samples.len(),
+            wrong_signatures: 0,
+            in_bin: samples.len() + rendered,
+            by_template: rendered,
+        };
         assert_eq!(tally.missing(&samples), None);
         tally.in_bin -= 1;
         tally.wrong_signatures = 1;

@@ -189,7 +189,10 @@ async fn a_delivery_is_a_signed_standard_webhook_with_its_data_byte_for_byte() {
     let delivery = api.until("/deliveries?state=delivered", |page| page["items"].get(0).cloned()).await;
     assert_eq!((&delivery["id"], &delivery["event_id"]), (&json!(hit.header("webhook-id")), &answer["ids"][0]));
     let delivery = api.get(&format!("/deliveries/{}", id(&delivery))).await.expect(200);
-    assert_eq!((&delivery["state"], &delivery["target_id"], &delivery["attempts"][0]["status"]), (&json!("delivered"), &json!(target), &json!(204)));
+    assert_eq!(
+        (&delivery["state"], &delivery["target_id"], &delivery["attempts"][0]["status"]),
+        (&json!("delivered"), &json!(target), &json!(204))
+    );
     server.stop().await;
 }
 

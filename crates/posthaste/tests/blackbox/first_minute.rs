@@ -29,7 +29,8 @@ async fn the_demo_shows_arrivals_a_key_every_way_and_where_to_look_and_ends_when
     let arrived = |what: &str| demo.out.lines().filter(|line| line.starts_with("delivered") && line.contains(what)).count();
     assert_eq!(arrived("webhook receiver: signature verified"), 5, "{}", demo.out);
     assert_eq!(arrived("request bin"), 6, "{}", demo.out);
-    let kinds: Vec<&str> = demo.out.lines().filter_map(|line| ["event ", "delivered "].into_iter().find(|kind| line.starts_with(kind))).collect();
+    let kinds: Vec<&str> =
+        demo.out.lines().filter_map(|line| ["event ", "delivered "].into_iter().find(|kind| line.starts_with(kind))).collect();
     assert_eq!((kinds.iter().filter(|kind| **kind == "event ").count(), kinds[0]), (5, "event "), "{}", demo.out);
     for part in ["Everything arrived.", "Your key:", "  phk_", "Where to look:", "/bin/", "/posthaste/v1/events", "openapi.json"] {
         assert!(demo.out.contains(part), "{part:?} is missing in\n{}", demo.out);
@@ -91,7 +92,8 @@ async fn the_quick_start_of_the_readme_works_as_it_is_printed() {
     let server = Server::start(dir.path()).await;
     let blocks = tested_lines(&server.api.url);
     assert_eq!(blocks.len(), 2);
-    let script = format!("set -euo pipefail; curl() {{ command curl --silent --show-error --fail-with-body \"$@\"; echo; }}\n{}", blocks.concat());
+    let script =
+        format!("set -euo pipefail; curl() {{ command curl --silent --show-error --fail-with-body \"$@\"; echo; }}\n{}", blocks.concat());
     let (good, out, err) = shell(dir.path(), &script, &[("POSTHASTE_KEY", KEY)]);
     assert!(good, "{out}\n{err}");
     let events = server.api.all("/events").await;

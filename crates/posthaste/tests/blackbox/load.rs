@@ -155,7 +155,11 @@ async fn publish(
             there = server.wait_for(Option::is_some) => there.expect("the test lives").clone().expect("waited for"),
         };
         let (path, key, body) = match number % 2 {
-            0 => ("/posthaste/v1/events", ("authorization", bearer.as_str()), format!(r#"{{"type":"load","data":{{"event":"load","n":{number}}}}}"#)),
+            0 => (
+                "/posthaste/v1/events",
+                ("authorization", bearer.as_str()),
+                format!(r#"{{"type":"load","data":{{"event":"load","n":{number}}}}}"#),
+            ),
             _ => ("/inbox", ("x-msggo-key", KEY), format!(r#"{{"event":"load","n":{number}}}"#)),
         };
         match api.try_call(Method::POST, path, &[key, ("content-type", "application/json")], body).await {

@@ -8,7 +8,12 @@ pub(crate) fn closest<'n>(typed: &str, known: impl IntoIterator<Item = &'n str>)
     };
     let typed = plain(typed);
     let allowed = (typed.len() / 3).clamp(1, 3);
-    known.into_iter().map(|name| (distance(&typed, &plain(name)), name)).filter(|(d, _)| *d <= allowed).min_by_key(|(d, _)| *d).map(|(_, name)| name)
+    known
+        .into_iter()
+        .map(|name| (distance(&typed, &plain(name)), name))
+        .filter(|(d, _)| *d <= allowed)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, name)| name)
 }
 
 /// Appends "; did you mean …?" or the list of what is known.

@@ -13,8 +13,8 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, HttpMethod, InfoBuilder, KnownFormat, LicenseBuilder, OneOfBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required,
-    Schema, SchemaFormat,
+    ComponentsBuilder, HttpMethod, InfoBuilder, KnownFormat, LicenseBuilder, OneOfBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr,
+    Required, Schema, SchemaFormat,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -207,9 +207,7 @@ impl Op {
                     .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
                     .build()
                     .into(),
-                ParamKind::Length => {
-                    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+(ms|s|m|h|d)?$")).build().into()
-                }
+                ParamKind::Length => ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]+(ms|s|m|h|d)?$")).build().into(),
             };
             self.builder = self.builder.parameter(parameter(param.name, ParameterIn::Query, param.about, schema));
         }
@@ -263,7 +261,9 @@ impl Op {
     fn json_body(mut self, schema: RefOr<Schema>, required: Required) -> Self {
         self.asks.body = true;
         let content = ContentBuilder::new().schema(Some(schema)).build();
-        self.builder = self.builder.request_body(Some(RequestBodyBuilder::new().content("application/json", content).required(Some(required)).build()));
+        self.builder = self
+            .builder
+            .request_body(Some(RequestBodyBuilder::new().content("application/json", content).required(Some(required)).build()));
         self
     }
 

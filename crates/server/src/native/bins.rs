@@ -87,9 +87,11 @@ impl Crud for Bin {
         }
         let life = match input.expires_in.as_deref() {
             None => None,
-            Some(text) => Some(parse_length(text).filter(|life| (Duration::from_secs(1)..=MAX_LIFE).contains(life)).ok_or_else(|| {
-                Problem::invalid("expires_in", "expected a length of time such as 48h, from 1s to 30d")
-            })?),
+            Some(text) => Some(
+                parse_length(text)
+                    .filter(|life| (Duration::from_secs(1)..=MAX_LIFE).contains(life))
+                    .ok_or_else(|| Problem::invalid("expires_in", "expected a length of time such as 48h, from 1s to 30d"))?,
+            ),
         };
         let expires_ms = match (life, old) {
             (None, Some(old)) => old.doc.expires_ms,
@@ -139,7 +141,9 @@ pub(super) fn operations(api: &mut Api) {
         requests,
     );
     api.add(
-        Op::delete("/bins/{id}/requests", "clearBin", "Drop what it caught").scope(Scope::Manage).empty(StatusCode::NO_CONTENT, "It is empty."),
+        Op::delete("/bins/{id}/requests", "clearBin", "Drop what it caught")
+            .scope(Scope::Manage)
+            .empty(StatusCode::NO_CONTENT, "It is empty."),
         clear,
     );
 }
@@ -150,7 +154,12 @@ async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(i
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }
 
-async fn requests(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+async fn requests(
+    State(state): State<AppState>,
+    Reader(caller): Reader,
+    Id(id): Id,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), &REQUESTS)?;
     let bin = living(&state, caller.workspace(), &id)?;
     caught_list(&state, &bin, &params).await

@@ -38,10 +38,7 @@ const MAX_LOOKED_AT: usize = 20_000;
 /// Adds the operations.
 pub(super) fn operations(api: &mut Api) {
     api.tag("deliveries", "Each event for each subscription, with every attempt.");
-    api.add(
-        Op::get("/deliveries", "listDeliveries", "List").scope(Scope::Read).query(&[&LIST]).page_of::<DeliveryView>(),
-        list,
-    );
+    api.add(Op::get("/deliveries", "listDeliveries", "List").scope(Scope::Read).query(&[&LIST]).page_of::<DeliveryView>(), list);
     api.add(
         Op::get("/deliveries/{id}", "readDelivery", "Read one, with all its attempts")
             .scope(Scope::Read)

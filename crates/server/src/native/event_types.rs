@@ -93,7 +93,8 @@ impl Crud for EventType {
 
     fn build(_: &AppState, input: EventTypeInput, old: Option<&Entry<Self>>) -> Result<Self, Problem> {
         // A rule that is sent back as it was made from the name is still unedited.
-        let is_unedited = |rule: &Value| old.is_some_and(|old| old.doc.rule_is_default && old.doc.name == input.name && old.doc.rule == *rule);
+        let is_unedited =
+            |rule: &Value| old.is_some_and(|old| old.doc.rule_is_default && old.doc.name == input.name && old.doc.rule == *rule);
         let rule = input.rule.filter(|rule| !is_unedited(rule));
         Ok(Self {
             rule_is_default: rule.is_none(),

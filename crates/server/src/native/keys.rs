@@ -193,7 +193,9 @@ pub(super) fn operations(api: &mut Api) {
         patch,
     );
     api.add(
-        Op::delete("/keys/{id}", "deleteKey", "Delete").scope(Scope::Admin).empty(StatusCode::NO_CONTENT, "Its token is refused from now on."),
+        Op::delete("/keys/{id}", "deleteKey", "Delete")
+            .scope(Scope::Admin)
+            .empty(StatusCode::NO_CONTENT, "Its token is refused from now on."),
         delete,
     );
 }
@@ -201,8 +203,7 @@ pub(super) fn operations(api: &mut Api) {
 async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input): Input<KeyInput>) -> Result<Response, Problem> {
     let scopes = checked_scopes(input.scopes)?;
     let kind = to_kind(input.kind);
-    let (entry, token) =
-        state.engine.create_key(caller.workspace(), kind, input.description, scopes, input.allowed_domains, None).await?;
+    let (entry, token) = state.engine.create_key(caller.workspace(), kind, input.description, scopes, input.allowed_domains, None).await?;
     let created = CreatedKey { view: Key::view(&state, &entry).await, token };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }

@@ -87,8 +87,9 @@ impl Crud for Replay {
     fn build(state: &AppState, input: ReplayInput, _: Option<&Entry<Self>>) -> Result<Self, Problem> {
         let time = |field: &'static str, text: Option<String>, default: i64| match text {
             None => Ok(default),
-            Some(text) => parse_rfc3339(&text)
-                .ok_or_else(|| Problem::invalid(field, "expected an RFC 3339 time such as 2026-11-21T12:00:00Z")),
+            Some(text) => {
+                parse_rfc3339(&text).ok_or_else(|| Problem::invalid(field, "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))
+            }
         };
         if input.states.is_empty() {
             return Err(Problem::invalid("states", "at least one of failed, delivered, cancelled"));

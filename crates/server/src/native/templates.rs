@@ -105,13 +105,16 @@ fn read_blocks(inputs: Vec<BlockInput>) -> Result<Vec<Block>, Problem> {
     if inputs.is_empty() {
         return Err(Problem::invalid("blocks", "at least one block is needed"));
     }
-    inputs.into_iter().enumerate().map(|(index, block)| read_block(block).map_err(|problem| problem.under(&format!("blocks[{index}]")))).collect()
+    inputs
+        .into_iter()
+        .enumerate()
+        .map(|(index, block)| read_block(block).map_err(|problem| problem.under(&format!("blocks[{index}]"))))
+        .collect()
 }
 
 fn read_block(block: BlockInput) -> Result<Block, Problem> {
-    let missing = |field: &'static str, kind: &str| {
-        Problem::new(Code::MissingField, format!("{field}: a {kind} block needs this field")).at(field)
-    };
+    let missing =
+        |field: &'static str, kind: &str| Problem::new(Code::MissingField, format!("{field}: a {kind} block needs this field")).at(field);
     let foreign = |field: &'static str, kind: &str| Problem::invalid(field, format!("a {kind} block has no such field"));
     match block.kind.as_str() {
         "text" => {

@@ -7,9 +7,7 @@ use axum::response::Response;
 use axum::routing::MethodFilter;
 use http::{HeaderMap, StatusCode};
 use posthaste_domain::clock::rfc3339;
-use posthaste_domain::resource::{
-    Bin, EventType, Key, KeyKind, Replay, Scope, Subscription, Target, TargetStatus, TemplateDoc, Workspace,
-};
+use posthaste_domain::resource::{Bin, EventType, Key, KeyKind, Replay, Scope, Subscription, Target, TargetStatus, TemplateDoc, Workspace};
 use posthaste_engine::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,7 +147,9 @@ pub(super) fn operations(api: &mut Api) {
         create,
     );
     api.add(
-        Op::get("/workspaces/{id}", "readWorkspace", "Read one").scope(Scope::Admin).answer::<WorkspaceView>(StatusCode::OK, "The workspace."),
+        Op::get("/workspaces/{id}", "readWorkspace", "Read one")
+            .scope(Scope::Admin)
+            .answer::<WorkspaceView>(StatusCode::OK, "The workspace."),
         read,
     );
     api.add(

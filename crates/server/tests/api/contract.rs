@@ -120,7 +120,9 @@ async fn a_failed_delivery_is_resent_with_its_id() {
     let resent = rig.call("POST", &format!("/deliveries/{}/resend", id(&delivery)), json!(null)).await.expect(202);
     assert_eq!(id(&resent), id(&delivery));
     let sent = rig.recorder.wait_for(2).await;
-    let header = |at: usize, name: &str| sent[at].headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.to_str().expect("ASCII").to_owned());
+    let header = |at: usize, name: &str| {
+        sent[at].headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.to_str().expect("ASCII").to_owned())
+    };
     assert_eq!(header(0, "webhook-id"), header(1, "webhook-id"));
     assert_eq!(header(0, "webhook-id"), Some(id(&delivery)));
     let time = |at| header(at, "webhook-timestamp").and_then(|t| t.parse::<i64>().ok()).expect("a timestamp");

@@ -302,9 +302,16 @@ async fn a_target_is_paused_and_resumed() {
     let target = rig.target("ok").await;
     rig.subscribe(&target, &["a"]).await;
     let paused = rig.call("POST", &format!("/targets/{target}/pause"), json!({"reason": "moving house"})).await.expect(200);
-    assert_eq!((&paused["status"], &paused["status_reason"], &paused["health"]["state"]), (&json!("paused"), &json!("moving house"), &json!("paused")));
+    assert_eq!(
+        (&paused["status"], &paused["status_reason"], &paused["health"]["state"]),
+        (&json!("paused"), &json!("moving house"), &json!("paused"))
+    );
     let again = rig.call("POST", &format!("/targets/{target}/pause"), Value::Null).await.expect(200);
-    assert_eq!((&again["version"], &again["status_reason"]), (&paused["version"], &json!("moving house")), "a second pause changes nothing");
+    assert_eq!(
+        (&again["version"], &again["status_reason"]),
+        (&paused["version"], &json!("moving house")),
+        "a second pause changes nothing"
+    );
     let mut events = Vec::new();
     for n in 0..3 {
         events.push(rig.publish("a", json!(n)).await);
@@ -354,7 +361,8 @@ async fn a_signing_secret_is_rotated() {
 #[tokio::test]
 async fn a_filter_is_tried_on_a_sample() {
     let rig = Rig::new().await;
-    let body = r#"{"filter": {"$or": [{"amount": {"$gt": 100}}, {"country": {"$in": ["NO"]}}]}, "sample": {"amount": 5.0, "country": "NO"}}"#;
+    let body =
+        r#"{"filter": {"$or": [{"amount": {"$gt": 100}}, {"country": {"$in": ["NO"]}}]}, "sample": {"amount": 5.0, "country": "NO"}}"#;
     let tried = rig.raw("POST", "/posthaste/v1/filters/test", &rig.token, &[], body).await.expect(200);
     assert_eq!(tried["matched"], true);
     let findings = tried["findings"].as_array().expect("findings");

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use posthaste_channels::{AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError, failure};
+use posthaste_channels::{
+    AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError, failure,
+};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{KeyKind, Workspace};

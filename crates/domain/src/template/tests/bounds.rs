@@ -2,18 +2,9 @@
 
 use super::*;
 
-/// Runs `work` and checks that it takes no time that matters. The bound is on work; a release build needs under a tenth of
-/// a second, and this backstop leaves room for an unoptimised build on a busy machine.
-#[expect(clippy::disallowed_methods, reason = "how long the machine is busy is what is measured")]
-fn soon<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = std::time::Instant::now();
-    let result = work();
-    assert!(start.elapsed().as_millis() < 2_000, "{what} took {:?}", start.elapsed());
-    result
-}
-
+/// What stops a template is a number of steps, not a clock: the same on every machine.
 fn code(source: &str, data: &str) -> &'static str {
-    soon(source, || fails(source, data)).code()
+    fails(source, data).code()
 }
 
 #[test]
@@ -85,7 +76,7 @@ fn deep_values_do_not_exhaust_the_stack() {
 fn markup_is_read_in_linear_time() {
     for sign in ["*", "**", "_", "`", "[", "[a](", "](", "**a", "*a_", "[a](b ", "\\", "***"] {
         let source = sign.repeat(60_000 / sign.len());
-        let rendered = soon(sign, || render(&[text(&source)], "{}", Form::Html));
+        let rendered = render(&[text(&source)], "{}", Form::Html);
         assert!(rendered.html.is_some_and(|html| html.len() < 3_000_000));
     }
 }

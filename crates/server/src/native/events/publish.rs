@@ -103,7 +103,8 @@ impl Accepted {
                 items: None,
             },
             _ => {
-                let item = |(event, id): (&posthaste_engine::AcceptedEvent, &String)| AcceptedItem { id: id.clone(), sequence: event.sequence.0 };
+                let item =
+                    |(event, id): (&posthaste_engine::AcceptedEvent, &String)| AcceptedItem { id: id.clone(), sequence: event.sequence.0 };
                 let items = accepted.events.iter().zip(&ids).map(item).collect();
                 Self { id: None, sequence: None, received_at: None, items: Some(items), ids }
             }
@@ -201,8 +202,7 @@ fn check_type(name: &str) -> Result<(), Problem> {
 }
 
 fn check_time(text: &str, now_ms: i64) -> Result<i64, Problem> {
-    let at = parse_rfc3339(text)
-        .ok_or_else(|| Problem::invalid("deliver_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?;
+    let at = parse_rfc3339(text).ok_or_else(|| Problem::invalid("deliver_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?;
     if at > now_ms + MAX_AHEAD_MS {
         return Err(Problem::invalid("deliver_at", "at most one year ahead"));
     }
@@ -272,9 +272,9 @@ fn check_raw(event: &[u8], now_ms: i64) -> Result<(), Problem> {
     if let Some(raw) = fields.get("deliver_at").filter(|raw| *raw != b"null") {
         check_time(&text("deliver_at", raw)?, now_ms)?;
     }
-    let data = fields.get("data").ok_or_else(|| {
-        Problem::new(Code::MissingField, "data: this field is needed; send null if there is nothing to say").at("data")
-    })?;
+    let data = fields
+        .get("data")
+        .ok_or_else(|| Problem::new(Code::MissingField, "data: this field is needed; send null if there is nothing to say").at("data"))?;
     check_depth(data)
 }
 

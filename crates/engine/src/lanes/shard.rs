@@ -60,7 +60,8 @@ pub(crate) struct ShardParts {
 }
 
 struct Shard {
-    parts: ShardParts,
+    /// Shared with the tasks of attempts and pages.
+    parts: Arc<ShardParts>,
     lanes: HashMap<i64, LaneState>,
     fair: Fair<i64, i64>,
     timers: BTreeSet<(i64, i64)>,
@@ -79,7 +80,7 @@ impl ShardParts {
         let cancelled = self.tasks.cancelled();
         let fair = Fair::new(FairSettings { in_flight: self.capacity, quantum: QUANTUM });
         let mut shard = Shard {
-            parts: self,
+            parts: Arc::new(self),
             lanes: HashMap::new(),
             fair,
             timers: BTreeSet::new(),
@@ -274,7 +275,7 @@ impl Shard {
     }
 
     fn start(&mut self, delivery: PendingDelivery, route: Arc<TargetRoute>) {
-        let parts = self.parts.clone();
+        let parts = Arc::clone(&self.parts);
         self.parts.tasks.spawn("attempt", async move {
             let (target, key) = (route.number, delivery.delivery.key);
             let Conclusion { settlement, verdict, retry } = parts.sender.attempt(delivery, &route).await;
@@ -288,7 +289,7 @@ impl Shard {
     /// Reads what a lane asked for, if it asked.
     fn fetched(&mut self, target: i64, next: &LaneNext) -> bool {
         let limit = PageLimit { items: self.parts.bound.items, bytes: self.parts.bound.bytes };
-        let parts = self.parts.clone();
+        let parts = Arc::clone(&self.parts);
         match *next {
             Next::NeedPage { after_key } => self.parts.tasks.spawn("page", async move {
                 let after = after_key.unwrap_or(DeliveryKey(0));

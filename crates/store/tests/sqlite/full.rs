@@ -132,7 +132,6 @@ fn wal_bytes(dir: &Path, segment: u32) -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "run by incident_10_new_segment, in a process of its own"]
 async fn child_without_room() {
     let Some(dir) = support::directory_of_child() else { return };
     let store = open(&dir);

@@ -38,7 +38,6 @@ async fn incident_12_the_second_is_refused_and_a_dead_one_holds_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "run by incident_12, in a process of its own"]
 async fn child_that_holds() {
     let Some(dir) = support::directory_of_child() else { return };
     let store = open(&dir);

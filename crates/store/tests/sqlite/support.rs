@@ -140,15 +140,15 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// This program again, running one ignored test on a directory. Writes beyond a limit are errors there, not a signal.
+/// This program again, running one test on a directory. Writes beyond a limit are errors there, not a signal.
 pub fn child(test: &str, dir: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(std::env::current_exe().expect("this program"));
-    command.args([test, "--exact", "--ignored", "--nocapture"]).env(DIRECTORY, dir);
+    command.args([test, "--exact", "--nocapture"]).env(DIRECTORY, dir);
     command
 }
 
-/// The directory of a child; `None` when it was started by hand.
+/// The directory of a child; `None` when it runs with all the others: then it does nothing.
 pub fn directory_of_child() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(Into::into)
 }

@@ -161,10 +161,11 @@ pub trait Journal: Send + Sync {
     async fn append(&self, group: Append) -> Result<(), StoreError>;
 
     /// Stores outcomes durably. Settling a delivery that is already terminal, or whose bucket was dropped, is ignored (its attempt is
-    /// still recorded when the bucket lives).
+    /// still recorded when the bucket lives). After an error a part of them may be stored; settling all of them again does no harm.
     async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError>;
 
-    /// Queued deliveries of a target with keys greater than `after`, ascending.
+    /// Queued deliveries of a target with keys greater than `after`, ascending. What a damaged file holds is left out, here and in
+    /// [`Journal::due`], so that nothing else waits for it; the log says so.
     async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError>;
 
     /// Scheduled deliveries of a target with `(due_ms, key) > after` and `due_ms <= until_ms`, ascending by `(due_ms, key)`.
@@ -182,7 +183,8 @@ pub trait Journal: Send + Sync {
     /// The record of an idempotency key, if it is not older than 24 h before `now_ms`.
     async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError>;
 
-    /// Puts terminal deliveries back to [`DeliveryState::Queued`] durably and answers those it changed; others are left alone.
+    /// Puts terminal deliveries back to [`DeliveryState::Queued`] durably and answers those it changed; others are left alone. After a
+    /// failure that came when some were changed already it answers those: ask again for the rest.
     async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError>;
 
     /// Rolls to a new bucket where due and drops old ones whole. Buckets with pending deliveries stay.

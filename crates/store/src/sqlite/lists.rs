@@ -13,6 +13,9 @@ use super::segments::{Segment, Segments};
 use super::{sql_count, varint};
 use crate::{DeliveryFilter, EventFilter, Order, Range, StoreError};
 
+/// Keys that a merge of many runs holds before it looks which it needs.
+const MERGED_KEYS: usize = 4096;
+
 const ALL_STATES: [DeliveryState; 5] =
     [DeliveryState::Queued, DeliveryState::Scheduled, DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled];
 
@@ -128,6 +131,15 @@ impl Span {
             (_, None) => self,
             (Order::Asc, Some(key)) => Self { low: self.low.max(key.saturating_add(1)), ..self },
             (Order::Desc, Some(key)) => Self { high: self.high.min(key.saturating_sub(1)), ..self },
+        }
+    }
+
+    /// What does not come after `key` in an order.
+    fn until(self, order: Order, key: Option<i64>) -> Self {
+        match (order, key) {
+            (_, None) => self,
+            (Order::Asc, Some(key)) => Self { high: self.high.min(key), ..self },
+            (Order::Desc, Some(key)) => Self { low: self.low.max(key), ..self },
         }
     }
 
@@ -315,6 +327,15 @@ fn key_ranges(segment: &Segment, workspace: i64, targets: Option<&[i64]>, states
     ranges
 }
 
+/// Puts keys in order and keeps the first of them.
+fn first(keys: &mut Vec<i64>, count: usize, order: Order) {
+    match order {
+        Order::Asc => keys.sort_unstable(),
+        Order::Desc => keys.sort_unstable_by(|a, b| b.cmp(a)),
+    }
+    keys.truncate(count);
+}
+
 /// Merges runs of keys, loads the deliveries, and keeps those of the workspace and type.
 fn merge(
     reader: &Reader,
@@ -328,15 +349,17 @@ fn merge(
     while out.len() < range.limit && !span.is_empty() {
         let room = range.limit - out.len();
         let mut keys = Vec::new();
+        let mut best = span;
         for run in ranges {
-            keys_of(reader, workspace, run, span, range.order, room, &mut keys)?;
-        }
-        match range.order {
-            Order::Asc => keys.sort_unstable(),
-            Order::Desc => keys.sort_unstable_by(|a, b| b.cmp(a)),
+            keys_of(reader, workspace, run, best, range.order, room, &mut keys)?;
+            // However many runs there are, few keys are held: none behind the last of those would be taken.
+            if keys.len() > MERGED_KEYS.max(2 * room) {
+                first(&mut keys, room, range.order);
+                best = best.until(range.order, keys.last().copied());
+            }
         }
         let complete = keys.len() < room;
-        keys.truncate(room);
+        first(&mut keys, room, range.order);
         span = span.after(range.order, keys.last().copied());
         for key in keys.into_iter().map(DeliveryKey) {
             // It may have changed its state since the index was read: then it is told as it is now.

@@ -2,7 +2,7 @@
 //!
 //! Only segments whose counts say that there is something to find are visited.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -12,7 +12,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::readers::{Pool, Reader};
 use super::rows;
-use super::segments::Segments;
+use super::segments::{Segment, Segments};
 use super::{sql_count, varint};
 use crate::{IdempotencyRecord, LaneSummary, PageLimit, Recovered, StoreError};
 
@@ -57,12 +57,31 @@ impl<T> Page<T> {
 }
 
 /// The event of a delivery; deliveries of one event that follow each other share it.
-fn event_of(reader: &mut Reader, last: &mut Option<Arc<Event>>, delivery: &Delivery) -> rusqlite::Result<Option<Arc<Event>>> {
+fn event_of(
+    segment: &Arc<Segment>,
+    pool: &Arc<Pool>,
+    last: &mut Option<Arc<Event>>,
+    delivery: &Delivery,
+) -> Result<Option<Arc<Event>>, StoreError> {
     let sequence = delivery.key.sequence();
     if last.as_ref().is_none_or(|event| event.sequence != sequence) {
-        *last = rows::event(reader, sequence)?;
+        *last = None;
+        *last = rows::event(&mut *pool.take(segment)?, sequence).map_err(segment.failed())?;
     }
     Ok(last.clone())
+}
+
+/// Goes on without what a damaged file holds: everything else is not to wait until somebody mends it.
+fn skip(error: StoreError) -> Result<(), StoreError> {
+    if !matches!(error, StoreError::File { .. }) {
+        return Err(error);
+    }
+    tracing::error!(%error, "pending deliveries cannot be read; they are left out");
+    Ok(())
+}
+
+fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    read.or_else(|error| skip(error).map(|()| None))
 }
 
 /// See `Journal::queued`.
@@ -75,15 +94,13 @@ pub(super) fn queued(
 ) -> Result<Vec<PendingDelivery>, StoreError> {
     let mut page = Page::new(limit);
     for segment in segments.matching(|s| s.pending_of(target).queued > 0 && s.with(|state| state.last_sequence >= after.sequence().0)) {
-        let mut reader = pool.take(&segment)?;
-        let found = {
-            let mut select = reader.conn.prepare_cached(QUEUED).map_err(segment.failed())?;
-            let rows = select.query_map(params![target, after.0, sql_count(page.room())], rows::delivery).map_err(segment.failed())?;
-            rows.collect::<rusqlite::Result<Vec<_>>>().map_err(segment.failed())?
+        let found = match queued_in(&segment, pool, target, after, page.room()) {
+            Err(error) => skip(error).map(|()| Vec::new())?,
+            Ok(found) => found,
         };
         let mut last = None;
         for delivery in found {
-            let Some(event) = event_of(&mut reader, &mut last, &delivery).map_err(segment.failed())? else { continue };
+            let Some(event) = readable(event_of(&segment, pool, &mut last, &delivery))? else { continue };
             let bytes = event.payload.len();
             if !page.push(PendingDelivery { delivery, event }, bytes) {
                 return Ok(page.items);
@@ -94,6 +111,13 @@ pub(super) fn queued(
         }
     }
     Ok(page.items)
+}
+
+fn queued_in(segment: &Arc<Segment>, pool: &Arc<Pool>, target: i64, after: DeliveryKey, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+    let reader = pool.take(segment)?;
+    let mut select = reader.conn.prepare_cached(QUEUED).map_err(segment.failed())?;
+    let rows = select.query_map(params![target, after.0, sql_count(limit)], rows::delivery).map_err(segment.failed())?;
+    rows.collect::<rusqlite::Result<_>>().map_err(segment.failed())
 }
 
 /// See `Journal::due`.
@@ -109,24 +133,19 @@ pub(super) fn due(
     loop {
         let mut found: Vec<(i64, DeliveryKey)> = Vec::new();
         for segment in segments.matching(|s| s.pending_of(target).scheduled > 0) {
-            let reader = pool.take(&segment)?;
-            due_in(&reader, target, after, until_ms, page.room(), &mut found).map_err(segment.failed())?;
+            let read = pool
+                .take(&segment)
+                .and_then(|reader| due_in(&reader, target, after, until_ms, page.room(), &mut found).map_err(segment.failed()));
+            read.or_else(skip)?;
         }
         found.sort_unstable();
         found.truncate(page.room());
         let Some(end) = found.last().copied() else { return Ok(page.items) };
         // Events are loaded once the order is known, so that no more than a page of payloads is in memory.
         for (due_ms, key) in found {
-            let Some(segment) = segments.of(key.sequence()) else { continue };
-            let mut reader = pool.take(&segment)?;
-            let Some(delivery) = rows::delivery_by_key(&reader, key).map_err(segment.failed())? else { continue };
-            // It may have been settled since.
-            if delivery.state != DeliveryState::Scheduled || delivery.due_ms != due_ms {
-                continue;
-            }
-            let Some(event) = rows::event(&mut reader, key.sequence()).map_err(segment.failed())? else { continue };
-            let bytes = event.payload.len();
-            if !page.push(PendingDelivery { delivery, event }, bytes) {
+            let Some(pending) = readable(scheduled(segments, pool, key, due_ms))? else { continue };
+            let bytes = pending.event.payload.len();
+            if !page.push(pending, bytes) {
                 return Ok(page.items);
             }
         }
@@ -135,6 +154,18 @@ pub(super) fn due(
         }
         after = end;
     }
+}
+
+/// A delivery that was due then; `None` if it was settled since.
+fn scheduled(segments: &Segments, pool: &Arc<Pool>, key: DeliveryKey, due_ms: i64) -> Result<Option<PendingDelivery>, StoreError> {
+    let Some(segment) = segments.of(key.sequence()) else { return Ok(None) };
+    let mut reader = pool.take(&segment)?;
+    let delivery = rows::delivery_by_key(&reader, key).map_err(segment.failed())?;
+    let Some(delivery) = delivery.filter(|found| found.state == DeliveryState::Scheduled && found.due_ms == due_ms) else {
+        return Ok(None);
+    };
+    let event = rows::event(&mut reader, key.sequence()).map_err(segment.failed())?;
+    Ok(event.map(|event| PendingDelivery { delivery, event }))
 }
 
 fn due_in(
@@ -252,15 +283,16 @@ pub(super) fn recover(segments: &Segments) -> Recovered {
     Recovered { last_sequence, last_received_ms, lanes: lanes.into_values().collect() }
 }
 
-/// Joins deliveries with their events.
-pub(super) fn with_events(segments: &Segments, pool: &Arc<Pool>, deliveries: Vec<Delivery>) -> Result<Vec<PendingDelivery>, StoreError> {
-    let mut pending = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        let Some(segment) = segments.of(delivery.key.sequence()) else { continue };
-        let mut reader = pool.take(&segment)?;
-        if let Some(event) = rows::event(&mut reader, delivery.key.sequence()).map_err(segment.failed())? {
-            pending.push(PendingDelivery { delivery, event });
+/// The events of deliveries, as far as they are still there.
+pub(super) fn events_of(segments: &Segments, pool: &Arc<Pool>, keys: &[DeliveryKey]) -> Result<HashMap<Sequence, Arc<Event>>, StoreError> {
+    let mut events = HashMap::new();
+    for sequence in keys.iter().map(|key| key.sequence()) {
+        if events.contains_key(&sequence) {
+            continue;
         }
+        let Some(segment) = segments.of(sequence) else { continue };
+        let event = rows::event(&mut *pool.take(&segment)?, sequence).map_err(segment.failed())?;
+        events.extend(event.map(|event| (sequence, event)));
     }
-    Ok(pending)
+    Ok(events)
 }

@@ -16,16 +16,18 @@ use crate::StoreError;
 
 /// Idle connections that are kept, over all segments.
 const IDLE: usize = 64;
-/// Texts that a connection remembers.
-const TEXTS: usize = 4096;
+/// Bytes of texts that a connection remembers, of each kind.
+const TEXT_BYTES: usize = 256 << 10;
+/// What a remembered text takes besides itself.
+const TEXT_OVERHEAD: usize = 64;
 
 /// A connection to one segment for reading. Fields are dropped in order: the segment must outlive the connection.
 pub(super) struct Reader {
     /// The connection.
     pub(super) conn: Connection,
-    words: HashMap<i64, Arc<str>>,
-    sources: HashMap<i64, Arc<Source>>,
-    types: HashMap<i64, Arc<str>>,
+    words: Texts<str>,
+    sources: Texts<Source>,
+    types: Texts<str>,
     /// Its segment.
     pub(super) segment: Arc<Segment>,
 }
@@ -33,23 +35,22 @@ pub(super) struct Reader {
 impl Reader {
     fn open(segment: Arc<Segment>) -> Result<Self, StoreError> {
         let conn = schema::connect(&segment.path, Access::Read)?;
-        Ok(Self { conn, words: HashMap::new(), sources: HashMap::new(), types: HashMap::new(), segment })
+        Ok(Self { conn, words: Texts::default(), sources: Texts::default(), types: Texts::default(), segment })
     }
 
     /// The text of a word.
     pub(super) fn word(&mut self, id: i64) -> rusqlite::Result<Arc<str>> {
-        if let Some(word) = self.words.get(&id) {
+        if let Some(word) = self.words.map.get(&id) {
             return Ok(word.clone());
         }
         let word: Arc<str> = self.conn.prepare_cached("SELECT text FROM word WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-        make_room(&mut self.words);
-        self.words.insert(id, word.clone());
+        self.words.insert(id, word.clone(), word.len());
         Ok(word)
     }
 
     /// The source that a word holds.
     pub(super) fn source(&mut self, id: i64) -> rusqlite::Result<Arc<Source>> {
-        if let Some(source) = self.sources.get(&id) {
+        if let Some(source) = self.sources.map.get(&id) {
             return Ok(source.clone());
         }
         let text: String = self.conn.prepare_cached("SELECT text FROM word WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
@@ -57,26 +58,41 @@ impl Reader {
             serde_json::from_str(&text)
                 .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into()))?,
         );
-        make_room(&mut self.sources);
-        self.sources.insert(id, source.clone());
+        self.sources.insert(id, source.clone(), text.len());
         Ok(source)
     }
 
     /// The name of a type.
     pub(super) fn type_name(&mut self, id: i64) -> rusqlite::Result<Arc<str>> {
-        if let Some(name) = self.types.get(&id) {
+        if let Some(name) = self.types.map.get(&id) {
             return Ok(name.clone());
         }
         let name: Arc<str> = self.conn.prepare_cached("SELECT name FROM type WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-        make_room(&mut self.types);
-        self.types.insert(id, name.clone());
+        self.types.insert(id, name.clone(), name.len());
         Ok(name)
     }
 }
 
-fn make_room<V>(map: &mut HashMap<i64, V>) {
-    if map.len() >= TEXTS {
-        map.clear();
+/// What was read before, within a bound.
+struct Texts<V: ?Sized> {
+    map: HashMap<i64, Arc<V>>,
+    bytes: usize,
+}
+
+impl<V: ?Sized> Default for Texts<V> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<V: ?Sized> Texts<V> {
+    fn insert(&mut self, id: i64, value: Arc<V>, bytes: usize) {
+        if self.bytes > TEXT_BYTES {
+            self.map.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes + TEXT_OVERHEAD;
+        self.map.insert(id, value);
     }
 }
 

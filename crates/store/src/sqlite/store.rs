@@ -185,9 +185,14 @@ impl Journal for SqliteStore {
     }
 
     async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
+        // The events are read first: what is reopened and could then not be told would wait until the next start.
+        let read = self.page(move |segments, pool| pages::events_of(segments, pool, &keys).map(|events| (keys, events)));
+        let (mut keys, events) = read.await?;
+        keys.retain(|key| events.contains_key(&key.sequence()));
         let mut reopened = self.command(|reply| Command::Reopen(keys, at_ms, reply)).await?;
         reopened.sort_unstable_by_key(|delivery| delivery.key);
-        self.page(move |segments, pool| pages::with_events(segments, pool, reopened)).await
+        let with_event = |delivery: Delivery| Some(PendingDelivery { event: events.get(&delivery.key.sequence())?.clone(), delivery });
+        Ok(reopened.into_iter().filter_map(with_event).collect())
     }
 
     async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {

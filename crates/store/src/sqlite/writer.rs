@@ -206,7 +206,8 @@ impl Writer {
             // A caller that went away needs no answer.
             match command {
                 Command::Append(_, reply) | Command::Settle(_, reply) => drop(reply.send(error.map_or(Ok(()), Err))),
-                Command::Reopen(_, _, reply) => drop(reply.send(error.map_or(Ok(reopened), Err))),
+                // What was changed has to be told, whatever became of the rest.
+                Command::Reopen(_, _, reply) => drop(reply.send(error.filter(|_| reopened.is_empty()).map_or(Ok(reopened), Err))),
                 _ => {}
             }
         }

@@ -179,6 +179,8 @@ async fn a_segment_that_vanishes_is_named() {
     assert!(named(store.settle(delivered(4, 10)).await.expect_err("it is gone")));
     assert!(named(store.reopen(vec![key(4)], 1).await.expect_err("it is gone")));
     assert!(!file.exists(), "no empty file took its place");
+    // Its deliveries are left out of the target's lane; those of other segments go on, before it and after it.
+    assert_eq!(super::support::queued(&store).await, [3, 7, 8, 9]);
     // One command for several segments stores what it can and is told again, with the same effect.
     let both: Vec<_> = [3, 4].into_iter().flat_map(|n| delivered(n, 10).to_vec()).collect();
     assert!(named(store.settle(both.clone().into()).await.expect_err("it is gone")));

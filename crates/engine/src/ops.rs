@@ -10,8 +10,9 @@ use posthaste_domain::resource::{
     EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus, Workspace,
 };
 use posthaste_domain::signature::{SigningSecret, hex};
-use posthaste_store::{Change, DeliveryFilter, Order, Range};
+use posthaste_store::{Change, DeliveryFilter, Order, Range, StoreError};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::engine::{Engine, shown_state};
@@ -111,18 +112,32 @@ impl Engine {
     }
 
     async fn put_new<R: Managed>(&self, workspace: Option<i64>, mut doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
-        let at_ms = self.now_ms();
-        let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
-        let numbers = self
-            .inner()
-            .catalogue
-            .write(|catalogue| {
-                doc.check(&self.context(catalogue, workspace.unwrap_or(0), None))?;
+        let engine = self.clone();
+        let put = async move {
+            let at_ms = engine.now_ms();
+            let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
+            let change = |catalogue: &Catalogue| {
+                doc.check(&engine.context(catalogue, workspace.unwrap_or(0), None))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Create { id, kind: R::KIND, workspace, doc: to_value(&doc)?, secrets, at_ms }])
-            })
-            .await?;
-        numbers.first().and_then(|n| self.by_number(*n)).ok_or(ResourceError::NotFound)
+            };
+            let numbers = engine.inner().catalogue.write(change).await?;
+            numbers.first().and_then(|n| engine.by_number(*n)).ok_or(ResourceError::NotFound)
+        };
+        self.to_the_end(put).await
+    }
+
+    /// Runs a change to its end, whether or not whoever asked for it still waits: of a client that hangs up in the middle there would
+    /// otherwise be something on disk that memory does not know of.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, ResourceError>> + Send + 'static,
+    ) -> Result<T, ResourceError> {
+        let (answer, receive) = oneshot::channel();
+        self.tasks().spawn("change", async move {
+            let _ = answer.send(change.await);
+        });
+        receive.await.unwrap_or(Err(ResourceError::Store(StoreError::Closed)))
     }
 
     /// Replaces a document; with a version, only if it is still that one. It is in force when this returns.
@@ -133,49 +148,48 @@ impl Engine {
         version: Option<i64>,
         mut doc: R,
     ) -> Result<Arc<Entry<R>>, ResourceError> {
-        let at_ms = self.now_ms();
-        let numbers = self
-            .inner()
-            .catalogue
-            .write(|catalogue| {
-                let entry = catalogue.get::<R>(workspace, id).ok_or(ResourceError::NotFound)?;
-                doc.check(&self.context(catalogue, workspace, Some(entry.number)))?;
+        let (engine, id) = (self.clone(), id.to_owned());
+        let put = async move {
+            let at_ms = engine.now_ms();
+            let change = |catalogue: &Catalogue| {
+                let entry = catalogue.get::<R>(workspace, &id).ok_or(ResourceError::NotFound)?;
+                doc.check(&engine.context(catalogue, workspace, Some(entry.number)))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Update { number: entry.number, version, doc: to_value(&doc)?, secrets, at_ms }])
-            })
-            .await?;
-        let number = numbers.first().copied().ok_or(ResourceError::NotFound)?;
-        self.refresh::<R>(number).await;
-        self.by_number(number).ok_or(ResourceError::NotFound)
+            };
+            let numbers = engine.inner().catalogue.write(change).await?;
+            let number = numbers.first().copied().ok_or(ResourceError::NotFound)?;
+            engine.refresh::<R>(number).await;
+            engine.by_number(number).ok_or(ResourceError::NotFound)
+        };
+        self.to_the_end(put).await
     }
 
     /// Deletes a resource; what a bin caught goes with it. A target or template that a subscription uses cannot go before it.
     pub async fn delete<R: Managed>(&self, workspace: i64, id: &str) -> Result<(), ResourceError> {
-        let at_ms = self.now_ms();
-        let numbers = self
-            .inner()
-            .catalogue
-            .write(|catalogue| {
-                let entry = catalogue.get::<R>(workspace, id).ok_or(ResourceError::NotFound)?;
+        let (engine, id) = (self.clone(), id.to_owned());
+        let delete = async move {
+            let at_ms = engine.now_ms();
+            let change = |catalogue: &Catalogue| {
+                let entry = catalogue.get::<R>(workspace, &id).ok_or(ResourceError::NotFound)?;
                 if matches!(R::KIND, Kind::Target | Kind::Template) {
-                    let user = catalogue
-                        .list::<Subscription>(workspace)
-                        .into_iter()
-                        .find(|s| s.doc.target_id == id || s.doc.template_id.as_deref() == Some(id));
-                    if let Some(user) = user {
+                    let uses = |s: &Subscription| s.target_id == id || s.template_id.as_ref() == Some(&id);
+                    if let Some(user) = catalogue.list::<Subscription>(workspace).into_iter().find(|s| uses(&s.doc)) {
                         return Err(ResourceError::InUse { by: user.id.clone() });
                     }
                 }
                 Ok(vec![Change::Delete { number: entry.number, at_ms }])
-            })
-            .await?;
-        if let Some(number) = numbers.first() {
-            self.refresh::<R>(*number).await;
-            if R::KIND == Kind::Bin {
-                self.bins().clear(*number).await?;
+            };
+            let numbers = engine.inner().catalogue.write(change).await?;
+            if let Some(number) = numbers.first() {
+                engine.refresh::<R>(*number).await;
+                if R::KIND == Kind::Bin {
+                    engine.bins().clear(*number).await?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        self.to_the_end(delete).await
     }
 
     /// Wakes the lane of a changed target.
@@ -276,11 +290,15 @@ impl Engine {
         if self.by_number::<Target>(delivery.target).is_none() {
             return Err(ResourceError::State { reason: "the target of the delivery was deleted" });
         }
-        let reopened = self.inner().journal.reopen(vec![key], self.now_ms()).await?;
-        let answer =
-            reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
-        self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
-        Ok(answer)
+        let engine = self.clone();
+        let reopen = async move {
+            let reopened = engine.inner().journal.reopen(vec![key], engine.now_ms()).await?;
+            let answer =
+                reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
+            engine.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
+            Ok(answer)
+        };
+        self.to_the_end(reopen).await
     }
 
     /// Cancels a pending delivery. One that is in flight may still arrive.
@@ -291,9 +309,14 @@ impl Engine {
         }
         // An open batch takes no more members from now on.
         self.inner().gate.close(key);
-        let settlement = crate::lanes::cancellation(key, delivery.target, self.now_ms());
-        self.inner().journal.settle([settlement].into()).await?;
-        self.inner().lanes.send(delivery.target, Command::Cancelled { target: delivery.target, key }).await;
+        let (engine, target) = (self.clone(), delivery.target);
+        let cancel = async move {
+            let settlement = crate::lanes::cancellation(key, target, engine.now_ms());
+            engine.inner().journal.settle([settlement].into()).await?;
+            engine.inner().lanes.send(target, Command::Cancelled { target, key }).await;
+            Ok(())
+        };
+        self.to_the_end(cancel).await?;
         self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
     }
 
@@ -369,16 +392,23 @@ impl Engine {
         if self.get::<Replay>(workspace, id).is_none_or(|now| now.version != entry.version) {
             return Ok(true);
         }
-        let keys: Vec<DeliveryKey> = page.iter().map(|d| d.key).collect();
-        let reopened = self.inner().journal.reopen(keys, self.now_ms()).await?;
+        let mut keys: Vec<DeliveryKey> = page.iter().map(|d| d.key).collect();
+        // One call may answer only some of them when the store fails in between.
+        while !keys.is_empty() {
+            let reopened = self.inner().journal.reopen(keys.clone(), self.now_ms()).await?;
+            if reopened.is_empty() {
+                break;
+            }
+            keys.retain(|key| reopened.iter().all(|pending| pending.delivery.key != *key));
+            doc.resent += reopened.len() as u64;
+            self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
+        }
         doc.scanned += page.len() as u64;
-        doc.resent += reopened.len() as u64;
         doc.position = page.last().map_or(doc.position, |d| d.key.0);
         let more = page.len() == REPLAY_PAGE;
         if !more {
             doc.state = ReplayState::Done;
         }
-        self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
         self.update(workspace, id, Some(entry.version), doc).await?;
         Ok(more)
     }

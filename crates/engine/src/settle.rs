@@ -2,10 +2,12 @@
 //!
 //! An outcome that cannot be stored is kept and tried again until it can: its delivery is not sent a second time meanwhile, because
 //! the lane holds its key until it is settled. What waits is bounded, so a broken disk stops sending instead of filling memory.
+//! Only a damaged file is not waited for: no time mends it, and the outcomes of all other files would wait with it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use posthaste_domain::delivery::PendingDelivery;
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::mpsc;
@@ -66,17 +68,33 @@ pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Me
             outcomes.push(settlement);
         }
         let outcomes: Arc<[Settlement]> = outcomes.into();
-        loop {
-            match journal.settle(Arc::clone(&outcomes)).await {
-                Ok(()) => break,
-                Err(StoreError::Closed) => return,
-                Err(error) => {
-                    tracing::error!(%error, outcomes = outcomes.len(), "outcomes could not be stored; trying again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+        if !store(&*journal, Arc::clone(&outcomes)).await {
+            return;
         }
         metrics.settled(&outcomes);
         lanes.settled(settled).await;
+    }
+}
+
+/// Stores outcomes, trying again until that works. `false`: the store is closed.
+async fn store(journal: &dyn Journal, outcomes: Arc<[Settlement]>) -> bool {
+    loop {
+        match journal.settle(Arc::clone(&outcomes)).await {
+            Ok(()) => return true,
+            Err(StoreError::Closed) => return false,
+            Err(error @ StoreError::File { .. }) => {
+                if let [outcome] = &*outcomes {
+                    tracing::error!(%error, delivery = outcome.key.0, "an outcome is not stored; on disk its delivery is still pending");
+                    return true;
+                }
+                // Together, so that they still share commits.
+                let alone = outcomes.iter().map(|outcome| Box::pin(store(journal, [outcome.clone()].into())));
+                return join_all(alone).await.into_iter().all(|stored| stored);
+            }
+            Err(error) => {
+                tracing::error!(%error, outcomes = outcomes.len(), "outcomes could not be stored; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::resource::Target;
+use posthaste_domain::resource::{Target, TargetStatus};
 use posthaste_engine::{AcceptError, Accepted, EngineSettings};
-use posthaste_store::{EventFilter, Order, Range};
+use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
 use serde_json::json;
 use support::{Rig, Script, Seen};
 
@@ -62,6 +62,7 @@ async fn incident_10_a_full_disk_and_space_again() {
     assert!(refused.iter().all(|answer| matches!(answer, Err(AcceptError::Full))), "{refused:?}");
     let with_key = rig.publish("x", &payload, Some("k")).await;
     assert!(matches!(with_key, Err(AcceptError::Full)), "{with_key:?}");
+    assert!(rig.engine.ready().is_err(), "whoever asks is told");
     rig.script.release("a");
     // All twenty are sent: an outcome that waits for the disk keeps nobody's place. None is on disk.
     rig.until("all were sent", |r| r.script.seen("a").len() == 20).await;
@@ -127,6 +128,104 @@ async fn incident_10_shutdown_on_a_full_disk() {
     // Once more than the receiver needed, with the id that says so.
     assert_eq!(script.seen("a").iter().map(|seen| seen.delivery_id.clone()).collect::<Vec<_>>(), [delivery.id(), delivery.id()]);
     rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A file that is damaged for good is nobody else's problem: outcomes and deliveries of all others go on.
+#[tokio::test]
+async fn a_damaged_segment_holds_up_nobody() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("old", &["x"], None).await;
+    rig.subscribe("new", &["y"], None).await;
+    script.hang("old");
+    let old = key(&rig.publish("x", &["{}"], None).await.expect("accepted"));
+    rig.until("it is out", |r| r.script.seen("old").len() == 1).await;
+    rig.store.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("a new segment");
+    rig.engine.shutdown(Duration::from_millis(50)).await;
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.until("it is out again", |r| r.script.seen("old").len() == 2).await;
+    let (file, away) = (dir.path().join("journal/00000001.db"), dir.path().join("away"));
+    std::fs::rename(&file, &away).expect("moved");
+    script.release("old");
+    for _ in 0..20 {
+        let new = key(&rig.publish("y", &["{}"], None).await.expect("accepted"));
+        rig.until_state(new, DeliveryState::Delivered).await;
+    }
+    assert_eq!(script.seen("old").len(), 2, "it is not sent again by a server that knows how it ended");
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+    drop(rig);
+
+    std::fs::rename(&away, &file).expect("moved back");
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.until_state(old, DeliveryState::Delivered).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A client that hangs up in the middle of a change: what is on disk is in force, whatever the moment.
+#[tokio::test]
+async fn a_change_is_whole_when_nobody_waits_for_it() {
+    let (rig, _dir) = rig().await;
+    let id = rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["1ms"]}, "jitter": 0}))).await;
+    for patience in 0..30 {
+        let paused = rig.engine.get::<Target>(rig.workspace, &id).expect("the target").doc.status == TargetStatus::Paused;
+        let change = async {
+            match paused {
+                true => rig.engine.resume(rig.workspace, &id).await,
+                false => rig.engine.pause(rig.workspace, &id, "by hand").await,
+            }
+        };
+        hang_up(change, patience).await;
+        let versions = async || {
+            let stored = rig.store.load().await.expect("load").into_iter().find(|record| record.id == id).expect("the record");
+            (rig.engine.get::<Target>(rig.workspace, &id).expect("the target").version, stored.version)
+        };
+        eventually("what is stored is known", async || matches!(versions().await, (known, stored) if known == stored)).await;
+    }
+    rig.engine.resume(rig.workspace, &id).await.expect("resumed");
+    for patience in 0..30 {
+        rig.script.answer("a", &[500, 500]);
+        let failed = key(&rig.publish("x", &["{}"], None).await.expect("accepted"));
+        rig.until_state(failed, DeliveryState::Failed).await;
+        hang_up(rig.engine.resend(rig.workspace, failed), patience).await;
+        eventually("what was put back is sent", async || {
+            let delivery = rig.engine.history().delivery(rig.workspace, failed).await.expect("history").expect("exists");
+            delivery.state.is_terminal()
+        })
+        .await;
+        // Enough successes for the target not to be taken for broken.
+        let well = rig.publish("x", &["{}"; 4], None).await.expect("accepted");
+        for event in well.events {
+            rig.until_state(DeliveryKey::new(event.sequence, 0), DeliveryState::Delivered).await;
+        }
+    }
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Looks a little later first, so that what was begun can have happened.
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if condition().await {
+            return;
+        }
+    }
+    panic!("did not happen: {what}");
+}
+
+/// Waits for a while only, then goes away.
+async fn hang_up<T>(change: impl Future<Output = T>, patience: u32) {
+    tokio::select! {
+        biased;
+        _ = change => {}
+        () = async {
+            for _ in 0..patience {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+        } => {}
+    }
 }
 
 // Incident 6: a target comes back to 5,000 deliveries. It is ramped up, and another workspace does not notice.

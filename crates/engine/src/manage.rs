@@ -135,6 +135,9 @@ impl Managed for EventType {
                 return Err(ResourceError::invalid("group", "each level must be 1 to 255 characters"));
             }
         }
+        if self.schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
+            return Err(ResourceError::invalid("schema", "a JSON Schema is an object, or true or false"));
+        }
         if self.rule_is_default {
             self.rule = default_rule(&self.name).into();
         }

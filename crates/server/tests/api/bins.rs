@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, id};
+use crate::rig::{Made, Rig, id};
 
 fn path_of(bin: &Value) -> String {
     bin["url"].as_str().and_then(|url| url.strip_prefix("http://posthaste.test")).expect("a URL of this server").to_owned()
@@ -55,6 +55,85 @@ async fn a_bin_pages_clears_and_keeps_the_last() {
     assert_eq!((large.problem().0, large.problem().1.as_str()), (413, "body_too_large"));
     rig.call("DELETE", &requests, Value::Null).await.expect(204);
     assert!(bodies(&rig.get(&requests).await.expect(200)).is_empty());
+}
+
+#[tokio::test]
+async fn a_bin_takes_what_is_no_text_and_what_browsers_ask() {
+    let rig = Rig::new().await;
+    let bin = rig.post("/bins", json!({"status": 500})).await.expect(201);
+    let path = path_of(&bin);
+    let bytes = rig.raw("PUT", &format!("{path}/%ff%00//x"), "", &[], vec![0xff, 0x00, 0x7b]).await;
+    assert_eq!((bytes.status.as_u16(), bytes.json()), (500, json!({"ok": false, "number": 1})));
+    let head = rig.raw("HEAD", &path, "", &[], "").await;
+    assert!(head.status == 500 && head.bytes.is_empty());
+    // A preflight is answered whatever the bin's status, and not kept; any other OPTIONS request is.
+    let headers =
+        [("origin", "https://example.com"), ("access-control-request-method", "PUT"), ("access-control-request-headers", "x-a, authorization")];
+    let preflight = rig.raw("OPTIONS", &path, "", &headers, "").await;
+    assert_eq!((preflight.status.as_u16(), &preflight.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN]), (204, &"*".parse().expect("a value")));
+    assert_eq!(preflight.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "PUT");
+    assert_eq!(preflight.headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-a, authorization");
+    assert_eq!(rig.raw("OPTIONS", &path, "", &[], "").await.status, 500);
+    let list = rig.get(&format!("/bins/{}/requests?limit=1000", id(&bin))).await.expect(200);
+    let items = list["items"].as_array().expect("items");
+    assert_eq!(items.iter().map(|item| item["method"].clone()).collect::<Vec<_>>(), ["OPTIONS", "HEAD", "PUT"]);
+    assert_eq!((&items[2]["target"], &items[2]["body_base64"]), (&json!("/%ff%00//x"), &json!("/wB7")));
+    assert!(items[1].get("body_base64").is_none());
+}
+
+// What a bin holds is bounded in bytes too.
+#[tokio::test]
+async fn a_bin_keeps_what_it_has_room_for() {
+    let settings = posthaste_server::ServerSettings { bin_keep_bytes: 2500, ..Default::default() };
+    let rig = Rig::with(settings).await;
+    let bin = rig.post("/bins", json!({})).await.expect(201);
+    for n in 0..5 {
+        rig.raw("POST", &path_of(&bin), "", &[], n.to_string().repeat(1000)).await.expect(200);
+    }
+    let list = rig.get(&format!("/bins/{}/requests", id(&bin))).await.expect(200);
+    assert_eq!(list["items"].as_array().expect("items").iter().map(|item| item["number"].clone()).collect::<Vec<_>>(), [5, 4]);
+}
+
+#[tokio::test]
+async fn too_many_bins_are_refused() {
+    let mut made_of = Made::default();
+    made_of.engine.max_bins = 2;
+    let rig = Rig::of(made_of).await;
+    let first = rig.post("/bins", json!({})).await.expect(201);
+    rig.post("/bins", json!({})).await.expect(201);
+    let refused = rig.post("/bins", json!({})).await;
+    assert_eq!((refused.problem().0, refused.problem().1.as_str()), (409, "limit_reached"));
+    rig.call("PATCH", &format!("/bins/{}", id(&first)), json!({"name": "still mine"})).await.expect(200);
+    rig.call("DELETE", &format!("/bins/{}", id(&first)), Value::Null).await.expect(204);
+    rig.post("/bins", json!({})).await.expect(201);
+}
+
+// An expired bin is emptied, says for a while that it has expired, and is deleted then.
+#[tokio::test]
+async fn expired_bins_go_away() {
+    let mut made_of = Made::default();
+    made_of.engine.retention_every = Duration::from_millis(5);
+    made_of.engine.bin_grace = Duration::from_secs(3600);
+    let rig = Rig::of(made_of).await;
+    let (short, long) = (rig.post("/bins", json!({"expires_in": "1m"})).await.expect(201), rig.post("/bins", json!({})).await.expect(201));
+    for bin in [&short, &long] {
+        rig.raw("POST", &path_of(bin), "", &[], "x").await.expect(200);
+    }
+    let numbers: Vec<i64> =
+        rig.engine.list::<posthaste_domain::resource::Bin>(rig.engine.workspaces()[0]).iter().map(|bin| bin.number).collect();
+    let caught = async |number| rig.engine.bins().list(number, None, 10).await.expect("a list").len();
+    rig.clock.advance(Duration::from_secs(61));
+    while caught(numbers[0]).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(caught(numbers[1]).await, 1);
+    assert_eq!(rig.raw("POST", &path_of(&short), "", &[], "x").await.problem().1, "bin_expired");
+    rig.clock.advance(Duration::from_secs(3600));
+    rig.until("/bins", |list| list["items"].as_array().is_some_and(|items| items.len() == 1)).await;
+    assert_eq!(rig.raw("POST", &path_of(&short), "", &[], "x").await.problem().1, "not_found");
+    // A bin that is deleted by hand takes along what it caught.
+    rig.call("DELETE", &format!("/bins/{}", id(&long)), Value::Null).await.expect(204);
+    assert_eq!(caught(numbers[1]).await, 0);
 }
 
 #[tokio::test]

@@ -51,6 +51,23 @@ async fn idempotency_keys_are_durable_and_compare_the_body() {
     assert_eq!(ids(&rig.get("/events").await.expect(200)).len(), 4);
 }
 
+#[tokio::test]
+async fn idempotency_keys_belong_to_their_workspace_and_good_requests() {
+    let rig = Rig::new().await;
+    let body = r#"{"type":"a","data":1}"#;
+    // A refused request uses nothing up.
+    assert_eq!(publish_with_key(&rig, "k", r#"{"type":"a"}"#).await.problem().1, "missing_field");
+    let first = publish_with_key(&rig, "k", body).await.expect(202);
+    let other = rig.post("/workspaces", json!({"name": "Other"})).await.expect(201);
+    let token = other["token"].as_str().expect("a token");
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k")];
+    let second = rig.raw("POST", EVENTS, token, &headers, body).await;
+    assert!(!second.headers.contains_key("idempotent-replayed"));
+    assert_ne!(id(&second.expect(202)), id(&first));
+    let twice = [("idempotency-key", "a"), ("idempotency-key", "b")];
+    assert_eq!(rig.raw("POST", EVENTS, &rig.token, &twice, body).await.problem().1, "invalid_idempotency_key");
+}
+
 // Incident 14: number spellings, duplicate keys and lone surrogates come back byte for byte, and go out so.
 #[tokio::test]
 async fn data_is_byte_identical() {
@@ -230,6 +247,23 @@ async fn a_stream_sends_new_events_and_goes_on_after_a_break() {
     assert!(!text.contains(&first), "{text}");
     let data = text.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
     assert_eq!(serde_json::from_str::<Value>(data).expect("JSON")["data"], 3);
+}
+
+// Middlemen close connections on which nothing happens.
+#[tokio::test]
+async fn a_quiet_stream_says_that_it_is_still_there() {
+    let rig = Rig::new().await;
+    let request = Request::builder().uri("/posthaste/v1/events/stream").header("x-posthaste-key", &rig.token);
+    let response = rig.app.clone().oneshot(request.body(axum::body::Body::empty()).expect("a request")).await.expect("an answer");
+    let mut body = response.into_body();
+    // Once it has sent something, it waits and reads no more: only then may time run ahead.
+    frames_until(&mut body, "retry:").await;
+    let event = rig.publish("a", json!(1)).await;
+    frames_until(&mut body, &event).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    frames_until(&mut body, ": still here").await;
+    assert!((15..17).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

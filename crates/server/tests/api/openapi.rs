@@ -1,6 +1,7 @@
 //! The OpenAPI document: checked in, complete, and true to what is served.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -9,6 +10,12 @@ use crate::rig::Rig;
 const CHECKED_IN: &str = include_str!("../../../../docs/openapi.json");
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// The document as it is made now.
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&posthaste_server::openapi_json()).expect("JSON"));
+    &DOCUMENT
+}
 
 /// One operation of the document.
 pub struct Operation {
@@ -20,8 +27,7 @@ pub struct Operation {
 
 /// All operations of the document.
 pub fn operations() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(&posthaste_server::openapi_json()).expect("JSON");
-    let paths = document["paths"].as_object().expect("paths");
+    let paths = document()["paths"].as_object().expect("paths");
     let of_path = |(path, item): (&String, &Value)| {
         let item = item.as_object().expect("a path item").clone();
         let path = path.clone();
@@ -47,7 +53,6 @@ fn the_document_is_the_checked_in_one() {
 
 #[test]
 fn every_operation_is_described() {
-    let document: Value = serde_json::from_str(&posthaste_server::openapi_json()).expect("JSON");
     let operations = operations();
     assert!(operations.len() > 50, "{} operations", operations.len());
     let mut ids = BTreeSet::new();
@@ -66,7 +71,7 @@ fn every_operation_is_described() {
         for status in errors {
             let answer = answers.get(status).unwrap_or_else(|| panic!("{name} has no answer {status}"));
             let pointer = answer["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')).expect("a shared answer");
-            let content = &document.pointer(pointer).expect("it is there")["content"]["application/problem+json"];
+            let content = &document().pointer(pointer).expect("it is there")["content"]["application/problem+json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/Problem", "{name} {status}");
         }
         let scopes = body["security"][0]["key"].as_array().unwrap_or_else(|| panic!("{name} names no scope"));
@@ -90,20 +95,19 @@ fn every_reference_leads_somewhere() {
             _ => {}
         }
     }
-    let document: Value = serde_json::from_str(&posthaste_server::openapi_json()).expect("JSON");
-    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document()["openapi"], "3.1.0");
     let mut found = BTreeSet::new();
-    references(&document, &mut found);
+    references(document(), &mut found);
     for reference in &found {
         let pointer = reference.strip_prefix('#').expect("a reference within the document");
-        assert!(document.pointer(pointer).is_some(), "{reference}");
+        assert!(document().pointer(pointer).is_some(), "{reference}");
     }
-    for name in document["components"]["schemas"].as_object().expect("schemas").keys() {
+    for name in document()["components"]["schemas"].as_object().expect("schemas").keys() {
         assert!(found.contains(format!("#/components/schemas/{name}").as_str()), "nothing refers to {name}");
     }
     // A merge patch needs no field, the whole needs its own.
-    assert!(document.pointer("/components/schemas/TargetPatch/required").is_none());
-    assert!(document.pointer("/components/schemas/TargetInput/required").is_some());
+    assert!(document().pointer("/components/schemas/TargetPatch/required").is_none());
+    assert!(document().pointer("/components/schemas/TargetInput/required").is_some());
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn families() -> Vec<Family> {
 }
 
 /// A good input of a kind, the `n`th of them.
-async fn input(rig: &Rig, path: &str, n: usize) -> Value {
+pub async fn input(rig: &Rig, path: &str, n: usize) -> Value {
     match path {
         "/event-types" => json!({"name": format!("Type {n}"), "group": "A/B", "schema": {"type": "object"}}),
         "/targets" => json!({
@@ -272,7 +272,7 @@ async fn event_types_are_unique_and_their_rule_follows_the_name() {
     assert!(rig.get(&one).await.expect(200).get("secret").is_none());
 }
 
-// MSGGO-78 is the same from the client's side: a target is tried with a sample, and everything that came back is shown.
+// A target is tried with a sample, and everything that came back is shown.
 #[tokio::test]
 async fn a_target_is_tested() {
     let rig = Rig::new().await;
@@ -331,7 +331,7 @@ async fn a_target_is_paused_and_resumed() {
     assert!(shown["health"]["last_success_at"].is_string(), "{shown}");
 }
 
-// STDWH-67: secrets are rotated, and the old one signs beside the new one for a while.
+// Secrets are rotated, and the old one signs beside the new one for a while.
 #[tokio::test]
 async fn a_signing_secret_is_rotated() {
     let rig = Rig::new().await;

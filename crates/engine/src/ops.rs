@@ -374,7 +374,7 @@ impl Engine {
     /// Does one page of a replay; answers whether there is more. Waits for the lanes, so that live traffic goes first.
     async fn replay_page(&self, workspace: i64, id: &str) -> Result<bool, ResourceError> {
         let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
-        let mut doc = entry.doc.clone();
+        let doc = &entry.doc;
         if doc.state != ReplayState::Running {
             return Ok(false);
         }
@@ -393,6 +393,7 @@ impl Engine {
             return Ok(true);
         }
         let mut keys: Vec<DeliveryKey> = page.iter().map(|d| d.key).collect();
+        let mut resent = 0;
         // One call may answer only some of them when the store fails in between.
         while !keys.is_empty() {
             let reopened = self.inner().journal.reopen(keys.clone(), self.now_ms()).await?;
@@ -400,17 +401,26 @@ impl Engine {
                 break;
             }
             keys.retain(|key| reopened.iter().all(|pending| pending.delivery.key != *key));
-            doc.resent += reopened.len() as u64;
+            resent += reopened.len() as u64;
             self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
         }
-        doc.scanned += page.len() as u64;
-        doc.position = page.last().map_or(doc.position, |d| d.key.0);
-        let more = page.len() == REPLAY_PAGE;
-        if !more {
-            doc.state = ReplayState::Done;
+        // What was sent is counted, even if the replay was stopped in this moment.
+        loop {
+            let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
+            let mut doc = entry.doc.clone();
+            doc.scanned += page.len() as u64;
+            doc.resent += resent;
+            doc.position = page.last().map_or(doc.position, |d| d.key.0);
+            if page.len() < REPLAY_PAGE && doc.state == ReplayState::Running {
+                doc.state = ReplayState::Done;
+            }
+            let is_running = doc.state == ReplayState::Running;
+            match self.update(workspace, id, Some(entry.version), doc).await {
+                Err(ResourceError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(is_running),
+            }
         }
-        self.update(workspace, id, Some(entry.version), doc).await?;
-        Ok(more)
     }
 
     /// Waits until the targets of a page have worked off most of what waits, but not for ever: a dead target must not stop the job.

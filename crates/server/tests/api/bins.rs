@@ -67,8 +67,11 @@ async fn a_bin_takes_what_is_no_text_and_what_browsers_ask() {
     let head = rig.raw("HEAD", &path, "", &[], "").await;
     assert!(head.status == 500 && head.bytes.is_empty());
     // A preflight is answered whatever the bin's status, and not kept; any other OPTIONS request is.
-    let headers =
-        [("origin", "https://example.com"), ("access-control-request-method", "PUT"), ("access-control-request-headers", "x-a, authorization")];
+    let headers = [
+        ("origin", "https://example.com"),
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "x-a, authorization"),
+    ];
     let preflight = rig.raw("OPTIONS", &path, "", &headers, "").await;
     assert_eq!((preflight.status.as_u16(), &preflight.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN]), (204, &"*".parse().expect("a value")));
     assert_eq!(preflight.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "PUT");

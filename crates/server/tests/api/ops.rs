@@ -99,7 +99,10 @@ async fn statistics_add_up() {
     let event = rig.publish("a", json!(1)).await;
     rig.delivery_in(&event, "delivered").await;
     let numbers = rig.until("/statistics", |numbers| numbers["server"]["delivered"] == 1).await;
-    assert_eq!((&numbers["server"]["accepted"], &numbers["server"]["attempts"], &numbers["server"]["failed"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!(
+        (&numbers["server"]["accepted"], &numbers["server"]["attempts"], &numbers["server"]["failed"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
     let resources = &numbers["resources"];
     assert_eq!((&resources["keys"], &resources["targets"], &resources["subscriptions"]), (&json!(1), &json!(1), &json!(1)));
     assert!(numbers["workspace_id"].is_string() && numbers["server"]["journal_bytes"].as_u64() > Some(0), "{numbers}");

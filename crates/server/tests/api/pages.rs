@@ -56,7 +56,9 @@ async fn the_page_of_a_message_shows_data_as_text() {
     // It cannot be guessed: not even from a good one.
     let (delivery, mac) = path.rsplit_once('-').expect("id and code");
     let other: String = mac.chars().map(|c| if c == '0' { '1' } else { '0' }).collect();
-    for wrong in [format!("{delivery}-{other}"), format!("{delivery}-"), delivery.to_owned(), format!("{path}0"), "/m/%ff".into(), "/m/x".into()] {
+    for wrong in
+        [format!("{delivery}-{other}"), format!("{delivery}-"), delivery.to_owned(), format!("{path}0"), "/m/%ff".into(), "/m/x".into()]
+    {
         let page = rig.raw("GET", &wrong, "", &[], "").await;
         assert_eq!(page.status, 404, "{wrong}");
         assert_harmless(&page);
@@ -89,12 +91,18 @@ async fn the_page_of_a_bin_shows_requests_as_text() {
     }
     // The same for programs, in pages as all lists are.
     let list = rig.raw("GET", &format!("{path}/_.json?limit=7"), "", &[], "").await;
-    assert_eq!((&list.headers[header::CONTENT_TYPE], &list.headers[header::X_CONTENT_TYPE_OPTIONS]), (&"application/json".parse().expect("a value"), &"nosniff".parse().expect("a value")));
+    assert_eq!(
+        (&list.headers[header::CONTENT_TYPE], &list.headers[header::X_CONTENT_TYPE_OPTIONS]),
+        (&"application/json".parse().expect("a value"), &"nosniff".parse().expect("a value"))
+    );
     let list = list.expect(200);
     assert_eq!((list["items"].as_array().map(Vec::len), &list["items"][0]["body"]), (Some(7), &json!(HOSTILE)));
     let next = list["next"].as_str().expect("more");
     let list = rig.raw("GET", &format!("{path}/_.json?limit=1000&cursor={next}"), "", &[], "").await.expect(200);
-    assert_eq!((list["items"][0]["number"].clone(), list["items"].as_array().map(Vec::len), &list["next"]), (json!(53), Some(53), &Value::Null));
+    assert_eq!(
+        (list["items"][0]["number"].clone(), list["items"].as_array().map(Vec::len), &list["next"]),
+        (json!(53), Some(53), &Value::Null)
+    );
 }
 
 #[tokio::test]

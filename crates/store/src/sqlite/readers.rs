@@ -186,6 +186,11 @@ impl Drop for Lease {
     }
 }
 
+/// A thread of the store met a bug. Where, is what the panic itself has printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store panicked, which is a bug")]
+pub(super) struct Panicked;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A few threads and a bounded queue of jobs for them. The threads end when this is dropped.
@@ -205,10 +210,7 @@ impl Threads {
                     // One idle thread waits in the channel, the others for the lock.
                     let job = queue.lock().blocking_recv();
                     let Some(job) = job else { return };
-                    // A job that panics fails its caller, not the thread.
-                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        tracing::error!("a read of the store panicked");
-                    }
+                    job();
                 }
             };
             std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(schema::file_error)?;
@@ -225,7 +227,9 @@ impl Threads {
         let job = Box::new(move || {
             // Whoever asked may have gone away.
             if !answer.is_closed() {
-                answer.send(job()).ok();
+                // A bug fails its caller, not the thread.
+                let done = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(StoreError::Engine(Panicked.into())));
+                answer.send(done).ok();
             }
         });
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;

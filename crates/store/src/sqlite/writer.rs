@@ -7,6 +7,7 @@
 //! commit succeeds (incident 10).
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use super::CommitObserver;
 use super::apply::{self, ApplyError, Changes};
 use super::checkpoint::Checkpointer;
-use super::readers::Pool;
+use super::readers::{Panicked, Pool};
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
@@ -54,6 +55,22 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Whether it may share a commit with others.
+    fn is_of_groups(&self) -> bool {
+        matches!(self, Self::Append(..) | Self::Settle(..) | Self::Reopen(..))
+    }
+
+    /// Answers it after a panic.
+    fn fail(self) {
+        let panicked = || StoreError::Engine(Panicked.into());
+        match self {
+            Self::Append(_, reply) | Self::Settle(_, reply) | Self::CapPages(_, reply) => drop(reply.send(Err(panicked()))),
+            Self::Reopen(_, _, reply) => drop(reply.send(Err(panicked()))),
+            Self::Retire(_, _, reply) => drop(reply.send(Err(panicked()))),
+            Self::Close(reply) => drop(reply.send(())),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Append(group, _) => group.events.iter().map(|event| event.payload.len()).sum(),
@@ -153,7 +170,7 @@ impl Writer {
             // Whatever waits joins the group, up to a command that is not part of groups.
             let alone = loop {
                 match next {
-                    Some(command @ (Command::Append(..) | Command::Settle(..) | Command::Reopen(..))) => {
+                    Some(command) if command.is_of_groups() => {
                         bytes += command.bytes();
                         only_outcomes &= matches!(command, Command::Settle(..));
                         group.push(command);
@@ -165,26 +182,39 @@ impl Writer {
                 }
                 next = if only_outcomes { wait.until(patience, &mut commands) } else { commands.try_recv().ok() };
             };
-            if !group.is_empty() {
-                self.group(&mut group);
+            let close = match alone {
+                Some(Command::Close(reply)) => Some(reply),
+                other => {
+                    group.extend(other);
+                    None
+                }
+            };
+            // A bug fails the commands that met it. What it may have left half done is rolled back with its connection.
+            if catch_unwind(AssertUnwindSafe(|| self.work(&mut group))).is_err() {
+                self.open.clear();
+                group.drain(..).for_each(Command::fail);
             }
-            match alone {
-                Some(Command::Retire(rule, now_ms, reply)) => {
-                    reply.send(Ok(self.retire(rule, now_ms))).ok();
-                }
-                Some(Command::CapPages(pages, reply)) => {
-                    reply.send(self.cap_pages(pages)).ok();
-                }
-                Some(Command::Close(reply)) => {
-                    commands.close();
-                    self.close();
-                    reply.send(()).ok();
-                    return;
-                }
-                _ => {}
+            if let Some(reply) = close {
+                commands.close();
+                self.close();
+                reply.send(()).ok();
+                return;
             }
         }
         self.close();
+    }
+
+    /// Does what was taken together: a group, and after it perhaps a command that is not part of groups.
+    fn work(&mut self, commands: &mut Vec<Command>) {
+        let alone = commands.pop_if(|last| !last.is_of_groups());
+        if !commands.is_empty() {
+            self.group(commands);
+        }
+        match alone {
+            Some(Command::Retire(rule, now_ms, reply)) => drop(reply.send(Ok(self.retire(rule, now_ms)))),
+            Some(Command::CapPages(pages, reply)) => drop(reply.send(self.cap_pages(pages))),
+            _ => {}
+        }
     }
 
     /// Commits a group and answers its commands.

@@ -194,7 +194,7 @@ async fn a_segment_that_vanishes_is_named() {
     store.close().await;
 }
 
-/// Whatever bytes a file has, the store answers, or it names the file. A panic in one of its threads would show as `Closed`.
+/// Whatever bytes a file has, the store answers, or it names the file. A panic in one of its threads would be another error.
 #[tokio::test]
 async fn no_bytes_make_it_panic() {
     let whole = store_with_segments().await;

@@ -1,6 +1,7 @@
 //! The embedded store: the contract of all stores, and what it does when files, disks and processes fail.
 
 mod backup;
+mod bugs;
 mod contract;
 mod files;
 mod full;

@@ -1,4 +1,4 @@
-//! Ends of the server under load, with a ledger: what was answered with 2xx arrives, whatever happened in between.
+//! Ends of the server under load, with a ledger (incident 1): what was answered with 2xx arrives, whatever happened in between.
 
 use std::time::Duration;
 

@@ -197,11 +197,7 @@ async fn a_later_delivery_comes_at_its_time() {
     let at_ms = posthaste_domain::clock::Clock::now_ms(&*rig.clock) + 250;
     let at = posthaste_domain::clock::rfc3339(at_ms);
     let later = id(&rig.post("/events", json!({"type": "a", "data": "later", "deliver_at": at})).await.expect(202));
-    let now = rig.publish("a", json!("now")).await;
-    rig.delivery_in(&now, "delivered").await;
     let delivery = rig.delivery_in(&later, "delivered").await;
-    let sent = rig.recorder.wait_for(2).await;
-    assert_eq!((sent[0].body.as_ref(), sent[1].body.as_ref()), (&b"\"now\""[..], &b"\"later\""[..]));
     let started = delivery["first_attempt_at"].as_str().expect("a time");
     assert!(started >= at.as_str(), "sent at {started}, due at {at}");
 }

@@ -29,6 +29,9 @@ use tower::ServiceExt;
 /// Start of the tests' time.
 pub const START_MS: i64 = 1_760_000_000_000;
 
+/// How long a test waits for what must happen. Busy disks have been seen to take 20 seconds for a flush.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Runs with tokio's time and can be moved forward.
 pub struct TestClock {
     began: tokio::time::Instant,
@@ -94,7 +97,7 @@ impl Recorder {
     pub async fn wait_for(&self, count: usize) -> Vec<Sent> {
         let mut changed = self.changed.subscribe();
         let waiting = changed.wait_for(|sent| *sent >= count);
-        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("attempts are made in time").expect("the channel lives");
+        tokio::time::timeout(PATIENCE, waiting).await.expect("attempts are made in time").expect("the channel lives");
         self.sent.lock().clone()
     }
 }
@@ -376,8 +379,13 @@ impl Rig {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), look).await.is_err() {
-            panic!("it did not become as wanted: {last}");
+        if tokio::time::timeout(PATIENCE, look).await.is_err() {
+            let metrics = tokio::time::timeout(Duration::from_secs(5), self.engine.metrics()).await;
+            panic!(
+                "it did not become as wanted: {last}\n{} attempts began\n{}",
+                self.recorder.sent.lock().len(),
+                metrics.unwrap_or_default()
+            );
         }
         last
     }

@@ -37,16 +37,17 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    fn render(&self, out: &mut String, name: &str, help: &str, scale: f64) {
+    /// Observed values are divided by `unit`.
+    fn render(&self, out: &mut String, name: &str, help: &str, unit: f64) {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
         let mut cumulative = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
             cumulative += count.load(Ordering::Relaxed);
-            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {cumulative}", *bound as f64 * scale);
+            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {cumulative}", *bound as f64 / unit);
         }
         let total = self.total.load(Ordering::Relaxed);
         let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{name}_sum {}\n{name}_count {total}", self.sum.load(Ordering::Relaxed) as f64 * scale);
+        let _ = writeln!(out, "{name}_sum {}\n{name}_count {total}", self.sum.load(Ordering::Relaxed) as f64 / unit);
     }
 }
 
@@ -160,7 +161,7 @@ impl Metrics {
         ] {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", counter.load(Ordering::Relaxed));
         }
-        self.commit_us.render(&mut out, "posthaste_commit_seconds", "Time of a group commit, flush included.", 1e-6);
+        self.commit_us.render(&mut out, "posthaste_commit_seconds", "Time of a group commit, flush included.", 1e6);
         self.commit_events.render(&mut out, "posthaste_commit_events", "Events in a group commit.", 1.0);
         let gauges: [Gauge; 3] = [
             ("posthaste_target_pending", "Pending deliveries of a target.", |h, _| h.backlog as f64),

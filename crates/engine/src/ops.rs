@@ -10,7 +10,7 @@ use posthaste_domain::resource::{
     EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus, Workspace,
 };
 use posthaste_domain::signature::{SigningSecret, hex};
-use posthaste_store::{Change, DeliveryFilter, Order, Range, StoreError};
+use posthaste_store::{Change, DeliveryFilter, Order, PageLimit, Range, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
@@ -31,6 +31,9 @@ pub struct TestReport {
 
 /// Secrets of a target that sign at once, the newest included.
 const MAX_SECRETS: usize = 5;
+
+/// Bytes of payloads that are read at once to find the ids of a batch.
+const MEMBER_BYTES: usize = 4 << 20;
 
 /// Deliveries that a replay looks at before it looks whether it should stop.
 const REPLAY_PAGE: usize = 200;
@@ -279,6 +282,20 @@ impl Engine {
     pub fn public_state(&self, delivery: &Delivery) -> &'static str {
         let holds = self.by_number::<Target>(delivery.target).is_some_and(|t| t.doc.status != TargetStatus::Active);
         shown_state(delivery.state, holds)
+    }
+
+    /// Ids of the events of a batch, in the order of acceptance, at most `most`.
+    pub async fn members(&self, batch: DeliveryKey, most: usize) -> Result<Vec<String>, StoreError> {
+        let mut ids: Vec<String> = Vec::new();
+        let mut after = Sequence(0);
+        while ids.len() < most {
+            let limit = PageLimit { items: most - ids.len(), bytes: MEMBER_BYTES };
+            let page = self.inner().journal.members(batch, after, limit).await?;
+            let Some(last) = page.last() else { break };
+            after = last.sequence;
+            ids.extend(page.iter().map(|event| event.id()));
+        }
+        Ok(ids)
     }
 
     /// Sends a finished delivery again: the same id, a fresh schedule.

@@ -35,6 +35,9 @@ const LIST: [Param; 8] = [
 /// Deliveries looked at for one page when states must be told apart that the journal does not tell apart.
 const MAX_LOOKED_AT: usize = 20_000;
 
+/// Events of a batch that one delivery shows.
+const MAX_SHOWN_EVENTS: usize = 1000;
+
 /// Adds the operations.
 pub(super) fn operations(api: &mut Api) {
     api.tag("deliveries", "Each event for each subscription, with every attempt.");
@@ -178,7 +181,11 @@ async fn find(state: &AppState, workspace: i64, id: &str) -> Result<Delivery, Pr
 async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
     let delivery = find(&state, caller.workspace(), &id).await?;
     let attempts = state.engine.history().attempts(delivery.key).await?;
-    Ok(json(StatusCode::OK, &DeliveryView::of(&state.engine, &delivery).with_attempts(&attempts)))
+    let mut view = DeliveryView::of(&state.engine, &delivery).with_attempts(&attempts);
+    if delivery.is_batch {
+        view = view.with_events(state.engine.members(delivery.key, MAX_SHOWN_EVENTS).await?);
+    }
+    Ok(json(StatusCode::OK, &view))
 }
 
 async fn resend(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<Response, Problem> {

@@ -102,6 +102,9 @@ pub(crate) struct DeliveryView {
     attempt_count: u32,
     /// Whether it carries a batch of events.
     is_batch: bool,
+    /// The events of a batch, at most the first 1,000; when one delivery is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_ids: Option<Vec<String>>,
     /// Time of the first attempt.
     #[schema(format = DateTime)]
     first_attempt_at: Option<String>,
@@ -134,6 +137,7 @@ impl DeliveryView {
             state: engine.public_state(delivery),
             attempt_count: delivery.attempts,
             is_batch: delivery.is_batch,
+            event_ids: None,
             first_attempt_at: time(delivery.first_attempt_ms),
             next_attempt_at: time(delivery.due_ms),
             received_at: rfc3339(delivery.received_ms),
@@ -146,6 +150,12 @@ impl DeliveryView {
     /// Adds how the last of these attempts ended.
     pub(crate) fn with_last(mut self, attempts: &[Attempt]) -> Self {
         self.last_attempt = attempts.last().map(AttemptSummary::of);
+        self
+    }
+
+    /// Adds the events of a batch.
+    pub(crate) fn with_events(mut self, ids: Vec<String>) -> Self {
+        self.event_ids = Some(ids);
         self
     }
 

@@ -64,6 +64,27 @@ async fn every_attempt_is_logged() {
     assert!(listed.get("attempts").is_none());
 }
 
+// A delivery of a batch names its events, and every event names the delivery.
+#[tokio::test]
+async fn a_batch_shows_its_events() {
+    let rig = Rig::new().await;
+    let target = rig.target("ok").await;
+    let policy = json!({"batch": {"events": 3, "wait": "10m"}});
+    rig.post("/subscriptions", json!({"event_types": ["a"], "target_id": target, "policy": policy})).await.expect(201);
+    let mut events = Vec::new();
+    for n in 0..3 {
+        events.push(rig.publish("a", json!(n)).await);
+    }
+    let delivery = rig.delivery_in(&events[0], "delivered").await;
+    assert_eq!((&delivery["is_batch"], &delivery["event_id"]), (&json!(true), &json!(events[0])));
+    assert!(delivery.get("event_ids").is_none(), "lists leave them out");
+    let shown = rig.get(&format!("/deliveries/{}", id(&delivery))).await.expect(200);
+    assert_eq!(shown["event_ids"], json!(events));
+    for event in &events {
+        assert_eq!(rig.get(&format!("/events/{event}")).await.expect(200)["deliveries"][0]["id"], delivery["id"]);
+    }
+}
+
 // Pages of deliveries neither skip nor repeat while more are made.
 #[tokio::test]
 async fn the_list_of_deliveries_keeps_its_place() {

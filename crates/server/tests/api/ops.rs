@@ -54,6 +54,7 @@ async fn metrics_count_what_happened() {
         ("posthaste_deliveries_failed_total".to_owned(), 1.0),
         ("posthaste_deliveries_retried_total".to_owned(), 1.0),
         ("posthaste_commit_seconds_count".to_owned(), 1.0),
+        ("posthaste_commit_seconds_bucket{le=\"+Inf\"}".to_owned(), 1.0),
         ("posthaste_commit_events_sum".to_owned(), 1.0),
         ("posthaste_commit_events_bucket{le=\"1\"}".to_owned(), 1.0),
         (format!("posthaste_target_pending{{target=\"{held}\"}}"), 1.0),
@@ -62,6 +63,9 @@ async fn metrics_count_what_happened() {
         ("posthaste_watchers".to_owned(), 0.0),
     ] {
         assert_eq!(sample(text, &name), Some(value), "{name} in {text}");
+    }
+    for bound in ["0.0001", "0.00025", "0.05", "1"] {
+        assert!(sample(text, &format!("posthaste_commit_seconds_bucket{{le=\"{bound}\"}}")).is_some(), "{bound} in {text}");
     }
     let lag = sample(text, &format!("posthaste_target_lag_seconds{{target=\"{held}\"}}")).expect("a lag");
     assert!((90.0..120.0).contains(&lag), "{lag}");

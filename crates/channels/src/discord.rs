@@ -24,7 +24,7 @@ use crate::failure::Code;
 use crate::http_client::{Exchange, HttpClient};
 use crate::prepared::Prepared;
 use crate::settings::{Fields, MASK, http_url, refuse, without_nulls};
-use crate::{Channel, CheckedSettings, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
 /// Posts that one message may become; the rest of a longer text is left out, and the last post says so.
 const MAX_POSTS: usize = 10;
@@ -87,8 +87,8 @@ impl Channel for Discord {
         Form::DiscordMarkdown
     }
 
-    fn takes_wire(&self) -> bool {
-        false
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Message
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {

@@ -25,7 +25,7 @@ use crate::relay::Relay;
 use crate::settings::{Fields, refuse, without_nulls};
 use crate::smtp::Smtp;
 use crate::tls::Tls;
-use crate::{Channel, CheckedSettings, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
 /// Addresses in `to` and in `cc` at most, each.
 const MAX_ADDRESSES: usize = 50;
@@ -156,8 +156,8 @@ impl Channel for Email {
         Form::Html
     }
 
-    fn takes_wire(&self) -> bool {
-        false
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Message
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
@@ -186,6 +186,7 @@ impl Channel for Email {
                 response: format!("{} {}", taken.status, taken.text).into(),
                 response_body: Bytes::new(),
                 retry_after: None,
+                carrier_id: None,
                 duration: started.elapsed(),
             },
             Err(not_taken) => Report { status: not_taken.status, ..Report::failed(not_taken.error, text, started) },

@@ -7,6 +7,7 @@
 //! goes through one pooled [`http_client::HttpClient`].
 
 pub mod address;
+mod carrier;
 mod chat;
 pub mod connector;
 pub mod dial;
@@ -33,8 +34,10 @@ use posthaste_domain::delivery::Fault;
 use posthaste_domain::template::{Form, Rendered};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 pub use crate::address::AddressGuard;
+pub use crate::carrier::{CarrierInbox, CarrierNews, NewsKind, ReceiptState};
 use crate::dial::Outlet;
 use crate::email::Email;
 pub use crate::email::EmailDefaults;
@@ -72,6 +75,47 @@ pub enum Content {
     },
     /// A rendered message, in the form that [`Channel::form`] asked for.
     Message(Rendered),
+    /// A text message of a client, as the client wrote it.
+    Sms(Box<Sms>),
+}
+
+impl Content {
+    /// Its kind, which [`Channel::takes`] is asked about.
+    pub fn kind(&self) -> ContentKind {
+        match self {
+            Self::Wire { .. } => ContentKind::Wire,
+            Self::Message(_) => ContentKind::Message,
+            Self::Sms(_) => ContentKind::Sms,
+        }
+    }
+}
+
+/// The kinds of [`Content`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentKind {
+    /// An exact HTTP body.
+    Wire,
+    /// A rendered message.
+    Message,
+    /// An e-mail of a client.
+    Mail,
+    /// A text message of a client.
+    Sms,
+}
+
+/// A text message of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sms {
+    /// Id of the message as in its events; goes to carriers that take a reference.
+    pub message_id: String,
+    /// Sender: a number in E.164, a short code or a name; empty for the carrier's default sender.
+    pub from: String,
+    /// Recipient in E.164.
+    pub to: String,
+    /// What to say; split into segments by the channel where it is long.
+    pub text: String,
+    /// A try-out: goes to the simulator, whatever carrier is configured.
+    pub test: bool,
 }
 
 /// What came of a try.
@@ -89,6 +133,8 @@ pub struct Report {
     pub response_body: Bytes,
     /// `Retry-After` as sent.
     pub retry_after: Option<String>,
+    /// The carrier's id of the message (SMS), which its receipts will name.
+    pub carrier_id: Option<String>,
     /// Length of the try.
     pub duration: Duration,
 }
@@ -146,8 +192,8 @@ pub trait Channel: Send + Sync {
     /// Which form templates are rendered in for it.
     fn form(&self) -> Form;
 
-    /// Whether it takes [`Content::Wire`] (then a wire format renders events that have no template).
-    fn takes_wire(&self) -> bool;
+    /// Whether it takes content of a kind. A channel that takes [`ContentKind::Wire`] gets events without a template from a wire format.
+    fn takes(&self, kind: ContentKind) -> bool;
 
     /// Checks settings on save; unknown fields are errors that name them.
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError>;
@@ -174,6 +220,7 @@ pub struct ChannelOptions {
 pub struct Channels {
     by_name: std::collections::BTreeMap<&'static str, Arc<dyn Channel>>,
     http: Option<Arc<HttpClient>>,
+    news: carrier::NewsPort,
 }
 
 impl Channels {
@@ -205,6 +252,16 @@ impl Channels {
     /// Connections of the HTTP channels so far.
     pub fn http_stats(&self) -> HttpStats {
         self.http.as_ref().map(|http| http.stats()).unwrap_or_default()
+    }
+
+    /// What carriers have to tell: receipts and inbound messages. There is one listener: later calls get `None`.
+    pub fn carrier_news(&self) -> Option<mpsc::Receiver<CarrierNews>> {
+        self.news.listen()
+    }
+
+    /// The way in for news that come from outside the channels, e.g. a callback of a gateway.
+    pub fn carrier_inbox(&self) -> CarrierInbox {
+        self.news.inbox()
     }
 
     /// Adds one; the last of a name wins.

@@ -18,6 +18,7 @@ impl Report {
             response: Arc::default(),
             response_body: Bytes::new(),
             retry_after: None,
+            carrier_id: None,
             duration: started.elapsed(),
         }
     }
@@ -31,6 +32,7 @@ impl Report {
             response: exchange.response,
             response_body: exchange.body,
             retry_after: exchange.retry_after,
+            carrier_id: None,
             duration: started.elapsed(),
         }
     }

@@ -20,7 +20,7 @@ use crate::failure::Code;
 use crate::http_client::{Exchange, HttpClient};
 use crate::prepared::Prepared;
 use crate::settings::{Fields, MASK, http_url, refuse, without_nulls};
-use crate::{Channel, CheckedSettings, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
 /// Slack cuts longer texts without a word; so the cut is made here, visibly.
 const MAX_TEXT: usize = 40_000;
@@ -102,8 +102,8 @@ impl Channel for Slack {
         Form::SlackMrkdwn
     }
 
-    fn takes_wire(&self) -> bool {
-        false
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Message
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {

@@ -23,7 +23,7 @@ use crate::http_client::HttpClient;
 use crate::prepared::Prepared;
 use crate::settings::{MASK, masked_path};
 use crate::webhook_settings::{self, WebhookSettings};
-use crate::{Channel, CheckedSettings, Content, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
 /// Texts of requests kept per target: one per wire format and content type, more than any target sees in practice.
 const MAX_SHAPES: usize = 8;
@@ -52,8 +52,8 @@ impl Channel for Webhook {
         Form::Raw
     }
 
-    fn takes_wire(&self) -> bool {
-        true
+    fn takes(&self, kind: ContentKind) -> bool {
+        matches!(kind, ContentKind::Wire | ContentKind::Message)
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
@@ -112,6 +112,7 @@ impl Ready {
                 let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
                 (Bytes::from(message.text), vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], None)
             }
+            Content::Sms(_) => return Err(Code::ContentUnsupported.error("this channel carries no text messages")),
         };
         let has_body = self.method != Method::GET;
         let settings_choose_type = self.headers.contains_key(header::CONTENT_TYPE);

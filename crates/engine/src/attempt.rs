@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthaste_channels::{Content, Dispatch, Outcome, Report, SendError};
+use posthaste_channels::{Content, ContentKind, Dispatch, Outcome, Report, SendError};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Attempt, DeliveryState, Fault, PendingDelivery};
 use posthaste_domain::event::Event;
@@ -123,7 +123,7 @@ impl Sender {
         if let Some(template) = &subscription.template {
             return self.rendered(template, pending, &events, channel.form(), &id).map(Content::Message);
         }
-        if !channel.takes_wire() {
+        if !channel.takes(ContentKind::Wire) {
             return self.rendered(default_template(), pending, &events, channel.form(), &id).map(Content::Message);
         }
         let Some(format) = &subscription.format else {

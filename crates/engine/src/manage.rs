@@ -1,6 +1,6 @@
 //! Checks of configuration documents: pure, before anything is written. Every refusal names the field.
 
-use posthaste_channels::Channels;
+use posthaste_channels::{Channels, ContentKind};
 use posthaste_domain::matching::{Filter, Rule, TypePattern, check_event_name, default_rule};
 use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{
@@ -66,7 +66,7 @@ fn check_description(description: &str) -> Result<(), ResourceError> {
 
 /// Whether the wire format of a subscription, named or not, can serve its target.
 fn check_format(context: &Context<'_>, subscription: &Subscription, target: &Target) -> Result<(), ResourceError> {
-    let takes_wire = context.channels.get(&target.channel).is_some_and(|channel| channel.takes_wire());
+    let takes_wire = context.channels.get(&target.channel).is_some_and(|channel| channel.takes(ContentKind::Wire));
     if subscription.template_id.is_some() || !takes_wire {
         return Ok(());
     }
@@ -218,7 +218,7 @@ impl Managed for Subscription {
                 let known: Vec<&str> = context.formats.names().collect();
                 return Err(ResourceError::invalid("format", format!("must be one of {}", known.join(", "))));
             }
-            if context.channels.get(&target.doc.channel).is_some_and(|c| !c.takes_wire()) {
+            if context.channels.get(&target.doc.channel).is_some_and(|c| !c.takes(ContentKind::Wire)) {
                 return Err(ResourceError::invalid("format", format!("a {} target takes messages, not a wire format", target.doc.channel)));
             }
         }

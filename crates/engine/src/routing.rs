@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use posthaste_channels::{Channel, Channels};
+use posthaste_channels::{Channel, Channels, ContentKind};
 use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
 use posthaste_domain::policy::{EffectivePolicy, Order, Policy};
 use posthaste_domain::resource::{EventType, Subscription, Target, TargetStatus, TemplateDoc};
@@ -219,7 +219,7 @@ impl Routing {
         templates: &HashMap<String, Arc<Template>>,
     ) -> SubscriptionRoute {
         let doc = &entry.doc;
-        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
+        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes(ContentKind::Wire));
         let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or(DEFAULT_FORMAT)).cloned()).flatten();
         let own = doc.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default();
         let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.default_policy());
@@ -235,7 +235,7 @@ impl Routing {
 
     /// What a subscription without any wishes would be: for tests of a target that has none.
     pub fn plain_subscription(&self, target: &Entry<Target>) -> SubscriptionRoute {
-        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes_wire());
+        let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes(ContentKind::Wire));
         SubscriptionRoute {
             number: 0,
             target: target.number,

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use posthaste_channels::{Channel, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError};
+use posthaste_channels::{Channel, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Delivery, DeliveryState};
 use posthaste_domain::event::Source;
@@ -122,8 +122,8 @@ impl Channel for ScriptedChannel {
     fn form(&self) -> Form {
         Form::Raw
     }
-    fn takes_wire(&self) -> bool {
-        true
+    fn takes(&self, kind: ContentKind) -> bool {
+        matches!(kind, ContentKind::Wire | ContentKind::Message)
     }
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
         match settings.get("url") {
@@ -136,6 +136,7 @@ impl Channel for ScriptedChannel {
         let body = match dispatch.content {
             Content::Wire { body, .. } => body,
             Content::Message(rendered) => rendered.text.into(),
+            other => unreachable!("the kind is not taken: {:?}", other.kind()),
         };
         let (status, response_body) = {
             let mut state = self.0.inner.lock();
@@ -163,6 +164,7 @@ impl Channel for ScriptedChannel {
             response: "".into(),
             response_body,
             retry_after: None,
+            carrier_id: None,
             duration: Duration::from_millis(1),
         }
     }

@@ -253,7 +253,8 @@ impl Crud for Target {
             (Some(old), None) => old.doc.signing.clone(),
             (None, given) => {
                 // Channels that take messages have no signature.
-                let signs = state.engine.channels().get(&input.channel).is_some_and(|channel| channel.takes_wire());
+                let signs =
+                    state.engine.channels().get(&input.channel).is_some_and(|channel| channel.takes(posthaste_channels::ContentKind::Wire));
                 let secret = given.or_else(|| signs.then(|| new_secret(false)));
                 let key = |secret| SigningKey { secret, created_ms: state.engine.now_ms(), expires_ms: None };
                 secret.map(key).into_iter().collect()

@@ -14,7 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use posthaste_channels::{
-    AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, Dispatch, Outcome, Report, SettingsError, failure,
+    AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError,
+    failure,
 };
 use posthaste_domain::clock::Clock;
 use posthaste_domain::policy::Policy;
@@ -79,8 +80,8 @@ impl Channel for Pager {
         Form::Short
     }
 
-    fn takes_wire(&self) -> bool {
-        false
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Message
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
@@ -112,8 +113,8 @@ impl Channel for Recorder {
         Form::Raw
     }
 
-    fn takes_wire(&self) -> bool {
-        true
+    fn takes(&self, kind: ContentKind) -> bool {
+        matches!(kind, ContentKind::Wire | ContentKind::Message)
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
@@ -134,6 +135,7 @@ impl Channel for Recorder {
         let (body, headers) = match dispatch.content {
             Content::Wire { body, headers, .. } => (body, headers),
             Content::Message(message) => (Bytes::from(message.text), Vec::new()),
+            other => unreachable!("the kind is not taken: {:?}", other.kind()),
         };
         let status = url.split_once("/status/").and_then(|(_, status)| status.parse().ok());
         let (outcome, status) = match status {
@@ -153,6 +155,7 @@ impl Channel for Recorder {
             response: "content-type: text/plain".into(),
             response_body: Bytes::from_static(b"thanks"),
             retry_after: None,
+            carrier_id: None,
             duration: Duration::from_millis(3),
         }
     }

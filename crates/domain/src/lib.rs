@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod event;
 pub mod id;
 pub mod matching;
+pub mod message;
 pub mod policy;
 pub mod resource;
 pub mod signature;

@@ -1,5 +1,5 @@
 //! Limits of rate: [`RateLimiter`] for what is sent to a target, [`IpLimiter`] for what a public
-//! key may post from one address.
+//! key may post from one address, [`KeyedWindows`] for the documented fixed windows of a vendor's keys.
 //!
 //! # Why a log and not a bucket
 //!
@@ -25,6 +25,7 @@
 mod ip;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::VecDeque;
 
@@ -32,6 +33,7 @@ use super::Rate;
 use super::units::millis;
 
 pub use ip::{IpLimiter, IpSettings};
+pub use window::{Grant, KeyedWindows, Standing, WindowLimiter, WindowRates};
 
 /// Most runs that a [`RateLimiter`] remembers.
 pub const BUCKETS: usize = 64;

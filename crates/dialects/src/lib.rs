@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod json;
+pub mod mailgun;
 pub mod msggo;
 pub mod standard;
 
@@ -18,6 +19,8 @@ use posthaste_engine::{Engine, Formats};
 /// Settings of all dialects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DialectSettings {
+    /// Mailgun: webhooks, events, sending.
+    pub mailgun: mailgun::MailgunSettings,
     /// The MsgGO inbox.
     pub msggo: msggo::MsggoSettings,
 }
@@ -29,7 +32,9 @@ pub fn formats() -> Formats {
 
 /// The routes of every dialect.
 pub fn router(engine: Engine, settings: DialectSettings) -> Router {
-    Router::new().merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
+    Router::new()
+        .merge(mailgun::router(mailgun::MailgunState::new(engine.clone(), settings.mailgun)))
+        .merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
 }
 
 #[cfg(test)]

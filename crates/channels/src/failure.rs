@@ -47,6 +47,10 @@ pub enum Code {
     SmtpRejected,
     /// The mail server refused for now (4xx).
     SmtpDeferred,
+    /// The token URL of a webhook answered without an access token.
+    TokenRefused,
+    /// The token URL of a webhook did not answer.
+    TokenUnreachable,
 }
 
 /// Code, text, fault, worth another try.
@@ -70,6 +74,8 @@ const TABLE: &[(Code, &str, Fault, bool)] = &[
     (Code::DiscordUnavailable, "discord_unavailable", Fault::Theirs, true),
     (Code::SmtpRejected, "smtp_rejected", Fault::Theirs, false),
     (Code::SmtpDeferred, "smtp_deferred", Fault::Theirs, true),
+    (Code::TokenRefused, "token_refused", Fault::Theirs, true),
+    (Code::TokenUnreachable, "token_unreachable", Fault::Network, true),
 ];
 
 impl Code {

@@ -15,6 +15,7 @@ pub mod discord;
 pub mod email;
 pub mod failure;
 pub mod http_client;
+pub mod oauth2;
 mod prepared;
 mod relay;
 mod report;
@@ -220,6 +221,7 @@ pub struct ChannelOptions {
 pub struct Channels {
     by_name: std::collections::BTreeMap<&'static str, Arc<dyn Channel>>,
     http: Option<Arc<HttpClient>>,
+    webhook: Option<Arc<webhook::Webhook>>,
     news: carrier::NewsPort,
 }
 
@@ -241,8 +243,10 @@ impl Channels {
         let user_agent: http::HeaderValue = user_agent.parse().map_err(|_| settings::refuse("user_agent", "must be visible ASCII"))?;
         let tls = Arc::new(Tls::new(options.extra_roots.clone()));
         let http = Arc::new(HttpClient::new(Arc::clone(&outlet), Arc::clone(&tls)));
-        let channels = Self { http: Some(Arc::clone(&http)), ..Self::default() }
-            .with(webhook::Webhook::new(Arc::clone(&http), user_agent.clone()))
+        let webhook = Arc::new(webhook::Webhook::new(Arc::clone(&http), user_agent.clone()));
+        let mut channels = Self { http: Some(Arc::clone(&http)), webhook: Some(Arc::clone(&webhook)), ..Self::default() };
+        channels.by_name.insert("webhook", webhook);
+        let channels = channels
             .with(slack::Slack::new(Arc::clone(&http), user_agent.clone()))
             .with(discord::Discord::new(http, user_agent))
             .with(Email::new(&options.email, outlet, tls)?);
@@ -252,6 +256,11 @@ impl Channels {
     /// Connections of the HTTP channels so far.
     pub fn http_stats(&self) -> HttpStats {
         self.http.as_ref().map(|http| http.stats()).unwrap_or_default()
+    }
+
+    /// The standard `webhook` channel itself, for its access tokens; `None` if these are not the standard channels.
+    pub fn webhook(&self) -> Option<&Arc<webhook::Webhook>> {
+        self.webhook.as_ref()
     }
 
     /// What carriers have to tell: receipts and inbound messages. There is one listener: later calls get `None`.

@@ -29,6 +29,13 @@ impl<T> Prepared<T> {
         Self { generations: RwLock::new(Generations { young: HashMap::new(), old: HashMap::new() }), size }
     }
 
+    /// The value of `key`, if it is at hand.
+    pub(crate) fn peek(&self, (target, version): (i64, i64)) -> Option<Arc<T>> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        let found = [&generations.young, &generations.old].into_iter().find_map(|kept| kept.get(&target));
+        found.filter(|entry| entry.0 == version).map(|(_, value)| Arc::clone(value))
+    }
+
     /// The value of `key`, made if it is not at hand. A newer version takes the place of an older one.
     pub(crate) fn get_or_make<E>(&self, key: (i64, i64), make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         if key == (0, 0) {

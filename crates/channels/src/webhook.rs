@@ -1,13 +1,14 @@
 //! The `webhook` channel: an HTTP request to a URL of the target's owner.
 //!
 //! Invariants: body bytes go out as they came in; a header of the wire format is never replaced by one of the settings, except
-//! `content-type`; exactly one request per try.
+//! `content-type`; exactly one request per try, save one more with a new access token when the first was refused for an old one.
 //!
 //! The request as the log shows it is the same text for every try of a target, so that it exists once in memory and can be stored
 //! cheaply: of the wire format's headers `content-type` is shown as sent and all others as a placeholder that says what stood
 //! there (`webhook-id: {id}`, `webhook-signature: {signature}`), a query that a format appends as `{query}`, and secrets as `[masked]`.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::failure::Code;
 use crate::http_client::HttpClient;
+use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
 use crate::settings::{MASK, masked_path};
 use crate::webhook_settings::{self, WebhookSettings};
@@ -39,6 +41,53 @@ impl Webhook {
     /// Sends through `http`, presenting itself as `user_agent` unless a target's settings say otherwise.
     pub fn new(http: Arc<HttpClient>, user_agent: HeaderValue) -> Self {
         Self { http, user_agent, prepared: Prepared::default() }
+    }
+
+    /// Fetches an access token for settings with `auth.oauth2`, for whoever wants to know before they are saved that it works.
+    ///
+    /// # Errors
+    /// The report of the failed fetch: its error has the code `token_refused` or `token_unreachable` (or `settings_invalid`), and
+    /// status, headers and body are those of the token URL.
+    pub async fn fetch_token(&self, settings: &Value, connect_timeout: Duration, timeout: Duration) -> Result<AccessToken, Report> {
+        let started = Instant::now();
+        let unusable = |text: String| Report::failed(Code::SettingsInvalid.error(text), Arc::default(), started);
+        let ready = webhook_settings::parse(settings).map_err(|error| unusable(error.to_string()))?;
+        let oauth2 = Ready::new(ready, &self.user_agent).oauth2.ok_or_else(|| unusable("settings.auth.oauth2: is required".to_owned()))?;
+        let refused = oauth2.held();
+        oauth2.token(&self.http, refused.as_ref(), connect_timeout, started + timeout).await?;
+        oauth2.current().ok_or_else(|| unusable("settings.auth.oauth2: gave no token".to_owned()))
+    }
+
+    /// The access token in use for a version of a target's settings (the numbers of [`Dispatch::settings_key`]), if this process has
+    /// one.
+    pub fn token_in_use(&self, settings_key: (i64, i64)) -> Option<AccessToken> {
+        self.prepared.peek(settings_key)?.oauth2.as_ref()?.current()
+    }
+
+    /// One try with an access token, and a second one with another if the first was refused as expired (400 or 401).
+    async fn exchange(
+        &self,
+        oauth2: &OAuth2,
+        mut request: Request<Full<Bytes>>,
+        text: Arc<str>,
+        connect_timeout: Duration,
+        deadline: Instant,
+    ) -> Report {
+        let started = Instant::now();
+        let mut refused = None;
+        loop {
+            let lent = match oauth2.token(&self.http, refused.as_ref(), connect_timeout, deadline).await {
+                Ok(lent) => lent,
+                Err(report) => return report,
+            };
+            request.headers_mut().insert(header::AUTHORIZATION, lent.held.bearer.clone());
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.http.exchange(request.clone(), connect_timeout, left).await {
+                Ok(exchange) if matches!(exchange.status, 400 | 401) && refused.is_none() && !lent.is_fresh => refused = Some(lent.held),
+                Ok(exchange) => return Report::answered(exchange, Outcome::Answered, text, started),
+                Err(error) => return Report::failed(error, text, started),
+            }
+        }
     }
 }
 
@@ -73,6 +122,10 @@ impl Channel for Webhook {
             Ok(made) => made,
             Err(error) => return Report::failed(error, Arc::default(), started),
         };
+        if let Some(oauth2) = &ready.oauth2 {
+            let deadline = started + dispatch.timeout;
+            return self.exchange(oauth2, request, text, dispatch.connect_timeout, deadline).await;
+        }
         match self.http.exchange(request, dispatch.connect_timeout, dispatch.timeout).await {
             Ok(exchange) => Report::answered(exchange, Outcome::Answered, text, started),
             Err(error) => Report::failed(error, text, started),
@@ -85,6 +138,7 @@ struct Ready {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    oauth2: Option<OAuth2>,
     shapes: Mutex<Vec<Shape>>,
 }
 
@@ -100,7 +154,8 @@ impl Ready {
     fn new(settings: WebhookSettings, user_agent: &HeaderValue) -> Self {
         let mut headers = settings.headers;
         headers.entry(header::USER_AGENT).or_insert_with(|| user_agent.clone());
-        Self { method: settings.method, uri: settings.uri, headers, shapes: Mutex::default() }
+        let oauth2 = settings.oauth2.map(|oauth2| OAuth2::new(oauth2, user_agent.clone()));
+        Self { method: settings.method, uri: settings.uri, headers, oauth2, shapes: Mutex::default() }
     }
 
     /// The request of one try and its text.

@@ -1,10 +1,11 @@
-//! Settings of the `webhook` channel: `{"url", "method"?, "headers"?, "auth"?}`.
+//! Settings of the `webhook` channel: `{"url", "method"?, "headers"?, "auth"?}`, `auth` being one of `basic`, `bearer` and [`oauth2`](crate::oauth2).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::Value;
 
+use crate::oauth2::OAuth2Settings;
 use crate::settings::{Fields, http_url, looks_secret, pointer_step, refuse, without_nulls};
 use crate::{CheckedSettings, SettingsError};
 
@@ -37,6 +38,8 @@ pub(crate) struct WebhookSettings {
     pub(crate) method: Method,
     /// Own headers and credentials; secret ones are marked sensitive.
     pub(crate) headers: HeaderMap,
+    /// Where access tokens come from.
+    pub(crate) oauth2: Option<OAuth2Settings>,
     /// JSON pointers to the secrets.
     secrets: Vec<String>,
 }
@@ -62,7 +65,7 @@ pub(crate) fn parse(settings: &Value) -> Result<WebhookSettings, SettingsError> 
             .find(|method| method.as_str().eq_ignore_ascii_case(name))
             .ok_or_else(|| refuse(fields.path("method"), "must be one of POST, PUT, DELETE, GET, PATCH"))?,
     };
-    let mut parsed = WebhookSettings { uri, method, headers: HeaderMap::new(), secrets: Vec::new() };
+    let mut parsed = WebhookSettings { uri, method, headers: HeaderMap::new(), oauth2: None, secrets: Vec::new() };
     if let Some(headers) = fields.get("headers") {
         parsed.add_headers(headers)?;
     }
@@ -98,12 +101,19 @@ impl WebhookSettings {
     }
 
     fn add_auth(&mut self, auth: &Value) -> Result<(), SettingsError> {
-        let fields = Fields::of(auth, "settings.auth", &["basic", "bearer"])?;
+        let fields = Fields::of(auth, "settings.auth", &["basic", "bearer", "oauth2"])?;
         if self.headers.contains_key(header::AUTHORIZATION) {
             return Err(refuse("settings.auth", "cannot be combined with an authorization header"));
         }
-        let (text, pointer) = match (fields.get("basic"), fields.text("bearer")?) {
-            (Some(basic), None) => {
+        let (text, pointer) = match (fields.get("basic"), fields.text("bearer")?, fields.get("oauth2")) {
+            (None, None, Some(oauth2)) => {
+                let mut oauth2 = OAuth2Settings::parse(oauth2)?;
+                self.secrets.append(&mut oauth2.secrets);
+                self.oauth2 = Some(oauth2);
+                // The token takes its place in each try.
+                ("Bearer".to_owned(), None)
+            }
+            (Some(basic), None, None) => {
                 let basic = Fields::of(basic, "settings.auth.basic", &["username", "password"])?;
                 let username = basic.required("username")?;
                 if username.contains(':') {
@@ -116,16 +126,18 @@ impl WebhookSettings {
                 if [username, password].iter().any(|part| part.chars().any(char::is_control)) {
                     return Err(refuse("settings.auth.basic", "must not contain control characters"));
                 }
-                (format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))), "/auth/basic/password")
+                (format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))), Some("/auth/basic/password"))
             }
-            (None, Some(token)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => (format!("Bearer {token}"), "/auth/bearer"),
-            (None, Some(_)) => return Err(refuse("settings.auth.bearer", "must be visible ASCII without spaces")),
-            (Some(_), Some(_)) | (None, None) => return Err(refuse("settings.auth", "must hold either basic or bearer")),
+            (None, Some(token), None) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                (format!("Bearer {token}"), Some("/auth/bearer"))
+            }
+            (None, Some(_), None) => return Err(refuse("settings.auth.bearer", "must be visible ASCII without spaces")),
+            _ => return Err(refuse("settings.auth", "must hold one of basic, bearer and oauth2")),
         };
         let mut value = header_value("settings.auth", &text)?;
         value.set_sensitive(true);
         self.headers.insert(header::AUTHORIZATION, value);
-        self.secrets.push(pointer.to_owned());
+        self.secrets.extend(pointer.map(str::to_owned));
         Ok(())
     }
 }
@@ -151,6 +163,27 @@ mod tests {
             Ok(_) => panic!("{settings} must be refused"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn oauth2_names_its_secrets_and_its_faults() {
+        let body = json!({"client_id": "me", "client_secret": "s", "grant_type": "client_credentials", "n/m": 7});
+        let settings =
+            json!({"url": "http://a", "auth": {"oauth2": {"url": "https://t.example/token", "body": body, "access_token": "t"}}});
+        let checked = check(&settings).expect("good settings");
+        let secrets = ["/auth/oauth2/body/client_secret", "/auth/oauth2/body/n~1m", "/auth/oauth2/access_token"];
+        assert_eq!(checked.secrets, secrets);
+        assert!(secrets.iter().all(|pointer| settings.pointer(pointer).is_some()));
+        let refused = |oauth2: Value| reason(json!({"url": "http://a", "auth": {"oauth2": oauth2}}));
+        assert_eq!(refused(json!({"body": {"a": "b"}})), "settings.auth.oauth2.url: is required");
+        assert!(refused(json!({"url": "ftp://x", "body": {"a": "b"}})).starts_with("settings.auth.oauth2.url"));
+        assert_eq!(refused(json!({"url": "http://x"})), "settings.auth.oauth2.body: is required");
+        assert!(refused(json!({"url": "http://x", "body": {}})).starts_with("settings.auth.oauth2.body: must have"));
+        assert!(refused(json!({"url": "http://x", "body": {"a": []}})).starts_with("settings.auth.oauth2.body.a"));
+        let spaced = json!({"url": "http://x", "body": {"a": "b"}, "access_token": "a b"});
+        assert!(refused(spaced).starts_with("settings.auth.oauth2.access_token"));
+        let both = json!({"url": "http://a", "auth": {"bearer": "x", "oauth2": {"url": "http://x", "body": {"a": "b"}}}});
+        assert_eq!(reason(both), "settings.auth: must hold one of basic, bearer and oauth2");
     }
 
     #[test]

@@ -112,6 +112,8 @@ attempt_pages![
     "template_too_slow",
     "timeout",
     "tls_failed",
+    "token_refused",
+    "token_unreachable",
 ];
 
 /// The page of any code, as Markdown.

@@ -5,6 +5,7 @@ mod email;
 mod guard;
 mod limits;
 mod memory;
+mod oauth2;
 mod receiver;
 mod slack;
 mod smtp_server;

@@ -192,19 +192,17 @@ impl OAuth2 {
             }
         };
         let host = self.settings.uri.host().unwrap_or_default();
-        let refuse = |message: String, body: Bytes| {
-            Err(Report {
-                status: Some(exchange.status),
-                response: Arc::clone(&exchange.response),
-                response_body: body,
-                ..Report::failed(Code::TokenRefused.error(message), Arc::clone(&text), started)
-            })
+        let refuse = |message: String, body: Bytes| Report {
+            status: Some(exchange.status),
+            response: Arc::clone(&exchange.response),
+            response_body: body,
+            ..Report::failed(Code::TokenRefused.error(message), Arc::clone(&text), started)
         };
         if let Some(error) = &exchange.broken {
-            return refuse(format!("no access token: {}", error.message), Bytes::new());
+            return Err(refuse(format!("no access token: {}", error.message), Bytes::new()));
         }
         if !(200..300).contains(&exchange.status) {
-            return refuse(format!("no access token: {host} answered {}", exchange.status), exchange.body.clone());
+            return Err(refuse(format!("no access token: {host} answered {}", exchange.status), exchange.body.clone()));
         }
         let access = read_token(&exchange.body);
         let until = access.as_ref().and_then(|access| access.expires_in).map(|seconds| {
@@ -215,7 +213,7 @@ impl OAuth2 {
         match access.and_then(|access| Held::new(access, until)) {
             Some(held) => Ok(held),
             // The body stays out of the log: it may hold a token in a form that is not understood.
-            None => refuse(format!("no access token: the answer of {host} holds no usable `access_token`"), Bytes::new()),
+            None => Err(refuse(format!("no access token: the answer of {host} holds no usable `access_token`"), Bytes::new())),
         }
     }
 

@@ -46,7 +46,8 @@ fn deliver(payload: Bytes) {
 fn send(payload: Bytes, method: &str) -> (Bytes, Option<String>) {
     let source = Arc::new(Source { via: "inbox".to_owned(), key: None, ip: None });
     let event = Event { sequence: Sequence(1), workspace: 1, type_name: None, payload, source, received_ms: 0 };
-    let input = FormatInput { events: &[Arc::new(event)], is_batch: false, delivery_id: "dlv_1", method };
+    let event = Arc::new(event);
+    let input = FormatInput { method, ..FormatInput::of(&event) };
     let made = MsggoFormat.body(&input).expect("one event fits every method");
     (made.body, made.query)
 }

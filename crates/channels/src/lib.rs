@@ -73,6 +73,8 @@ pub enum Content {
         headers: Vec<(http::HeaderName, http::HeaderValue)>,
         /// Appended to the URL's query (MsgGO `GET` deliveries).
         query: Option<String>,
+        /// Absolute URL to send to instead of the settings' one.
+        url: Option<String>,
     },
     /// A rendered message, in the form that [`Channel::form`] asked for.
     Message(Rendered),

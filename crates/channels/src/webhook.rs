@@ -23,7 +23,7 @@ use crate::failure::Code;
 use crate::http_client::HttpClient;
 use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
-use crate::settings::{MASK, masked_path};
+use crate::settings::{MASK, http_url, masked_path};
 use crate::webhook_settings::{self, WebhookSettings};
 use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
@@ -160,12 +160,12 @@ impl Ready {
 
     /// The request of one try and its text.
     fn request(&self, content: Content) -> Result<(Request<Full<Bytes>>, Arc<str>), SendError> {
-        let (body, mut own, query) = match content {
-            Content::Wire { body, headers, query } => (body, headers, query),
+        let (body, mut own, query, url) = match content {
+            Content::Wire { body, headers, query, url } => (body, headers, query, url),
             Content::Message(message) => {
                 let is_json = serde_json::from_str::<IgnoredAny>(&message.text).is_ok();
                 let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
-                (Bytes::from(message.text), vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], None)
+                (Bytes::from(message.text), vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], None, None)
             }
             Content::Sms(_) => return Err(Code::ContentUnsupported.error("this channel carries no text messages")),
         };
@@ -173,13 +173,20 @@ impl Ready {
         let settings_choose_type = self.headers.contains_key(header::CONTENT_TYPE);
         own.retain(|(name, _)| *name != header::CONTENT_TYPE || (has_body && !settings_choose_type));
         let query = query.filter(|query| !has_body && !query.is_empty());
+        let own_uri =
+            url.map(|url| http_url("url", &url)).transpose().map_err(|error| Code::ContentUnsupported.error(error.to_string()))?;
 
-        let text = self.text(&own, query.is_some());
+        let text = match &own_uri {
+            None => self.text(&own, query.is_some()),
+            // No two events may have the same one: nothing to share.
+            Some(uri) => self.render_text(uri, &own, query.is_some()).into(),
+        };
+        let uri = own_uri.as_ref().unwrap_or(&self.uri);
         let mut request = Request::new(Full::new(if has_body { body } else { Bytes::new() }));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = match query {
-            None => self.uri.clone(),
-            Some(query) => with_query(&self.uri, &query)?,
+            None => uri.clone(),
+            Some(query) => with_query(uri, &query)?,
         };
         let mut headers = self.headers.clone();
         headers.reserve(own.len() + 1);
@@ -201,7 +208,7 @@ impl Ready {
         if let Some(shape) = shapes.iter().find(same) {
             return Arc::clone(&shape.text);
         }
-        let text: Arc<str> = self.render_text(own, has_query).into();
+        let text: Arc<str> = self.render_text(&self.uri, own, has_query).into();
         if shapes.len() < MAX_SHAPES {
             let names = own.iter().map(|(name, _)| name.clone()).collect();
             shapes.push(Shape { names, content_type: content_type.cloned(), has_query, text: Arc::clone(&text) });
@@ -209,12 +216,12 @@ impl Ready {
         text
     }
 
-    fn render_text(&self, own: &[(HeaderName, HeaderValue)], has_query: bool) -> String {
-        let mut path = masked_path(&self.uri);
+    fn render_text(&self, uri: &Uri, own: &[(HeaderName, HeaderValue)], has_query: bool) -> String {
+        let mut path = masked_path(uri);
         if has_query {
-            path.push_str(if self.uri.query().is_some() { "&{query}" } else { "?{query}" });
+            path.push_str(if uri.query().is_some() { "&{query}" } else { "?{query}" });
         }
-        let mut text = format!("{} {path}\nhost: {}", self.method, self.uri.authority().map_or("", |authority| authority.as_str()));
+        let mut text = format!("{} {path}\nhost: {}", self.method, uri.authority().map_or("", |authority| authority.as_str()));
         let mut line = |name: &HeaderName, value: &str| {
             text.push('\n');
             text.push_str(name.as_str());
@@ -275,6 +282,7 @@ mod tests {
                 (HeaderName::from_static("webhook-signature"), HeaderValue::from_static("v1,x")),
             ],
             query: query.map(str::to_owned),
+            url: None,
         }
     }
 
@@ -304,7 +312,7 @@ mod tests {
         let ready = ready(json!({"url": "http://a/", "headers": {"Content-Type": "application/cloudevents+json", "X-Signature": "mine"}}));
         let mut headers = vec![(HeaderName::from_static("x-signature"), HeaderValue::from_static("sha256=1"))];
         headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
-        let content = Content::Wire { body: Bytes::from_static(b"{}"), headers, query: None };
+        let content = Content::Wire { body: Bytes::from_static(b"{}"), headers, query: None, url: None };
         let (request, text) = ready.request(content).expect("request");
         assert_eq!(request.headers()["content-type"], "application/cloudevents+json");
         assert_eq!(request.headers()["x-signature"], "sha256=1");
@@ -320,6 +328,11 @@ mod tests {
         assert!(!request.headers().contains_key("content-type"));
         assert_eq!(http_body::Body::size_hint(request.body()).exact(), Some(0));
         assert!(text.starts_with("GET /hook?x=1&{query}\n"), "{text}");
+        let Content::Wire { body, headers, query, .. } = wire("msg_1", None) else { unreachable!() };
+        let elsewhere = Content::Wire { body, headers, query, url: Some("https://b.example/cb?id=7&token=t".into()) };
+        let (request, text) = ready.request(elsewhere).expect("request");
+        assert_eq!(request.uri(), "https://b.example/cb?id=7&token=t");
+        assert!(text.starts_with("GET /cb?id=7&token=[masked]\nhost: b.example\n"), "{text}");
         let too_long = "x".repeat(70_000);
         assert_eq!(ready.request(wire("msg_1", Some(&too_long))).expect_err("too long").code, "content_unsupported");
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::Sequence;
-use posthaste_domain::signature::SigningSecret;
-use posthaste_engine::{FormatInput, SignInput};
+use posthaste_engine::{Format, FormatInput, Try};
 
 /// Time of receipt of the first event, 2026-11-21T12:00:00.123Z; each later event is a second younger.
 pub const RECEIVED_MS: i64 = 1_795_262_400_123;
 
-/// The id that [`input`] and [`sign_input`] carry.
+/// The id that [`input`] carries.
 pub const DELIVERY_ID: &str = "dlv_0000000000000000000000001";
 
 /// An event of workspace 1.
@@ -26,12 +25,20 @@ pub fn event(sequence: i64, type_name: Option<&str>, payload: &'static str) -> A
     })
 }
 
-/// What a format gets for a `POST` of events that are no batch.
-pub fn input(events: &[Arc<Event>]) -> FormatInput<'_> {
-    FormatInput { events, is_batch: false, delivery_id: DELIVERY_ID, method: "POST" }
+/// What a format gets for a `POST`, 2.5 s after the first event.
+pub fn input(event: &Arc<Event>) -> FormatInput<'_> {
+    let attempt = Try { number: 1, at_ms: RECEIVED_MS + 2_500, nonce: [7; 32] };
+    FormatInput { delivery_id: DELIVERY_ID, url: "https://receiver.example/hook", attempt, ..FormatInput::of(event) }
 }
 
-/// What a format gets to sign an attempt 2.5 s after the first event.
-pub fn sign_input(signing: &[SigningSecret]) -> SignInput<'_> {
-    SignInput { delivery_id: DELIVERY_ID, attempt_ms: RECEIVED_MS + 2_500, signing, event_type_secret: None }
+/// A batch as the engine has it written.
+pub fn batch(format: &dyn Format, events: &[Arc<Event>]) -> String {
+    let input = FormatInput { is_batch: true, ..input(&events[0]) };
+    let mut body = Vec::new();
+    format.open(&input, &mut body).expect("the format takes batches");
+    for (index, event) in events.iter().enumerate() {
+        format.member(&input, event, index, &mut body);
+    }
+    format.close(&input, &mut body);
+    String::from_utf8(body).expect("UTF-8")
 }

@@ -3,6 +3,7 @@
 //! A dialect is a way to say the one life of an event: routes that take it in or show it ([`router`]), and wire formats that send it
 //! out ([`formats`]). Adding a vendor is one folder and one line in each of these two functions.
 
+pub mod auth;
 mod body;
 mod client;
 mod json;

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::message::Track;
 use crate::policy::breaker::Snapshot;
 
 /// What a resource is.
@@ -30,11 +31,15 @@ pub enum Kind {
     Replay,
     /// What of a target's health outlives a process; internal.
     Health,
+    /// A mail domain.
+    Domain,
+    /// A workspace's settings in one dialect.
+    Account,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Workspace,
         Self::Key,
         Self::EventType,
@@ -44,6 +49,8 @@ impl Kind {
         Self::Bin,
         Self::Replay,
         Self::Health,
+        Self::Domain,
+        Self::Account,
     ];
 
     /// Stable name, used on disk.
@@ -58,6 +65,8 @@ impl Kind {
             Self::Bin => "bin",
             Self::Replay => "replay",
             Self::Health => "health",
+            Self::Domain => "domain",
+            Self::Account => "account",
         }
     }
 
@@ -78,6 +87,8 @@ impl Kind {
             Self::Bin => "bin",
             Self::Replay => "rpl",
             Self::Health => "hlt",
+            Self::Domain => "dom",
+            Self::Account => "acc",
         }
     }
 }
@@ -98,6 +109,9 @@ pub trait Resource: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
 pub struct Workspace {
     /// Display name.
     pub name: String,
+    /// Id of the workspace whose keys may act for this one, where a dialect knows sub-accounts (MessageMedia section 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 impl Resource for Workspace {
@@ -128,7 +142,7 @@ pub enum Scope {
     Manage,
 }
 
-/// A credential of a workspace. Only the SHA-256 of its token is stored.
+/// A credential of a workspace. Only the SHA-256 of its token is stored, and the token itself, encrypted, of a key that may sign requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     /// Private or public.
@@ -145,10 +159,17 @@ pub struct Key {
     pub token_hash: String,
     /// The token's last four characters, to tell keys apart.
     pub token_hint: String,
+    /// The token, for protocols that prove it without sending it (MessageMedia section 2.1: HMAC); only of keys made for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl Resource for Key {
     const KIND: Kind = Kind::Key;
+
+    fn secret_pointers(&self) -> Vec<String> {
+        self.secret.iter().map(|_| "/secret".to_owned()).collect()
+    }
 }
 
 /// A name the workspace knows.
@@ -206,6 +227,16 @@ pub enum TargetStatus {
     Disabled,
 }
 
+/// What a dialect keeps beside a resource that it made. Holds no secrets: those belong into the target's settings or into the account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Name of the dialect.
+    pub dialect: String,
+    /// Its own facts.
+    #[serde(default)]
+    pub data: Value,
+}
+
 /// Where messages go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
@@ -230,6 +261,26 @@ pub struct Target {
     /// Why it is not active, for its owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
+    /// The dialect that made it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Mark>,
+}
+
+impl Target {
+    /// An active target of a channel, with nothing but its settings.
+    pub fn new(name: impl Into<String>, channel: impl Into<String>, settings: Value) -> Self {
+        Self {
+            name: name.into(),
+            channel: channel.into(),
+            settings,
+            secret_settings: Vec::new(),
+            signing: Vec::new(),
+            policy: None,
+            status: TargetStatus::Active,
+            status_reason: None,
+            dialect: None,
+        }
+    }
 }
 
 impl Resource for Target {
@@ -279,14 +330,99 @@ pub struct Subscription {
     /// Switched-off subscriptions match nothing.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Events received before this make no delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_from_ms: Option<i64>,
+    /// Of an event's subscriptions with the same word here and the same target only the oldest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<String>,
+    /// Who is mailed when a delivery fails for good: `owner` or an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
+    /// The dialect that made it, if one did, and what its format needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Mark>,
 }
 
 fn yes() -> bool {
     true
 }
 
+impl Subscription {
+    /// Everything of these types to a target, in the channel's default form and policy.
+    pub fn new(event_types: Vec<String>, target_id: impl Into<String>) -> Self {
+        Self {
+            event_types,
+            target_id: target_id.into(),
+            template_id: None,
+            format: None,
+            filter: None,
+            policy: None,
+            description: String::new(),
+            enabled: true,
+            active_from_ms: None,
+            once: None,
+            notify: None,
+            dialect: None,
+        }
+    }
+}
+
 impl Resource for Subscription {
     const KIND: Kind = Kind::Subscription;
+}
+
+/// How mails of a domain are signed (RFC 6376).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dkim {
+    /// Selector in the DNS.
+    pub selector: String,
+    /// PEM of the private key.
+    pub private_key: String,
+}
+
+/// A domain that a workspace sends mail from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Lower-case name, unique in the workspace.
+    pub name: String,
+    /// What is followed unless a message says otherwise.
+    #[serde(default)]
+    pub track: Track,
+    /// Signature of its mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<Dkim>,
+    /// What dialects keep beside it, by their own names.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, Value>,
+}
+
+impl Resource for Domain {
+    const KIND: Kind = Kind::Domain;
+
+    fn secret_pointers(&self) -> Vec<String> {
+        self.dkim.iter().map(|_| "/dkim/private_key".to_owned()).collect()
+    }
+}
+
+/// A workspace's settings in one dialect; at most one of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    /// Name of the dialect.
+    pub dialect: String,
+    /// Its settings.
+    pub settings: Value,
+    /// JSON pointers into `settings` that hold secrets.
+    #[serde(default)]
+    pub secret_settings: Vec<String>,
+}
+
+impl Resource for Account {
+    const KIND: Kind = Kind::Account;
+
+    fn secret_pointers(&self) -> Vec<String> {
+        self.secret_settings.iter().map(|p| format!("/settings{p}")).collect()
+    }
 }
 
 /// A request bin.

@@ -16,11 +16,13 @@ use posthaste_domain::policy::{Decision, EffectivePolicy, RetryAfter, Verdict, c
 use posthaste_domain::signature::{hex, hmac_sha256};
 use posthaste_domain::template::{Block, Form, Limits, RenderInput, Rendered, Template};
 use posthaste_store::{Journal, PageLimit, Settlement};
+use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::format::{FormatInput, SignInput};
+use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
+use crate::steward::{News, Steward};
 
 /// What is sent to chat and e-mail when a subscription has no template.
 const DEFAULT_TEXT: &str = "**{{ event.name }}**\n\n{{ data|json_encode }}";
@@ -36,6 +38,7 @@ pub(crate) struct Sender {
     pub routing: Arc<Routing>,
     pub public_base_url: String,
     pub page_secret: [u8; 32],
+    pub steward: Steward,
 }
 
 /// What came of an attempt.
@@ -67,12 +70,28 @@ impl Sender {
             let settlement = crate::lanes::cancellation(key, target.number, now_ms);
             return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None };
         };
+        let id = pending.delivery.id();
         let at_ms = self.clock.now_ms();
         let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
             Ok(content) => self.send(&pending, subscription, target, content).await,
             Err(unsendable) => Err(unsendable),
         };
-        self.conclude(pending, subscription, target, at_ms, report)
+        let conclusion = self.conclude(pending, subscription, target, at_ms, report);
+        self.tell_owner(&conclusion, subscription, target, id);
+        conclusion
+    }
+
+    /// Tells whoever wants to know that a delivery failed for good.
+    fn tell_owner(&self, conclusion: &Conclusion, subscription: &SubscriptionRoute, target: &TargetRoute, delivery: String) {
+        let Settlement { state: DeliveryState::Failed, attempt: Some(attempt), .. } = &conclusion.settlement else { return };
+        let Some(notify) = &subscription.notify else { return };
+        let reason = match (&attempt.message, attempt.status) {
+            (Some(message), _) => message.to_string(),
+            (None, Some(status)) => format!("the target answered {status}"),
+            (None, None) => "the target did not answer".to_owned(),
+        };
+        let (workspace, attempts, notify) = (target.workspace, attempt.number, Arc::clone(notify));
+        self.steward.tell(News::Failed { workspace, target: target.number, delivery, attempts, reason, notify });
     }
 
     /// Sends a sample to a target once. Nothing is stored and nothing follows from it.
@@ -112,7 +131,6 @@ impl Sender {
         routes: &WorkspaceRoutes,
         at_ms: i64,
     ) -> Result<Content, Unsendable> {
-        let events = self.events(pending).await?;
         let id = pending.delivery.id();
         let channel = target.channel.as_ref().ok_or_else(|| Unsendable {
             code: "channel_unknown",
@@ -121,9 +139,11 @@ impl Sender {
             retryable: false,
         })?;
         if let Some(template) = &subscription.template {
+            let events = self.events(pending).await?;
             return self.rendered(template, pending, &events, channel.form(), &id).map(Content::Message);
         }
         if !channel.takes(ContentKind::Wire) {
+            let events = self.events(pending).await?;
             return self.rendered(default_template(), pending, &events, channel.form(), &id).map(Content::Message);
         }
         let Some(format) = &subscription.format else {
@@ -134,19 +154,46 @@ impl Sender {
                 retryable: false,
             });
         };
-        let input = FormatInput { events: &events, is_batch: pending.delivery.is_batch, delivery_id: &id, method: &target.method };
-        let made = format.body(&input).map_err(|error| Unsendable {
-            code: "format_failed",
-            message: error.to_string(),
-            fault: Fault::Theirs,
-            retryable: false,
-        })?;
         let secrets = target.secrets_at(at_ms);
-        let event_type_secret = pending.event.type_name.as_deref().and_then(|name| routes.type_secret(name));
-        let sign = SignInput { delivery_id: &id, attempt_ms: at_ms, signing: &secrets, event_type_secret };
-        let signed: &[u8] = if target.method == "GET" { b"" } else { &made.body };
-        let headers = format.headers(&sign, signed);
-        Ok(Content::Wire { body: made.body, headers, query: made.query })
+        let input = FormatInput {
+            event: &pending.event,
+            is_batch: pending.delivery.is_batch,
+            delivery_id: &id,
+            method: &target.method,
+            url: target.settings.get("url").and_then(Value::as_str).unwrap_or_default(),
+            attempt: Try { number: pending.delivery.attempts + 1, at_ms, nonce: rand::random() },
+            prepared: &subscription.prepared,
+            account: &subscription.account,
+            signing: &secrets,
+            event_type_secret: pending.event.type_name.as_deref().and_then(|name| routes.type_secret(name)),
+        };
+        let made =
+            if input.is_batch { self.batch(pending, format.as_ref(), &input).await } else { format.body(&input).map_err(unwritable) };
+        let mut made = made?;
+        if target.method == "GET" {
+            made.body = Bytes::new();
+        }
+        let headers = format.headers(&input, &made);
+        Ok(Content::Wire { body: made.body, headers, query: made.query, url: made.url })
+    }
+
+    /// A batch, written page by page: its events are never all in memory.
+    async fn batch(&self, pending: &PendingDelivery, format: &dyn Format, input: &FormatInput<'_>) -> Result<FormatBody, Unsendable> {
+        let mut body = Vec::new();
+        format.open(input, &mut body).map_err(unwritable)?;
+        let mut count = 0;
+        let mut after = Sequence(0);
+        while let Some(last) = self
+            .members(pending, after, |event| {
+                format.member(input, event, count, &mut body);
+                count += 1;
+            })
+            .await?
+        {
+            after = last;
+        }
+        format.close(input, &mut body);
+        Ok(FormatBody::new(body))
     }
 
     /// The event, or all members of the batch.
@@ -155,20 +202,29 @@ impl Sender {
             return Ok(vec![Arc::clone(&pending.event)]);
         }
         let mut members: Vec<Arc<Event>> = Vec::new();
-        let limit = PageLimit { items: 1000, bytes: 4 << 20 };
-        loop {
-            let after = members.last().map_or(Sequence(0), |e| e.sequence);
-            let page = self.journal.members(pending.delivery.key, after, limit).await.map_err(|error| Unsendable {
-                code: "store_failed",
-                message: format!("the batch could not be read: {error}"),
-                fault: Fault::Ours,
-                retryable: true,
-            })?;
-            if page.is_empty() {
-                return Ok(members);
-            }
-            members.extend(page);
+        let mut after = Sequence(0);
+        while let Some(last) = self.members(pending, after, |event| members.push(Arc::clone(event))).await? {
+            after = last;
         }
+        Ok(members)
+    }
+
+    /// Visits some members of a batch; answers the last one's sequence, or `None` when there are no more.
+    async fn members(
+        &self,
+        pending: &PendingDelivery,
+        after: Sequence,
+        mut visit: impl FnMut(&Arc<Event>),
+    ) -> Result<Option<Sequence>, Unsendable> {
+        let limit = PageLimit { items: 1000, bytes: 4 << 20 };
+        let page = self.journal.members(pending.delivery.key, after, limit).await.map_err(|error| Unsendable {
+            code: "store_failed",
+            message: format!("the batch could not be read: {error}"),
+            fault: Fault::Ours,
+            retryable: true,
+        })?;
+        page.iter().for_each(&mut visit);
+        Ok(page.last().map(|event| event.sequence))
     }
 
     fn rendered(
@@ -308,6 +364,10 @@ impl Sender {
         let retry = (state == DeliveryState::Scheduled).then(|| Box::new(pending));
         Conclusion { settlement, verdict: lane, retry }
     }
+}
+
+fn unwritable(error: FormatError) -> Unsendable {
+    Unsendable { code: "format_failed", message: error.to_string(), fault: Fault::Theirs, retryable: false }
 }
 
 /// The verdict on a report, and what it says about the target; fills the attempt's record.

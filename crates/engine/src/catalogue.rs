@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use posthaste_domain::resource::{EventType, Key, Kind, Resource, Workspace};
+use posthaste_domain::resource::{Account, Domain, EventType, Key, Kind, Resource, Workspace};
 use posthaste_store::{Catalog, Change, Record};
 
 use crate::error::{EngineError, ResourceError};
@@ -47,7 +47,8 @@ struct View {
     ids: HashMap<String, i64>,
     lists: HashMap<(i64, Kind), BTreeMap<i64, Arc<dyn Any + Send + Sync>>>,
     keys: HashMap<String, Arc<Entry<Key>>>,
-    type_names: HashMap<(i64, String), i64>,
+    /// Numbers of what has a name that is unique in its workspace.
+    names: HashMap<(i64, Kind, String), i64>,
     generations: HashMap<i64, u64>,
 }
 
@@ -132,10 +133,10 @@ impl Catalogue {
         self.view.read().keys.get(token_hash).cloned()
     }
 
-    /// The event type of a name.
-    pub fn event_type(&self, workspace: i64, name: &str) -> Option<Arc<Entry<EventType>>> {
+    /// The event type or domain of a name, or the account in a dialect.
+    pub fn named<R: Resource>(&self, workspace: i64, name: &str) -> Option<Arc<Entry<R>>> {
         let view = self.view.read();
-        let number = view.type_names.get(&(workspace, name.to_owned()))?;
+        let number = view.names.get(&(workspace, R::KIND, name.to_owned()))?;
         view.slots.get(number)?.entry.as_ref().and_then(typed)
     }
 
@@ -149,7 +150,7 @@ impl Catalogue {
         for record in records {
             let (workspace, kind) = (record.workspace, record.kind);
             view.put(record).map_err(|_| ResourceError::State { reason: "the stored document cannot be read back" })?;
-            if matches!(kind, Kind::EventType | Kind::Target | Kind::Template | Kind::Subscription) {
+            if matches!(kind, Kind::EventType | Kind::Target | Kind::Template | Kind::Subscription | Kind::Account) {
                 *view.generations.entry(workspace).or_default() += 1;
             }
         }
@@ -178,7 +179,7 @@ impl View {
                 }
                 Kind::EventType => {
                     let entry = Arc::new(parse::<EventType>(record)?);
-                    self.type_names.insert((workspace, entry.doc.name.clone()), number);
+                    self.names.insert((workspace, kind, entry.doc.name.clone()), number);
                     entry
                 }
                 Kind::Target => Arc::new(parse::<posthaste_domain::resource::Target>(record)?),
@@ -187,6 +188,16 @@ impl View {
                 Kind::Bin => Arc::new(parse::<posthaste_domain::resource::Bin>(record)?),
                 Kind::Replay => Arc::new(parse::<posthaste_domain::resource::Replay>(record)?),
                 Kind::Health => Arc::new(parse::<posthaste_domain::resource::Health>(record)?),
+                Kind::Domain => {
+                    let entry = Arc::new(parse::<Domain>(record)?);
+                    self.names.insert((workspace, kind, entry.doc.name.clone()), number);
+                    entry
+                }
+                Kind::Account => {
+                    let entry = Arc::new(parse::<Account>(record)?);
+                    self.names.insert((workspace, kind, entry.doc.dialect.clone()), number);
+                    entry
+                }
             })
         };
         let list = self.lists.entry((workspace, kind)).or_default();
@@ -205,7 +216,11 @@ impl View {
         if let Some(key) = typed::<Key>(&old) {
             self.keys.remove(&key.doc.token_hash);
         } else if let Some(event_type) = typed::<EventType>(&old) {
-            self.type_names.remove(&(event_type.workspace, event_type.doc.name.clone()));
+            self.names.remove(&(event_type.workspace, Kind::EventType, event_type.doc.name.clone()));
+        } else if let Some(domain) = typed::<Domain>(&old) {
+            self.names.remove(&(domain.workspace, Kind::Domain, domain.doc.name.clone()));
+        } else if let Some(account) = typed::<Account>(&old) {
+            self.names.remove(&(account.workspace, Kind::Account, account.doc.dialect.clone()));
         }
     }
 }

@@ -105,6 +105,7 @@ impl Engine {
             routing: Arc::clone(&routing),
             public_base_url: settings.public_base_url.clone(),
             page_secret: settings.page_secret,
+            steward: steward.clone(),
         });
         let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };
         let shard_parts = ShardParts {
@@ -217,11 +218,12 @@ impl Engine {
         if since != 0 && inner.clock.now_ms() - since > inner.settings.commit_patience.as_millis() as i64 {
             return Err(AcceptError::Overloaded);
         }
+        let now_ms = inner.clock.now_ms();
         let routes = inner.routing.of(&inner.catalogue, request.workspace);
         let bytes: usize = request.events.iter().map(|e| e.payload.len() + 128).sum();
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let budget = Arc::clone(&inner.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
-        let events = request.events.into_iter().map(|incoming| prepare(&routes, incoming)).collect();
+        let events = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
         let (answer, receive) = oneshot::channel();
         let ticket = Ticket {
             workspace: request.workspace,
@@ -341,7 +343,7 @@ impl Engine {
 }
 
 /// Finds an event's type and its subscriptions. The payload is parsed only if a rule or a filter needs it.
-fn prepare(routes: &WorkspaceRoutes, incoming: crate::accept::Incoming) -> Prepared {
+fn prepare(routes: &WorkspaceRoutes, now_ms: i64, incoming: crate::accept::Incoming) -> Prepared {
     let document = std::cell::OnceCell::new();
     let parsed = || document.get_or_init(|| parse_document(&incoming.payload)).as_ref();
     let type_name = match incoming.kind {
@@ -350,7 +352,7 @@ fn prepare(routes: &WorkspaceRoutes, incoming: crate::accept::Incoming) -> Prepa
     };
     let mut subscriptions = Vec::new();
     if let Some(name) = &type_name {
-        routes.matches(name, parsed, &mut subscriptions);
+        routes.matches(name, now_ms, parsed, &mut subscriptions);
     }
     Prepared { type_name, payload: incoming.payload.clone(), deliver_at_ms: incoming.deliver_at_ms, subscriptions }
 }

@@ -4,7 +4,7 @@ use posthaste_channels::{Channels, ContentKind};
 use posthaste_domain::matching::{Filter, Rule, TypePattern, check_event_name, default_rule};
 use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{
-    Bin, EventType, Key, KeyKind, Kind, Replay, Resource, Scope, Subscription, Target, TemplateDoc, Workspace,
+    Account, Bin, Domain, EventType, Key, KeyKind, Kind, Replay, Resource, Scope, Subscription, Target, TemplateDoc, Workspace,
 };
 use posthaste_domain::signature::SigningSecret;
 use posthaste_domain::template::{Block, Template};
@@ -14,6 +14,8 @@ use crate::catalogue::Catalogue;
 use crate::error::ResourceError;
 use crate::format::Formats;
 use crate::settings::EngineSettings;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// What a check may look at.
 pub struct Context<'a> {
@@ -22,9 +24,20 @@ pub struct Context<'a> {
     /// The document's own number, when it is an update.
     pub own: Option<i64>,
     pub(crate) catalogue: &'a Catalogue,
+    /// Targets that the same change puts, by id.
+    pub(crate) fresh: &'a HashMap<String, Target>,
     pub(crate) channels: &'a Channels,
     pub(crate) formats: &'a Formats,
     pub(crate) settings: &'a EngineSettings,
+}
+
+impl Context<'_> {
+    fn target(&self, id: &str) -> Option<Cow<'_, Target>> {
+        match self.fresh.get(id) {
+            Some(target) => Some(Cow::Borrowed(target)),
+            None => self.catalogue.get::<Target>(self.workspace, id).map(|entry| Cow::Owned(entry.doc.clone())),
+        }
+    }
 }
 
 /// Characters of a description.
@@ -71,14 +84,63 @@ fn check_format(context: &Context<'_>, subscription: &Subscription, target: &Tar
         return Ok(());
     }
     match context.formats.get(subscription.format.as_deref().unwrap_or(DEFAULT_FORMAT)) {
-        Some(format) => format.check(&target.settings).map_err(|e| ResourceError::invalid(e.field, e.reason)),
+        Some(format) => {
+            let settings = subscription.dialect.as_ref().map_or(&Value::Null, |mark| &mark.data);
+            format.prepare(settings, &target.settings).map(drop).map_err(|e| ResourceError::invalid(e.field, e.reason))
+        }
         None => Ok(()),
     }
 }
 
 impl Managed for Workspace {
-    fn check(&mut self, _: &Context<'_>) -> Result<(), ResourceError> {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if let Some(parent) = &self.parent {
+            let number = context.catalogue.workspaces().into_iter().find(|n| context.catalogue.id_of(*n).as_ref() == Some(parent));
+            if number.is_none() || number == context.own {
+                return Err(ResourceError::invalid("parent", "no such workspace"));
+            }
+        }
         check_name(&self.name)
+    }
+}
+
+/// Whether a text is a host name: labels of letters, digits, `-` and `_`, 253 characters at most.
+fn is_host_name(name: &str) -> bool {
+    let good =
+        |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    name.len() <= 253 && name.split('.').all(good)
+}
+
+impl Managed for Domain {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        self.name = self.name.trim().trim_end_matches('.').to_ascii_lowercase();
+        if !is_host_name(&self.name) {
+            return Err(ResourceError::invalid("name", "must be a domain name such as mail.example.com"));
+        }
+        if let Some(other) = context.catalogue.named::<Self>(context.workspace, &self.name)
+            && Some(other.number) != context.own
+        {
+            return Err(ResourceError::Duplicate { field: "name" });
+        }
+        match &self.dkim {
+            Some(dkim) if !is_host_name(&dkim.selector) => Err(ResourceError::invalid("dkim.selector", "must be a label such as mail2026")),
+            Some(dkim) if !dkim.private_key.contains("-----BEGIN") => Err(ResourceError::invalid("dkim.private_key", "must be a PEM text")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Managed for Account {
+    fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if let Some(other) = context.catalogue.named::<Self>(context.workspace, &self.dialect)
+            && Some(other.number) != context.own
+        {
+            return Err(ResourceError::Duplicate { field: "dialect" });
+        }
+        if !self.settings.is_object() {
+            return Err(ResourceError::invalid("settings", "must be an object"));
+        }
+        Ok(())
     }
 }
 
@@ -102,12 +164,7 @@ impl Managed for Key {
         for (i, domain) in self.allowed_domains.iter_mut().enumerate() {
             *domain = domain.trim().to_ascii_lowercase();
             let host = domain.strip_prefix("*.").unwrap_or(domain);
-            let valid = !host.is_empty()
-                && host.len() <= 253
-                && host
-                    .split('.')
-                    .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-            if !valid {
+            if !is_host_name(host) {
                 return Err(ResourceError::invalid(
                     format!("allowed_domains[{i}]"),
                     "must be a host name such as example.com or *.example.com",
@@ -121,7 +178,7 @@ impl Managed for Key {
 impl Managed for EventType {
     fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
         check_event_name(&self.name).map_err(|e| ResourceError::invalid("name", e.to_string()))?;
-        if let Some(other) = context.catalogue.event_type(context.workspace, &self.name)
+        if let Some(other) = context.catalogue.named::<EventType>(context.workspace, &self.name)
             && Some(other.number) != context.own
         {
             return Err(ResourceError::Duplicate { field: "name" });
@@ -205,7 +262,7 @@ impl Managed for Subscription {
             }
             TypePattern::parse(pattern).map_err(|e| ResourceError::invalid(format!("event_types[{i}]"), e.to_string()))?;
         }
-        let Some(target) = context.catalogue.get::<Target>(context.workspace, &self.target_id) else {
+        let Some(target) = context.target(&self.target_id) else {
             return Err(ResourceError::invalid("target_id", "no such target"));
         };
         if let Some(template) = &self.template_id
@@ -218,11 +275,14 @@ impl Managed for Subscription {
                 let known: Vec<&str> = context.formats.names().collect();
                 return Err(ResourceError::invalid("format", format!("must be one of {}", known.join(", "))));
             }
-            if context.channels.get(&target.doc.channel).is_some_and(|c| !c.takes(ContentKind::Wire)) {
-                return Err(ResourceError::invalid("format", format!("a {} target takes messages, not a wire format", target.doc.channel)));
+            if context.channels.get(&target.channel).is_some_and(|c| !c.takes(ContentKind::Wire)) {
+                return Err(ResourceError::invalid("format", format!("a {} target takes messages, not a wire format", target.channel)));
             }
         }
-        check_format(context, self, &target.doc)?;
+        check_format(context, self, &target)?;
+        if self.notify.as_ref().is_some_and(|to| to != crate::steward::OWNER && !to.contains('@')) {
+            return Err(ResourceError::invalid("notify", "must be \"owner\" or an e-mail address"));
+        }
         check_description(&self.description)?;
         if let Some(filter) = &self.filter {
             Filter::parse(filter).map_err(|e| ResourceError::invalid(e.path, e.problem.to_string()))?;

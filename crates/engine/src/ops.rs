@@ -1,13 +1,16 @@
 //! What surfaces ask of the engine besides accepting: configuration, targets, deliveries, replays.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use posthaste_channels::{Content, Dispatch, Report};
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, Sequence};
 use posthaste_domain::resource::{
-    EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus, Workspace,
+    Account, Domain, EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus,
+    Workspace,
 };
 use posthaste_domain::signature::{SigningSecret, hex};
 use posthaste_store::{Change, DeliveryFilter, Order, PageLimit, Range, StoreError};
@@ -29,6 +32,30 @@ pub struct TestReport {
     pub attempt: Attempt,
 }
 
+/// A key to make.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Private or public.
+    pub kind: KeyKind,
+    /// Free text.
+    pub description: String,
+    /// Everything for a private key and publishing for a public one, if nothing is said.
+    pub scopes: Option<Vec<Scope>>,
+    /// For public keys.
+    pub allowed_domains: Vec<String>,
+    /// Made up if not given.
+    pub token: Option<String>,
+    /// Whether the token is kept, encrypted, so that requests may prove it by HMAC.
+    pub may_sign: bool,
+}
+
+impl NewKey {
+    /// A key with the usual scopes, a made-up token and nothing else.
+    pub fn new(kind: KeyKind) -> Self {
+        Self { kind, description: String::new(), scopes: None, allowed_domains: Vec::new(), token: None, may_sign: false }
+    }
+}
+
 /// Secrets of a target that sign at once, the newest included.
 const MAX_SECRETS: usize = 5;
 
@@ -39,9 +66,15 @@ const MEMBER_BYTES: usize = 4 << 20;
 const REPLAY_PAGE: usize = 200;
 
 impl Engine {
-    fn context<'a>(&'a self, catalogue: &'a Catalogue, workspace: i64, own: Option<i64>) -> Context<'a> {
+    pub(crate) fn context<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        fresh: &'a HashMap<String, Target>,
+        workspace: i64,
+        own: Option<i64>,
+    ) -> Context<'a> {
         let inner = self.inner();
-        Context { workspace, own, catalogue, channels: &inner.channels, formats: &inner.formats, settings: &inner.settings }
+        Context { workspace, own, catalogue, fresh, channels: &inner.channels, formats: &inner.formats, settings: &inner.settings }
     }
 
     /// The living key of a token.
@@ -49,23 +82,17 @@ impl Engine {
         self.inner().catalogue.key(&token_hash(token))
     }
 
-    /// Makes a key; answers it with its token, which is not stored. Scopes default to everything for a private key.
-    pub async fn create_key(
-        &self,
-        workspace: i64,
-        kind: KeyKind,
-        description: String,
-        scopes: Option<Vec<Scope>>,
-        allowed_domains: Vec<String>,
-        token: Option<String>,
-    ) -> Result<(Arc<Entry<Key>>, String), ResourceError> {
+    /// Makes a key; answers it with its token, which is not stored unless the key may sign requests.
+    pub async fn create_key(&self, workspace: i64, key: NewKey) -> Result<(Arc<Entry<Key>>, String), ResourceError> {
+        let NewKey { kind, description, scopes, allowed_domains, token, may_sign } = key;
         let token = token.unwrap_or_else(|| id::token(if kind == KeyKind::Private { "phk" } else { "php" }, rand::random()));
         if self.find_key(&token).is_some() {
             return Err(ResourceError::Duplicate { field: "token" });
         }
         let scopes = scopes.unwrap_or_else(|| vec![if kind == KeyKind::Private { Scope::Admin } else { Scope::Publish }]);
         let hint: String = token.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
-        let doc = Key { kind, description, scopes, allowed_domains, token_hash: token_hash(&token), token_hint: hint };
+        let secret = may_sign.then(|| token.clone());
+        let doc = Key { kind, description, scopes, allowed_domains, token_hash: token_hash(&token), token_hint: hint, secret };
         Ok((self.create(workspace, doc).await?, token))
     }
 
@@ -96,7 +123,17 @@ impl Engine {
 
     /// The event type of a name.
     pub fn find_event_type(&self, workspace: i64, name: &str) -> Option<Arc<Entry<EventType>>> {
-        self.inner().catalogue.event_type(workspace, name)
+        self.inner().catalogue.named(workspace, name)
+    }
+
+    /// The domain of a name.
+    pub fn find_domain(&self, workspace: i64, name: &str) -> Option<Arc<Entry<Domain>>> {
+        self.inner().catalogue.named(workspace, &name.to_ascii_lowercase())
+    }
+
+    /// A workspace's settings in a dialect.
+    pub fn account(&self, workspace: i64, dialect: &str) -> Option<Arc<Entry<Account>>> {
+        self.inner().catalogue.named(workspace, dialect)
     }
 
     /// Numbers of all workspaces.
@@ -120,7 +157,7 @@ impl Engine {
             let at_ms = engine.now_ms();
             let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
             let change = |catalogue: &Catalogue| {
-                doc.check(&engine.context(catalogue, workspace.unwrap_or(0), None))?;
+                doc.check(&engine.context(catalogue, &HashMap::new(), workspace.unwrap_or(0), None))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Create { id, kind: R::KIND, workspace, doc: to_value(&doc)?, secrets, at_ms }])
             };
@@ -132,7 +169,7 @@ impl Engine {
 
     /// Runs a change to its end, whether or not whoever asked for it still waits: of a client that hangs up in the middle there would
     /// otherwise be something on disk that memory does not know of.
-    async fn to_the_end<T: Send + 'static>(
+    pub(crate) async fn to_the_end<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, ResourceError>> + Send + 'static,
     ) -> Result<T, ResourceError> {
@@ -156,7 +193,7 @@ impl Engine {
             let at_ms = engine.now_ms();
             let change = |catalogue: &Catalogue| {
                 let entry = catalogue.get::<R>(workspace, &id).ok_or(ResourceError::NotFound)?;
-                doc.check(&engine.context(catalogue, workspace, Some(entry.number)))?;
+                doc.check(&engine.context(catalogue, &HashMap::new(), workspace, Some(entry.number)))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Update { number: entry.number, version, doc: to_value(&doc)?, secrets, at_ms }])
             };
@@ -197,7 +234,11 @@ impl Engine {
 
     /// Wakes the lane of a changed target.
     async fn refresh<R: Resource>(&self, number: i64) {
-        if R::KIND == Kind::Target {
+        self.refresh_kind(R::KIND, number).await;
+    }
+
+    pub(crate) async fn refresh_kind(&self, kind: Kind, number: i64) {
+        if kind == Kind::Target {
             self.inner().lanes.send(number, Command::Refresh { target: number }).await;
         }
     }
@@ -270,6 +311,31 @@ impl Engine {
         });
         let (delivered, attempt) = self.inner().sender.test(event, target, &subscription).await;
         Ok(TestReport { delivered, attempt })
+    }
+
+    /// One HTTP request by the webhook channel, guarded like every delivery, to where no target points yet. Nothing is stored and nothing
+    /// follows from it.
+    ///
+    /// # Errors
+    /// When the settings cannot be used; the field is named.
+    pub async fn try_webhook(
+        &self,
+        settings: &serde_json::Value,
+        body: Bytes,
+        headers: Vec<(http::HeaderName, http::HeaderValue)>,
+        timeout: std::time::Duration,
+    ) -> Result<Report, ResourceError> {
+        let channel = self.inner().channels.get("webhook").ok_or(ResourceError::State { reason: "this server has no webhook channel" })?;
+        let checked = channel.check(settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
+        let dispatch = Dispatch {
+            delivery_id: "",
+            settings: &checked.settings,
+            settings_key: (0, 0),
+            content: Content::Wire { body, headers, query: None, url: None },
+            connect_timeout: timeout,
+            timeout,
+        };
+        Ok(channel.send(dispatch).await)
     }
 
     /// What the lane of a target says.
@@ -473,6 +539,6 @@ fn token_hash(token: &str) -> String {
     hex(&Sha256::digest(token.as_bytes()))
 }
 
-fn to_value<R: Resource>(doc: &R) -> Result<serde_json::Value, ResourceError> {
+pub(crate) fn to_value<R: Resource>(doc: &R) -> Result<serde_json::Value, ResourceError> {
     serde_json::to_value(doc).map_err(|_| ResourceError::State { reason: "the document cannot be written as JSON" })
 }

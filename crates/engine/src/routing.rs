@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use posthaste_channels::{Channel, Channels, ContentKind};
 use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
 use posthaste_domain::policy::{EffectivePolicy, Order, Policy};
-use posthaste_domain::resource::{EventType, Subscription, Target, TargetStatus, TemplateDoc};
+use posthaste_domain::resource::{Account, EventType, Subscription, Target, TargetStatus, TemplateDoc};
 use posthaste_domain::signature::SigningSecret;
 use posthaste_domain::template::{Block, Template};
 use serde_json::Value;
 
 use crate::catalogue::{Catalogue, Entry};
-use crate::format::{Format, Formats};
+use crate::format::{Format, Formats, Prepared};
 use crate::manage::DEFAULT_FORMAT;
 
 /// A target, ready to send to.
@@ -74,8 +74,18 @@ pub struct SubscriptionRoute {
     pub template: Option<Arc<Template>>,
     /// Wire format, for channels that take one and unless there is a template.
     pub format: Option<Arc<dyn Format>>,
+    /// What the format made of the subscription's mark.
+    pub prepared: Prepared,
+    /// The workspace's settings in the format's dialect; null without any.
+    pub account: Arc<Value>,
     /// Payload filter.
     pub filter: Option<Filter>,
+    /// Events received before this make no delivery.
+    pub active_from_ms: i64,
+    /// Of an event's subscriptions with the same word and target only the oldest counts.
+    pub once: Option<Arc<str>>,
+    /// Who is mailed when a delivery fails for good.
+    pub notify: Option<Arc<str>>,
     /// Everything resolved.
     pub policy: EffectivePolicy,
 }
@@ -104,18 +114,32 @@ impl WorkspaceRoutes {
         self.type_secrets.get(name).map(String::as_str)
     }
 
-    /// Subscriptions that want an event, oldest first. `document` is asked for only when a filter needs it.
-    pub fn matches<'d>(&self, type_name: &str, mut document: impl FnMut() -> Option<&'d Value>, found: &mut Vec<Arc<SubscriptionRoute>>) {
+    /// Subscriptions that want an event received now, oldest first. `document` is asked for only when a filter or a format needs it.
+    pub fn matches<'d>(
+        &self,
+        type_name: &str,
+        now_ms: i64,
+        mut document: impl FnMut() -> Option<&'d Value>,
+        found: &mut Vec<Arc<SubscriptionRoute>>,
+    ) {
         let mut numbers = Vec::new();
         self.patterns.find(type_name, &mut numbers);
         for number in numbers {
             let Some(subscription) = self.subscriptions.get(&number) else { continue };
-            let wanted = match &subscription.filter {
+            if now_ms < subscription.active_from_ms {
+                continue;
+            }
+            let fits = match &subscription.filter {
                 None => true,
                 Some(filter) => document().is_some_and(|d| filter.matches(d)),
             };
             let open = self.targets.get(&subscription.target).is_some_and(|t| t.status != TargetStatus::Disabled);
-            if wanted && open {
+            if !fits || !open {
+                continue;
+            }
+            let wanted = subscription.format.as_ref().is_none_or(|f| f.wants(&subscription.prepared, type_name, &mut document));
+            let said = |s: &Arc<SubscriptionRoute>| s.once == subscription.once && s.target == subscription.target;
+            if wanted && !(subscription.once.is_some() && found.iter().any(said)) {
                 found.push(Arc::clone(subscription));
             }
         }
@@ -181,12 +205,17 @@ impl Routing {
 
         let targets = catalogue.list::<Target>(workspace);
         let by_id: HashMap<&str, &Arc<Entry<Target>>> = targets.iter().map(|t| (t.id.as_str(), t)).collect();
+        let accounts: HashMap<String, Arc<Value>> = catalogue
+            .list::<Account>(workspace)
+            .into_iter()
+            .map(|entry| (entry.doc.dialect.clone(), Arc::new(entry.doc.settings.clone())))
+            .collect();
         let mut subscriptions = HashMap::new();
         let mut patterns = Vec::new();
         let mut lanes: HashMap<i64, LanePolicy> = HashMap::new();
         for entry in catalogue.list::<Subscription>(workspace) {
             let Some(target) = by_id.get(entry.doc.target_id.as_str()) else { continue };
-            let route = self.subscription(&entry, target, &templates);
+            let route = self.subscription(&entry, target, &templates, &accounts);
             let lane = lanes.entry(target.number).or_insert_with(|| LanePolicy::of(&route.policy));
             *lane = lane.strictest(LanePolicy::of(&route.policy));
             if entry.doc.enabled {
@@ -217,18 +246,34 @@ impl Routing {
         entry: &Entry<Subscription>,
         target: &Entry<Target>,
         templates: &HashMap<String, Arc<Template>>,
+        accounts: &HashMap<String, Arc<Value>>,
     ) -> SubscriptionRoute {
         let doc = &entry.doc;
         let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes(ContentKind::Wire));
         let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or(DEFAULT_FORMAT)).cloned()).flatten();
         let own = doc.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default();
         let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.default_policy());
+        let settings = doc.dialect.as_ref().map_or(&Value::Null, |mark| &mark.data);
+        let prepared = match format.as_ref().map(|f| f.prepare(settings, &target.doc.settings)) {
+            Some(Ok(prepared)) => prepared,
+            Some(Err(error)) if doc.template_id.is_none() => {
+                tracing::error!(subscription = entry.id, %error, "stored settings do not suit their format");
+                Prepared::none()
+            }
+            _ => Prepared::none(),
+        };
+        let account = format.as_ref().and_then(|f| accounts.get(f.dialect())).cloned().unwrap_or_default();
         SubscriptionRoute {
             number: entry.number,
             target: target.number,
             template: doc.template_id.as_ref().and_then(|id| templates.get(id)).cloned(),
             format,
+            prepared,
+            account,
             filter: doc.filter.as_ref().and_then(|f| Filter::parse(f).ok()),
+            active_from_ms: doc.active_from_ms.unwrap_or(i64::MIN),
+            once: doc.once.as_deref().map(Arc::from),
+            notify: doc.notify.as_deref().map(Arc::from),
             policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
         }
     }
@@ -241,7 +286,12 @@ impl Routing {
             target: target.number,
             template: None,
             format: takes_wire.then(|| self.formats.get(DEFAULT_FORMAT).cloned()).flatten(),
+            prepared: Prepared::none(),
+            account: Arc::default(),
             filter: None,
+            active_from_ms: i64::MIN,
+            once: None,
+            notify: None,
             policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
         }
     }

@@ -20,7 +20,6 @@ use posthaste_store::Change;
 use tokio::sync::mpsc;
 
 use crate::accept::{AcceptRequest, Incoming, IncomingKind};
-use crate::catalogue::Entry;
 use crate::engine::Engine;
 use crate::error::ResourceError;
 
@@ -29,11 +28,34 @@ const MAIL_EVERY_MS: i64 = 15 * 60 * 1000;
 /// Time for one mail.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Stands for the address of the server's owner.
+pub(crate) const OWNER: &str = "owner";
+
 /// Something the owner of a target should know.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    Breaker { workspace: i64, target: i64, from: State, to: State, reason: Reason, snapshot: Snapshot },
-    RateLimited { workspace: i64, target: i64, until_ms: i64 },
+    Breaker {
+        workspace: i64,
+        target: i64,
+        from: State,
+        to: State,
+        reason: Reason,
+        snapshot: Snapshot,
+    },
+    RateLimited {
+        workspace: i64,
+        target: i64,
+        until_ms: i64,
+    },
+    /// A delivery of a subscription that wants this known failed for good.
+    Failed {
+        workspace: i64,
+        target: i64,
+        delivery: String,
+        attempts: u32,
+        reason: String,
+        notify: Arc<str>,
+    },
 }
 
 /// Where news go.
@@ -111,6 +133,24 @@ impl Office {
                     Notice { what: "rate_limited", reason: "the target's rate limit holds deliveries back", until_ms: Some(until_ms) };
                 self.tell(workspace, target, notice).await;
             }
+            News::Failed { workspace, target, delivery, attempts, reason, notify } => {
+                let Some(entry) = self.engine.by_number::<Target>(target) else { return };
+                let data = serde_json::json!({
+                    "delivery_id": delivery, "target_id": entry.id, "target_name": entry.doc.name, "attempts": attempts, "reason": reason
+                });
+                self.publish(workspace, "posthaste.delivery.failed", data).await;
+                let name = entry.doc.name.replace(char::is_control, " ");
+                let rendered = Rendered {
+                    title: format!("Delivery to {name} failed"),
+                    text: format!(
+                        "Delivery {delivery} to target {name} ({}) was given up after {attempts} attempts: {reason}.\n",
+                        entry.id
+                    ),
+                    html: None,
+                };
+                let to = if &*notify == OWNER { self.engine.settings().notify_email.as_deref() } else { Some(&*notify) };
+                self.mail(to, rendered, delivery.clone());
+            }
         }
     }
 
@@ -143,44 +183,39 @@ impl Office {
 
     async fn tell(&mut self, workspace: i64, target: i64, notice: Notice<'_>) {
         let Some(entry) = self.engine.by_number::<Target>(target) else { return };
-        self.publish(workspace, &entry, &notice).await;
+        let mut data = serde_json::json!({ "target_id": entry.id, "target_name": entry.doc.name, "reason": notice.reason });
+        if let Some(until_ms) = notice.until_ms {
+            data["until"] = rfc3339(until_ms).into();
+        }
+        self.publish(workspace, &format!("posthaste.target.{}", notice.what), data).await;
         let now_ms = self.engine.now_ms();
         let last_ms = self.mailed.get(&target).copied();
         let due = notice.what == "disabled" || last_ms.is_none_or(|at_ms| now_ms - at_ms >= MAIL_EVERY_MS);
         if notice.what != "rate_limited" && due {
             self.mailed.insert(target, now_ms);
-            self.mail(&entry, &notice, now_ms);
+            let name = entry.doc.name.replace(char::is_control, " ");
+            let rendered = Rendered {
+                title: format!("Target {name}: {}", notice.what),
+                text: format!("Target {name} ({}) is {} since {}: {}.\n", entry.id, notice.what, rfc3339(now_ms), notice.reason),
+                html: None,
+            };
+            self.mail(self.engine.settings().notify_email.as_deref(), rendered, format!("{}-{now_ms}", entry.id));
         }
     }
 
-    async fn publish(&self, workspace: i64, target: &Entry<Target>, notice: &Notice<'_>) {
-        let mut data = serde_json::json!({ "target_id": target.id, "target_name": target.doc.name, "reason": notice.reason });
-        if let Some(until_ms) = notice.until_ms {
-            data["until"] = rfc3339(until_ms).into();
-        }
-        let event = Incoming {
-            kind: IncomingKind::Named(format!("posthaste.target.{}", notice.what).into()),
-            payload: data.to_string().into(),
-            deliver_at_ms: None,
-        };
+    async fn publish(&self, workspace: i64, type_name: &str, data: serde_json::Value) {
+        let event = Incoming { kind: IncomingKind::Named(type_name.into()), payload: data.to_string().into(), deliver_at_ms: None };
         let source = Arc::new(Source { via: "system".into(), key: None, ip: None });
         let request = AcceptRequest { workspace, source, events: vec![event], idempotency: None };
         if let Err(error) = self.engine.accept(request).await {
-            tracing::error!(%error, target = target.id, what = notice.what, "a notice could not be stored");
+            tracing::error!(%error, type_name, "a notice could not be stored");
         }
     }
 
     /// Mails a notice in the background; a relay that hangs holds up nothing.
-    fn mail(&self, target: &Entry<Target>, notice: &Notice<'_>, now_ms: i64) {
-        let (Some(to), Some(email)) = (&self.engine.settings().notify_email, self.engine.channels().get("email").cloned()) else { return };
+    fn mail(&self, to: Option<&str>, rendered: Rendered, id: String) {
+        let (Some(to), Some(email)) = (to, self.engine.channels().get("email").cloned()) else { return };
         let settings = serde_json::json!({ "to": [to] });
-        let name = target.doc.name.replace(char::is_control, " ");
-        let rendered = Rendered {
-            title: format!("Target {name}: {}", notice.what),
-            text: format!("Target {name} ({}) is {} since {}: {}.\n", target.id, notice.what, rfc3339(now_ms), notice.reason),
-            html: None,
-        };
-        let id = format!("{}-{now_ms}", target.id);
         self.engine.tasks().spawn("notice", async move {
             let dispatch = Dispatch {
                 delivery_id: &id,

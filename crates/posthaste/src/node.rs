@@ -10,7 +10,7 @@ use posthaste_dialects::DialectSettings;
 use posthaste_dialects::msggo::MsggoSettings;
 use posthaste_domain::resource::{Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
-use posthaste_engine::{Engine, EngineError, EngineSettings, Entry, Parts, ResourceError};
+use posthaste_engine::{Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::{AppState, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
@@ -147,7 +147,7 @@ impl Node {
     pub async fn first_key(&self, token: Option<String>, anew: bool) -> Result<Option<FirstKey>, StartError> {
         let workspace = match self.engine.workspaces().into_iter().min() {
             Some(number) => number,
-            None => self.engine.create_workspace(Workspace { name: "default".into() }).await?.number,
+            None => self.engine.create_workspace(Workspace { name: "default".into(), parent: None }).await?.number,
         };
         let is_admin = |key: &Arc<Entry<Key>>| key.doc.kind == KeyKind::Private && key.doc.scopes.contains(&Scope::Admin);
         let has_admin = self.engine.workspaces().into_iter().any(|workspace| self.engine.list::<Key>(workspace).iter().any(is_admin));
@@ -158,7 +158,9 @@ impl Node {
         let was_given = token.is_some();
         let description = if has_admin { "administrator, made at a start" } else { "administrator, made by the first start" };
         let scopes = Some(vec![Scope::Admin]);
-        let made = self.engine.create_key(workspace, KeyKind::Private, description.into(), scopes, Vec::new(), token).await?;
+        // It works in every dialect, those that sign included.
+        let key = NewKey { description: description.into(), scopes, token, may_sign: true, ..NewKey::new(KeyKind::Private) };
+        let made = self.engine.create_key(workspace, key).await?;
         Ok(Some(FirstKey { entry: made.0, token: made.1, was_given }))
     }
 

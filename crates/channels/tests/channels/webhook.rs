@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(80);
 fn wire(body: &'static [u8]) -> Content {
     let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
     let headers = vec![header("content-type", "application/json"), header("webhook-id", "msg_1")];
-    Content::Wire { body: Bytes::from_static(body), headers, query: None }
+    Content::Wire { body: Bytes::from_static(body), headers, query: None, url: None }
 }
 
 /// Incident 14, the part of it that is this channel's: the very bytes arrive.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
+use posthaste_domain::event::Event;
 use posthaste_domain::matching::document::top_level_fields;
 use posthaste_domain::policy::{Policy, Rate, Retry, StatusMatch};
 use posthaste_domain::signature::{hex, hmac_sha256};
-use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, SignInput};
+use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, Prepared};
 use serde_json::Value;
 
 use super::compact::compact;
@@ -41,40 +41,49 @@ impl Format for MsggoFormat {
         }
     }
 
-    fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
-        if input.method.eq_ignore_ascii_case("GET") {
-            if input.is_batch {
-                let reason = "the msggo format cannot send a batch by GET; use POST or PUT, or switch batching off".to_owned();
-                return Err(FormatError { field: "policy.batch".to_owned(), reason });
-            }
-            let query = input.events.first().map(|event| query(&event.payload));
-            return Ok(FormatBody { body: Bytes::new(), query });
-        }
-        let documents: Vec<_> = input.events.iter().map(|event| compact(&event.payload)).collect();
-        let body = if input.is_batch { crate::json::array(&documents) } else { documents.into_iter().next().unwrap_or_default() };
-        Ok(FormatBody { body: body.into(), query: None })
-    }
-
-    fn headers(&self, input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = Vec::with_capacity(2);
-        // Only GET has no body: the smallest document is `{}`.
-        if !body.is_empty() {
-            headers.push((header::CONTENT_TYPE, crate::json::CONTENT_TYPE));
-        }
-        if let Some(secret) = input.event_type_secret {
-            let signature = format!("sha256={}", hex(&hmac_sha256(secret.as_bytes(), body)));
-            headers.push((SIGNATURE, HeaderValue::try_from(signature).expect("hexadecimal digits are visible ASCII")));
-        }
-        headers
-    }
-
-    fn check(&self, settings: &Value) -> Result<(), FormatError> {
-        let method = settings.get("method").and_then(Value::as_str).unwrap_or("POST");
+    fn prepare(&self, _: &Value, target: &Value) -> Result<Prepared, FormatError> {
+        let method = target.get("method").and_then(Value::as_str).unwrap_or("POST");
         if METHODS.iter().any(|known| known.eq_ignore_ascii_case(method)) {
-            return Ok(());
+            return Ok(Prepared::none());
         }
         let reason = format!("the msggo format allows {}, not {method}", METHODS.join(", "));
         Err(FormatError { field: "settings.method".to_owned(), reason })
+    }
+
+    fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
+        if input.method.eq_ignore_ascii_case("GET") {
+            return Ok(FormatBody { query: Some(query(&input.event.payload)), ..FormatBody::default() });
+        }
+        Ok(FormatBody::new(compact(&input.event.payload)))
+    }
+
+    fn open(&self, input: &FormatInput<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        if input.method.eq_ignore_ascii_case("GET") {
+            let reason = "the msggo format cannot send a batch by GET; use POST or PUT, or switch batching off".to_owned();
+            return Err(FormatError { field: "policy.batch".to_owned(), reason });
+        }
+        out.push(b'[');
+        Ok(())
+    }
+
+    fn member(&self, _: &FormatInput<'_>, event: &Event, index: usize, out: &mut Vec<u8>) {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&compact(&event.payload));
+    }
+
+    fn headers(&self, input: &FormatInput<'_>, made: &FormatBody) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(2);
+        // Only GET has no body: the smallest document is `{}`.
+        if !made.body.is_empty() {
+            headers.push((header::CONTENT_TYPE, crate::json::CONTENT_TYPE));
+        }
+        if let Some(secret) = input.event_type_secret {
+            let signature = format!("sha256={}", hex(&hmac_sha256(secret.as_bytes(), &made.body)));
+            headers.push((SIGNATURE, HeaderValue::try_from(signature).expect("hexadecimal digits are visible ASCII")));
+        }
+        headers
     }
 }
 
@@ -94,16 +103,18 @@ fn query(payload: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{event, input, sign_input};
+    use crate::fixture::{batch, event, input};
 
     fn body(payload: &'static str, method: &str) -> (String, Option<String>) {
-        let events = [event(1, Some("order"), payload)];
-        let made = MsggoFormat.body(&FormatInput { method, ..input(&events) }).unwrap();
+        let event = event(1, Some("order"), payload);
+        let made = MsggoFormat.body(&FormatInput { method, ..input(&event) }).unwrap();
         (String::from_utf8(made.body.to_vec()).unwrap(), made.query)
     }
 
     fn headers(secret: Option<&str>, body: &[u8]) -> Vec<(String, String)> {
-        let made = MsggoFormat.headers(&SignInput { event_type_secret: secret, ..sign_input(&[]) }, body);
+        let event = event(1, Some("order"), "{}");
+        let input = FormatInput { event_type_secret: secret, ..input(&event) };
+        let made = MsggoFormat.headers(&input, &FormatBody::new(body.to_vec()));
         made.into_iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 
@@ -143,10 +154,10 @@ mod tests {
     #[test]
     fn only_four_methods_can_be_chosen() {
         for method in ["GET", "POST", "PUT", "DELETE", "post"] {
-            assert_eq!(MsggoFormat.check(&serde_json::json!({ "method": method })), Ok(()));
+            assert!(MsggoFormat.prepare(&Value::Null, &serde_json::json!({ "method": method })).is_ok());
         }
-        assert_eq!(MsggoFormat.check(&serde_json::json!({})), Ok(()));
-        let error = MsggoFormat.check(&serde_json::json!({ "method": "PATCH" })).unwrap_err();
+        assert!(MsggoFormat.prepare(&Value::Null, &serde_json::json!({})).is_ok());
+        let error = MsggoFormat.prepare(&Value::Null, &serde_json::json!({ "method": "PATCH" })).unwrap_err();
         assert_eq!(error.field, "settings.method");
         assert_eq!(error.reason, "the msggo format allows GET, POST, PUT, DELETE, not PATCH");
     }
@@ -154,9 +165,9 @@ mod tests {
     #[test]
     fn a_batch_is_an_array_and_cannot_be_a_query() {
         let events = [event(1, Some("order"), "{ \"n\": 1 }"), event(2, None, "{\"n\":2}")];
-        let batch = FormatInput { is_batch: true, ..input(&events) };
-        assert_eq!(&MsggoFormat.body(&batch).unwrap().body[..], br#"[{"n":1},{"n":2}]"#);
-        assert_eq!(MsggoFormat.body(&FormatInput { method: "GET", ..batch }).unwrap_err().field, "policy.batch");
+        assert_eq!(batch(&MsggoFormat, &events), r#"[{"n":1},{"n":2}]"#);
+        let by_get = FormatInput { method: "GET", is_batch: true, ..input(&events[0]) };
+        assert_eq!(MsggoFormat.open(&by_get, &mut Vec::new()).unwrap_err().field, "policy.batch");
     }
 
     // MSGGO-65, MSGGO-66: the numbers; the engine keeps them.

@@ -11,7 +11,7 @@ use posthaste_domain::clock::rfc3339;
 use posthaste_domain::event::Event;
 use posthaste_domain::policy::Policy;
 use posthaste_domain::signature::sign;
-use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, SignInput};
+use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, Prepared};
 use serde_json::Value;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -43,22 +43,37 @@ impl Format for StandardFormat {
         Policy::standard()
     }
 
+    fn prepare(&self, _: &Value, target: &Value) -> Result<Prepared, FormatError> {
+        needs_a_body(self.name(), target)
+    }
+
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
-        let size = input.events.iter().map(|event| ENVELOPE_BYTES + type_bytes(event) + event.payload.len()).sum::<usize>();
-        let mut body = Vec::with_capacity(size + ENVELOPE_BYTES);
-        match input.events {
-            [event] if !input.is_batch => write_envelope(&mut body, None, event),
-            events => write_batch(&mut body, events),
+        let event = input.event;
+        let mut body = Vec::with_capacity(ENVELOPE_BYTES + type_bytes(event) + event.payload.len());
+        write_envelope(&mut body, None, event);
+        Ok(FormatBody::new(body))
+    }
+
+    fn open(&self, input: &FormatInput<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        out.extend_from_slice(br#"{"type":"batch","timestamp":""#);
+        out.extend_from_slice(rfc3339(input.event.received_ms).as_bytes());
+        out.extend_from_slice(br#"","data":["#);
+        Ok(())
+    }
+
+    fn member(&self, _: &FormatInput<'_>, event: &Event, index: usize, out: &mut Vec<u8>) {
+        if index > 0 {
+            out.push(b',');
         }
-        Ok(FormatBody { body: body.into(), query: None })
+        write_envelope(out, Some(&event.id()), event);
     }
 
-    fn headers(&self, input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
-        headers(input, body)
+    fn close(&self, _: &FormatInput<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"]}");
     }
 
-    fn check(&self, settings: &Value) -> Result<(), FormatError> {
-        needs_a_body(self.name(), settings)
+    fn headers(&self, input: &FormatInput<'_>, made: &FormatBody) -> Vec<(HeaderName, HeaderValue)> {
+        headers(input, &made.body)
     }
 }
 
@@ -71,40 +86,33 @@ impl Format for RawFormat {
         Policy::standard()
     }
 
+    fn prepare(&self, _: &Value, target: &Value) -> Result<Prepared, FormatError> {
+        needs_a_body(self.name(), target)
+    }
+
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
-        let body = match input.events {
-            [event] if !input.is_batch => event.payload.clone(),
-            events => {
-                let payloads: Vec<_> = events.iter().map(|event| &event.payload).collect();
-                crate::json::array(&payloads).into()
-            }
-        };
-        Ok(FormatBody { body, query: None })
+        Ok(FormatBody::new(input.event.payload.clone()))
     }
 
-    fn headers(&self, input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
-        headers(input, body)
-    }
-
-    fn check(&self, settings: &Value) -> Result<(), FormatError> {
-        needs_a_body(self.name(), settings)
+    fn headers(&self, input: &FormatInput<'_>, made: &FormatBody) -> Vec<(HeaderName, HeaderValue)> {
+        headers(input, &made.body)
     }
 }
 
 /// A `GET` has no body, and these formats put everything there.
-fn needs_a_body(format: &str, settings: &Value) -> Result<(), FormatError> {
+fn needs_a_body(format: &str, settings: &Value) -> Result<Prepared, FormatError> {
     match settings.get("method").and_then(Value::as_str) {
         Some(method) if method.eq_ignore_ascii_case("GET") => {
             let reason = format!("GET carries no body, which the {format} format needs; use POST, PUT or PATCH, or the msggo format");
             Err(FormatError { field: "settings.method".to_owned(), reason })
         }
-        _ => Ok(()),
+        _ => Ok(Prepared::none()),
     }
 }
 
 /// The three headers of the specification and the type of the body. Without a secret there is nothing to sign with.
-fn headers(input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
-    let seconds = input.attempt_ms.div_euclid(1000);
+fn headers(input: &FormatInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+    let seconds = input.attempt.at_ms.div_euclid(1000);
     let visible = |text: String| HeaderValue::try_from(text).expect("ids, numbers and base64 are visible ASCII");
     let mut headers = Vec::with_capacity(4);
     headers.push((header::CONTENT_TYPE, crate::json::CONTENT_TYPE));
@@ -114,20 +122,6 @@ fn headers(input: &SignInput<'_>, body: &[u8]) -> Vec<(HeaderName, HeaderValue)>
         headers.push((SIGNATURE, visible(sign(input.delivery_id, seconds, body, input.signing))));
     }
     headers
-}
-
-fn write_batch(body: &mut Vec<u8>, events: &[std::sync::Arc<Event>]) {
-    let first_ms = events.first().map_or(0, |event| event.received_ms);
-    body.extend_from_slice(br#"{"type":"batch","timestamp":""#);
-    body.extend_from_slice(rfc3339(first_ms).as_bytes());
-    body.extend_from_slice(br#"","data":["#);
-    for (at, event) in events.iter().enumerate() {
-        if at > 0 {
-            body.push(b',');
-        }
-        write_envelope(body, Some(&event.id()), event);
-    }
-    body.extend_from_slice(b"]}");
 }
 
 /// Nothing in it needs escaping: ids, times and type names are plain ASCII.

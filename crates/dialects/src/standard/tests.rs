@@ -3,7 +3,9 @@ use posthaste_domain::signature::SigningSecret;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{DELIVERY_ID, RECEIVED_MS, event, input, sign_input};
+use posthaste_engine::Try;
+
+use crate::fixture::{DELIVERY_ID, RECEIVED_MS, batch, event, input};
 
 fn text(body: &Bytes) -> &str {
     std::str::from_utf8(body).unwrap()
@@ -16,8 +18,8 @@ fn standard(input: &FormatInput<'_>) -> Bytes {
 // STDWH-43, STDWH-45
 #[test]
 fn the_body_wraps_the_payload_verbatim() {
-    let events = [event(1, Some("order.paid"), "{ \"n\": 1.0,\n\"big\":12345678901234567890123 }")];
-    insta::assert_snapshot!(text(&standard(&input(&events))), @r#"
+    let event = event(1, Some("order.paid"), "{ \"n\": 1.0,\n\"big\":12345678901234567890123 }");
+    insta::assert_snapshot!(text(&standard(&input(&event))), @r#"
     {"type":"order.paid","timestamp":"2026-11-21T12:00:00.123Z","data":{ "n": 1.0,
     "big":12345678901234567890123 }}
     "#);
@@ -26,7 +28,7 @@ fn the_body_wraps_the_payload_verbatim() {
 #[test]
 fn a_batch_names_each_event() {
     let events = [event(1, Some("Daily Backup"), "{\"n\":1}"), event(2, None, "[2]")];
-    let body = standard(&FormatInput { is_batch: true, ..input(&events) });
+    let body = batch(&StandardFormat, &events);
     let [first, second] = [events[0].id(), events[1].id()];
     let expected = format!(
         concat!(
@@ -36,22 +38,18 @@ fn a_batch_names_each_event() {
         ),
         first, second
     );
-    assert_eq!(text(&body), expected);
+    assert_eq!(body, expected);
     // A batch of one keeps the shape of a batch.
-    let one = standard(&FormatInput { is_batch: true, ..input(&events[..1]) });
-    assert!(text(&one).starts_with(r#"{"type":"batch""#));
+    let one = batch(&StandardFormat, &events[..1]);
+    assert!(one.starts_with(r#"{"type":"batch""#));
 }
 
 // STDWH-46: one allocation, nothing but the payload's own white space.
 #[test]
 fn the_capacity_is_enough() {
     let name = "a".repeat(255);
-    let events = [event(1, Some(&name), "{}"), event(2, None, "{}")];
-    for is_batch in [false, true] {
-        let count = if is_batch { 2 } else { 1 };
-        let input = FormatInput { is_batch, ..input(&events[..count]) };
-        let size = input.events.iter().map(|event| ENVELOPE_BYTES + type_bytes(event) + event.payload.len()).sum::<usize>();
-        assert!(standard(&input).len() <= size + ENVELOPE_BYTES);
+    for event in [event(1, Some(&name), "{}"), event(2, None, "{}")] {
+        assert!(standard(&input(&event)).len() <= ENVELOPE_BYTES + type_bytes(&event) + event.payload.len());
     }
 }
 
@@ -59,9 +57,8 @@ fn the_capacity_is_enough() {
 #[test]
 fn raw_is_the_payload_alone() {
     let events = [event(1, Some("order"), "{ \"n\": 1 }\n"), event(2, None, "2")];
-    assert_eq!(text(&RawFormat.body(&input(&events[..1])).unwrap().body), "{ \"n\": 1 }\n");
-    let batch = FormatInput { is_batch: true, ..input(&events) };
-    assert_eq!(text(&RawFormat.body(&batch).unwrap().body), "[{ \"n\": 1 }\n,2]");
+    assert_eq!(text(&RawFormat.body(&input(&events[0])).unwrap().body), "{ \"n\": 1 }\n");
+    assert_eq!(batch(&RawFormat, &events), "[{ \"n\": 1 }\n,2]");
 }
 
 // STDWH-1, STDWH-2, STDWH-3, STDWH-7, STDWH-17, STDWH-19
@@ -72,7 +69,8 @@ fn the_three_headers_and_the_type() {
         SigningSecret::parse("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap(),
     ];
     for format in [&StandardFormat as &dyn Format, &RawFormat] {
-        let headers = format.headers(&sign_input(&secrets), b"{}");
+        let event = event(1, None, "{}");
+        let headers = format.headers(&FormatInput { signing: &secrets, ..input(&event) }, &FormatBody::new("{}"));
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature"]);
         assert_eq!(headers[0].1, "application/json");
@@ -88,19 +86,16 @@ fn the_three_headers_and_the_type() {
 #[test]
 fn a_vector_of_the_specification_holds() {
     let secrets = [SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap()];
-    let input = SignInput {
-        delivery_id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
-        attempt_ms: 1_614_265_330_999,
-        signing: &secrets,
-        event_type_secret: None,
-    };
-    let headers = RawFormat.headers(&input, br#"{"test": 2432232314}"#);
+    let event = event(1, None, "{}");
+    let attempt = Try { number: 1, at_ms: 1_614_265_330_999, nonce: [0; 32] };
+    let input = FormatInput { delivery_id: "msg_p5jXN8AQM9LWM0D4loKWxJek", attempt, signing: &secrets, ..input(&event) };
+    let headers = RawFormat.headers(&input, &FormatBody::new(r#"{"test": 2432232314}"#));
     assert_eq!(headers[3].1, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
 }
 
 #[test]
 fn without_a_secret_nothing_is_signed() {
-    assert_eq!(StandardFormat.headers(&sign_input(&[]), b"{}").len(), 3);
+    assert_eq!(StandardFormat.headers(&input(&event(1, None, "{}")), &FormatBody::new("{}")).len(), 3);
 }
 
 // STDWH-44

@@ -6,7 +6,7 @@ mod rig;
 
 use http::header;
 use posthaste_domain::resource::{Key, KeyKind, Scope};
-use posthaste_engine::ResourceError;
+use posthaste_engine::{NewKey, ResourceError};
 use posthaste_store::{EventFilter, Order, Range};
 use serde_json::json;
 
@@ -94,7 +94,7 @@ async fn other_methods_are_refused_and_store_nothing() {
 #[tokio::test]
 async fn a_deleted_key_is_refused_at_once() {
     let inbox = Inbox::start().await;
-    let (entry, token) = inbox.engine.create_key(inbox.workspace, KeyKind::Private, String::new(), None, Vec::new(), None).await.unwrap();
+    let (entry, token) = inbox.engine.create_key(inbox.workspace, NewKey::new(KeyKind::Private)).await.unwrap();
     assert_eq!(inbox.post(&token, &[], "{}").await, 200);
     inbox.engine.delete::<Key>(inbox.workspace, &entry.id).await.unwrap();
     let response = inbox.send(Some(STRANGER), "GET", &format!("/inbox/{token}?event=x"), &[], "").await;

@@ -15,7 +15,7 @@ use posthaste_dialects::msggo::{MsggoSettings, MsggoState, router};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::event::Event;
 use posthaste_domain::resource::{EventType, KeyKind, Scope, Workspace};
-use posthaste_engine::{Engine, EngineSettings, Parts, ResourceError};
+use posthaste_engine::{Engine, EngineSettings, NewKey, Parts, ResourceError};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{EventFilter, Order, Range};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ impl Inbox {
             settings: EngineSettings::default(),
         };
         let engine = Engine::start(parts).await.unwrap();
-        let workspace = engine.create_workspace(Workspace { name: "Test".to_owned() }).await.unwrap().number;
+        let workspace = engine.create_workspace(Workspace { name: "Test".to_owned(), parent: None }).await.unwrap().number;
         let settings = MsggoSettings { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..MsggoSettings::default() };
         let routes = router(MsggoState::new(engine.clone(), settings));
         let mut inbox = Self { routes, engine, clock, workspace, token: String::new(), _directory: directory };
@@ -69,7 +69,10 @@ impl Inbox {
 
     pub async fn key(&self, kind: KeyKind, scopes: Option<Vec<Scope>>, domains: &[&str]) -> Result<String, ResourceError> {
         let domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
-        self.engine.create_key(self.workspace, kind, String::new(), scopes, domains, None).await.map(|(_, token)| token)
+        self.engine
+            .create_key(self.workspace, NewKey { scopes, allowed_domains: domains, ..NewKey::new(kind) })
+            .await
+            .map(|(_, token)| token)
     }
 
     pub async fn public_key(&self) -> String {

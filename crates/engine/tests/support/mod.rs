@@ -18,11 +18,11 @@ use posthaste_domain::delivery::{Delivery, DeliveryState};
 use posthaste_domain::event::Source;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Policy;
-use posthaste_domain::resource::{Subscription, Target, TargetStatus, Workspace};
+use posthaste_domain::resource::{Subscription, Target, Workspace};
 use posthaste_domain::template::Form;
 use posthaste_engine::{
     AcceptError, AcceptRequest, Accepted, Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, Idempotency,
-    Incoming, IncomingKind, LaneHealth, Parts, SignInput,
+    Incoming, IncomingKind, LaneHealth, Parts,
 };
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Bins, Catalog, History, Journal};
@@ -180,10 +180,19 @@ impl Format for PlainFormat {
         Policy::standard()
     }
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
-        let parts: Vec<&[u8]> = input.events.iter().map(|e| &e.payload[..]).collect();
-        Ok(FormatBody { body: parts.join(&b'|').into(), query: None })
+        Ok(FormatBody::new(input.event.payload.clone()))
     }
-    fn headers(&self, _: &SignInput<'_>, _: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+    fn open(&self, _: &FormatInput<'_>, _: &mut Vec<u8>) -> Result<(), FormatError> {
+        Ok(())
+    }
+    fn member(&self, _: &FormatInput<'_>, event: &posthaste_domain::event::Event, index: usize, out: &mut Vec<u8>) {
+        if index > 0 {
+            out.push(b'|');
+        }
+        out.extend_from_slice(&event.payload);
+    }
+    fn close(&self, _: &FormatInput<'_>, _: &mut Vec<u8>) {}
+    fn headers(&self, _: &FormatInput<'_>, _: &FormatBody) -> Vec<(HeaderName, HeaderValue)> {
         Vec::new()
     }
 }
@@ -216,14 +225,14 @@ impl Rig {
         let engine = Engine::start(parts).await.expect("the engine starts");
         let workspace = match engine.workspaces().first() {
             Some(number) => *number,
-            None => engine.create_workspace(Workspace { name: "test".into() }).await.expect("a workspace").number,
+            None => engine.create_workspace(Workspace { name: "test".into(), parent: None }).await.expect("a workspace").number,
         };
         Self { engine, store, script: script.clone(), clock, workspace }
     }
 
     /// The same engine, seen from another workspace.
     pub async fn other_workspace(&self) -> Self {
-        let workspace = self.engine.create_workspace(Workspace { name: "other".into() }).await.expect("a workspace").number;
+        let workspace = self.engine.create_workspace(Workspace { name: "other".into(), parent: None }).await.expect("a workspace").number;
         Self { workspace, ..self.clone() }
     }
 
@@ -234,27 +243,10 @@ impl Rig {
 
     /// A target and a subscription to it; answers the target's id.
     pub async fn subscribe(&self, url: &str, types: &[&str], policy: Option<Value>) -> String {
-        let target = Target {
-            name: url.into(),
-            channel: "webhook".into(),
-            settings: json!({ "url": url }),
-            secret_settings: vec![],
-            signing: vec![],
-            policy: None,
-            status: TargetStatus::Active,
-            status_reason: None,
-        };
+        let target = Target::new(url, "webhook", json!({ "url": url }));
         let target = self.engine.create(self.workspace, target).await.expect("a target");
-        let subscription = Subscription {
-            event_types: types.iter().map(|t| (*t).to_owned()).collect(),
-            target_id: target.id.clone(),
-            template_id: None,
-            format: None,
-            filter: None,
-            policy,
-            description: String::new(),
-            enabled: true,
-        };
+        let types = types.iter().map(|t| (*t).to_owned()).collect();
+        let subscription = Subscription { policy, ..Subscription::new(types, target.id.clone()) };
         self.engine.create(self.workspace, subscription).await.expect("a subscription");
         target.id.clone()
     }

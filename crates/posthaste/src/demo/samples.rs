@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use posthaste_domain::resource::{KeyKind, Workspace};
-use posthaste_engine::{Engine, ResourceError};
+use posthaste_engine::{Engine, NewKey, ResourceError};
 use serde_json::{Value, json};
 
 use crate::client::{API, Client, ClientError};
@@ -105,8 +105,11 @@ pub fn samples(key: &str) -> Vec<Sample> {
 /// Makes a workspace of its own for this run, and answers the token of its key.
 pub async fn workspace(engine: &Engine) -> Result<String, Failure> {
     let failed = |error: ResourceError| Failure::refused(format!("the sample workspace cannot be made: {error}"));
-    let workspace = engine.create_workspace(Workspace { name: "demo".into() }).await.map_err(failed)?;
-    let made = engine.create_key(workspace.number, KeyKind::Private, "demo".into(), None, Vec::new(), None).await.map_err(failed)?;
+    let workspace = engine.create_workspace(Workspace { name: "demo".into(), parent: None }).await.map_err(failed)?;
+    let made = engine
+        .create_key(workspace.number, NewKey { description: "demo".into(), ..NewKey::new(KeyKind::Private) })
+        .await
+        .map_err(failed)?;
     Ok(made.1)
 }
 

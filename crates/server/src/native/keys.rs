@@ -5,7 +5,7 @@ use axum::response::Response;
 use axum::routing::MethodFilter;
 use http::{HeaderMap, StatusCode};
 use posthaste_domain::resource::{Key, KeyKind, Scope};
-use posthaste_engine::Entry;
+use posthaste_engine::{Entry, NewKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -59,6 +59,10 @@ pub(crate) struct KeyInput {
     /// Of a public key: hosts whose pages may use it; `*.example.com` covers subdomains.
     #[serde(default)]
     allowed_domains: Vec<String>,
+    /// Whether requests may prove the key by HMAC instead of sending it (MessageMedia); its token is then kept, encrypted. Cannot be
+    /// changed.
+    #[serde(default)]
+    hmac: bool,
 }
 
 /// A key without its token.
@@ -79,7 +83,7 @@ pub(crate) struct KeyView {
 struct CreatedKey {
     #[serde(flatten)]
     view: KeyView,
-    /// The token. It is shown this once; only a hash of it is stored.
+    /// The token. It is shown this once; only a hash of it is stored, unless `hmac` is set.
     token: String,
 }
 
@@ -128,6 +132,7 @@ impl Crud for Key {
             description: self.description.clone(),
             scopes: Some(self.scopes.iter().copied().map(from_scope).collect()),
             allowed_domains: self.allowed_domains.clone(),
+            hmac: self.secret.is_some(),
         }
     }
 
@@ -136,6 +141,9 @@ impl Crud for Key {
         let old = old.ok_or_else(|| Problem::new(Code::Internal, "a key is made with its token"))?;
         if to_kind(input.kind) != old.doc.kind {
             return Err(Problem::invalid("kind", "a key stays private or public; make another one"));
+        }
+        if input.hmac != old.doc.secret.is_some() {
+            return Err(Problem::invalid("hmac", "cannot be changed: the token is no longer known; make another key"));
         }
         let scopes = checked_scopes(input.scopes)?.unwrap_or_else(|| old.doc.scopes.clone());
         if !scopes.contains(&Scope::Admin) {
@@ -203,7 +211,14 @@ pub(super) fn operations(api: &mut Api) {
 async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input): Input<KeyInput>) -> Result<Response, Problem> {
     let scopes = checked_scopes(input.scopes)?;
     let kind = to_kind(input.kind);
-    let (entry, token) = state.engine.create_key(caller.workspace(), kind, input.description, scopes, input.allowed_domains, None).await?;
+    let key = NewKey {
+        description: input.description,
+        scopes,
+        allowed_domains: input.allowed_domains,
+        may_sign: input.hmac,
+        ..NewKey::new(kind)
+    };
+    let (entry, token) = state.engine.create_key(caller.workspace(), key).await?;
     let created = CreatedKey { view: Key::view(&state, &entry).await, token };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }

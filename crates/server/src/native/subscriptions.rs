@@ -111,13 +111,14 @@ impl Crud for Subscription {
     }
 
     fn input(&self) -> SubscriptionInput {
-        let Self { event_types, target_id, template_id, format, filter, policy, description, enabled } = self.clone();
+        let Self { event_types, target_id, template_id, format, filter, policy, description, enabled, .. } = self.clone();
         SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled }
     }
 
-    fn build(_: &AppState, input: SubscriptionInput, _: Option<&Entry<Self>>) -> Result<Self, Problem> {
+    fn build(_: &AppState, input: SubscriptionInput, old: Option<&Entry<Self>>) -> Result<Self, Problem> {
         let SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled } = input;
-        Ok(Self { event_types, target_id, template_id, format, filter, policy, description, enabled })
+        let base = old.map_or_else(|| Self::new(Vec::new(), String::new()), |old| old.doc.clone());
+        Ok(Self { event_types, target_id, template_id, format, filter, policy, description, enabled, ..base })
     }
 
     async fn view(_: &AppState, entry: &Entry<Self>) -> SubscriptionView {

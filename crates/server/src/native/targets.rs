@@ -269,6 +269,7 @@ impl Crud for Target {
             policy: input.policy,
             status: old.map(|old| old.doc.status).unwrap_or_default(),
             status_reason: old.and_then(|old| old.doc.status_reason.clone()),
+            dialect: old.and_then(|old| old.doc.dialect.clone()),
         })
     }
 

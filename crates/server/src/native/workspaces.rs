@@ -8,7 +8,7 @@ use axum::routing::MethodFilter;
 use http::{HeaderMap, StatusCode};
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::resource::{Bin, EventType, Key, KeyKind, Replay, Scope, Subscription, Target, TargetStatus, TemplateDoc, Workspace};
-use posthaste_engine::Entry;
+use posthaste_engine::{Entry, NewKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -30,6 +30,9 @@ pub(crate) struct WorkspaceInput {
     /// Display name.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
+    /// Id of the workspace whose keys may act for this one, where a dialect knows sub-accounts (MessageMedia).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
 }
 
 /// A workspace.
@@ -115,11 +118,11 @@ impl Crud for Workspace {
     }
 
     fn input(&self) -> WorkspaceInput {
-        WorkspaceInput { name: self.name.clone() }
+        WorkspaceInput { name: self.name.clone(), parent: self.parent.clone() }
     }
 
     fn build(_: &AppState, input: WorkspaceInput, _: Option<&Entry<Self>>) -> Result<Self, Problem> {
-        Ok(Self { name: input.name })
+        Ok(Self { name: input.name, parent: input.parent })
     }
 
     async fn view(_: &AppState, entry: &Entry<Self>) -> WorkspaceView {
@@ -192,8 +195,8 @@ async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input
     }
     let entry = state.engine.create_workspace(Workspace::build(&state, input, None)?).await?;
     let scopes = Some(vec![Scope::Admin]);
-    let (_, token) =
-        state.engine.create_key(entry.number, KeyKind::Private, "First administrator".to_owned(), scopes, Vec::new(), None).await?;
+    let key = NewKey { description: "First administrator".to_owned(), scopes, ..NewKey::new(KeyKind::Private) };
+    let (_, token) = state.engine.create_key(entry.number, key).await?;
     let created = CreatedWorkspace { view: Workspace::view(&state, &entry).await, token };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }

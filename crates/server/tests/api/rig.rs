@@ -21,7 +21,7 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{KeyKind, Workspace};
 use posthaste_domain::template::Form;
-use posthaste_engine::{Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, Parts, SignInput};
+use posthaste_engine::{Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, NewKey, Parts};
 use posthaste_server::{AppState, ServerSettings, app};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
@@ -174,14 +174,14 @@ impl Format for Plain {
     }
 
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
-        Ok(FormatBody { body: input.events[0].payload.clone(), query: None })
+        Ok(FormatBody::new(input.event.payload.clone()))
     }
 
-    fn headers(&self, input: &SignInput<'_>, _: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+    fn headers(&self, input: &FormatInput<'_>, _: &FormatBody) -> Vec<(HeaderName, HeaderValue)> {
         let value = |text: String| HeaderValue::from_str(&text).expect("visible ASCII");
         vec![
             (HeaderName::from_static("webhook-id"), value(input.delivery_id.to_owned())),
-            (HeaderName::from_static("webhook-timestamp"), value((input.attempt_ms / 1000).to_string())),
+            (HeaderName::from_static("webhook-timestamp"), value((input.attempt.at_ms / 1000).to_string())),
         ]
     }
 }
@@ -287,8 +287,8 @@ impl Rig {
         let clock = Arc::new(TestClock { began: tokio::time::Instant::now(), offset_ms: AtomicI64::new(0) });
         let recorder = Recorder { sent: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
         let engine = made_of.start(dir.path(), &clock, &recorder).await;
-        let workspace = engine.create_workspace(Workspace { name: "Test".into() }).await.expect("a workspace").number;
-        let made = engine.create_key(workspace, KeyKind::Private, "test".into(), None, Vec::new(), None).await;
+        let workspace = engine.create_workspace(Workspace { name: "Test".into(), parent: None }).await.expect("a workspace").number;
+        let made = engine.create_key(workspace, NewKey { description: "test".into(), ..NewKey::new(KeyKind::Private) }).await;
         let (_, token) = made.expect("a key");
         let app = app(AppState::new(engine.clone(), made_of.server.clone()));
         Self { engine, app, clock, recorder, token, made_of, dir }

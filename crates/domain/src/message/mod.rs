@@ -7,12 +7,18 @@
 //! Invariants: message data is read leniently and never changed; a field of an unexpected type counts as absent, not as an error.
 
 pub mod data;
+pub mod letter;
 pub mod outgoing;
+pub mod placeholders;
+pub mod rewrite;
+pub mod ticket;
 
 use serde::Deserialize;
 
 pub use data::MessageData;
+pub use letter::Letter;
 pub use outgoing::{Attachment, EmailParts, MessageChannel, Outgoing, Recipient, Track};
+pub use ticket::{Deed, Links, Ticket};
 
 /// Taken for one recipient, not sent yet.
 pub const ACCEPTED: &str = "message.accepted";

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::letter::one_line;
+use super::placeholders::{fill, fill_value};
 use crate::clock::rfc3339;
 
 /// Recipients that `recipients` of message data lists; of a message to more, each event lists its own only (else the events of a
@@ -137,6 +139,9 @@ pub struct EmailParts {
     /// A whole message made by the sender, in base 64: sent as it is instead of everything above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime: Option<String>,
+    /// Whether each recipient sees only its own address in `To`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub individual: bool,
     /// What is watched.
     #[serde(default)]
     pub track: Track,
@@ -215,10 +220,10 @@ impl Outgoing {
         set("sender", json!(self.sender));
         if let Some(email) = &self.email {
             set("from", json!(email.from));
-            set("to", json!(email.to));
+            set("to", json!(if email.individual { &to.address } else { &email.to }));
         }
         if let Some(subject) = &self.subject {
-            set("subject", json!(subject));
+            set("subject", json!(one_line(&fill(subject, &to.variables, None))));
         }
         if self.channel == MessageChannel::Sms
             && let Some(text) = &self.text
@@ -232,7 +237,8 @@ impl Outgoing {
             set("tags", json!(self.tags));
         }
         if !self.metadata.is_empty() {
-            set("metadata", Value::Object(self.metadata.clone()));
+            let filled = self.metadata.iter().map(|(name, value)| (name.clone(), fill_value(value, &to.variables)));
+            set("metadata", Value::Object(filled.collect()));
         }
         if self.test {
             set("test", json!(true));
@@ -257,10 +263,10 @@ impl Outgoing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn mail() -> Outgoing {
+    pub(in super::super) fn mail() -> Outgoing {
         Outgoing {
             id: "1@d.example".into(),
             channel: MessageChannel::Email,
@@ -306,6 +312,20 @@ mod tests {
             "attachments": [{"filename": "a.txt", "content_type": "text/plain", "size": 5}], "scheduled_for": "1970-01-01T00:00:00.000Z"
         });
         assert_eq!(data, expected);
+    }
+
+    // MAILGUN-179: the variables of each recipient fill its own events.
+    #[test]
+    fn data_is_each_recipients_own() {
+        let mut message = mail();
+        message.metadata.insert("greeting".into(), json!("Hi %recipient.name%"));
+        message.subject = Some("For %recipient.name%\r\nX: y".into());
+        message.recipients[0].variables.insert("name".into(), json!("Bob"));
+        message.email.as_mut().expect("e-mail").individual = true;
+        let data = message.data(0);
+        assert_eq!((&data["metadata"]["greeting"], &data["subject"]), (&json!("Hi Bob"), &json!("For Bob X: y")));
+        assert_eq!(data["to"], "bob@x.example");
+        assert_eq!(message.data(1)["metadata"]["greeting"], "Hi %recipient.name%");
     }
 
     #[test]

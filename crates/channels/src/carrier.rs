@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use posthaste_domain::sms::ReceiptState;
 use tokio::sync::{mpsc, oneshot};
 
 /// News that wait for the listener at most; then carriers wait.
@@ -42,21 +43,6 @@ pub enum NewsKind {
         /// What it says, put together from all its parts.
         text: String,
     },
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReceiptState {
-    /// On its way; nothing final.
-    Enroute,
-    /// On the handset.
-    Delivered,
-    /// It could not be delivered.
-    Failed,
-    /// Nobody took it within its time.
-    Expired,
-    /// The carrier or the network refused it.
-    Rejected,
 }
 
 /// The way in for news; cheap to clone.

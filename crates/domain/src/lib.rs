@@ -12,4 +12,5 @@ pub mod message;
 pub mod policy;
 pub mod resource;
 pub mod signature;
+pub mod sms;
 pub mod template;

@@ -4,6 +4,8 @@
 mod filter;
 #[path = "../../../fuzz/entries/signature.rs"]
 mod signature;
+#[path = "../../../fuzz/entries/smpp_receipt.rs"]
+mod smpp_receipt;
 #[path = "../../../fuzz/entries/template.rs"]
 mod template;
 
@@ -154,6 +156,33 @@ const WEBHOOK: &[&str] = &[
     "é",
 ];
 
+const RECEIPT: &[&str] = &[
+    "id:",
+    "ID :",
+    "sub:001 ",
+    "dlvrd:",
+    "submit date:2511211907 ",
+    "done_date:",
+    "stat:",
+    "DELIVRD",
+    "UNDELIV",
+    "EXPIRED ",
+    "err:000 ",
+    "err:",
+    "text:",
+    "0123456789 ",
+    "a-b",
+    " ",
+    "STOP",
+    "\u{5}\0\u{3}\u{7}\u{2}\u{1}",
+    "\u{5}\0\u{3}\u{7}\u{2}\u{2}",
+    "\u{6}\u{8}\u{4}\u{1}\u{2}\u{2}\u{1}",
+    "\u{1b}e",
+    "é🚀",
+    "€",
+    "\r",
+];
+
 /// A template that compiles more often than [`TWIG`] in any order.
 fn template() -> impl Strategy<Value = Vec<u8>> {
     let atoms = &[
@@ -253,6 +282,11 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn receipts(data in prop::collection::vec(soup(RECEIPT, 30), 1..6)) {
+        smpp_receipt::check(&join(&data.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    }
+
+    #[test]
     fn templates_render_within_bounds_or_are_refused(source in template(), data in json(), path in soup(&["data", ".items", ".n"], 3), field in "[a-z.<]{0,4}") {
         template::check(&join(&[&source, &data, &path, field.as_bytes()]));
     }
@@ -272,5 +306,6 @@ proptest! {
         template::check(&data);
         filter::check(&data);
         signature::check(&data);
+        smpp_receipt::check(&data);
     }
 }

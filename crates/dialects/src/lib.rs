@@ -3,12 +3,14 @@
 //! A dialect is a way to say the one life of an event: routes that take it in or show it ([`router`]), and wire formats that send it
 //! out ([`formats`]). Adding a vendor is one folder and one line in each of these two functions.
 
+pub mod accounts;
 pub mod auth;
 mod body;
 mod client;
 mod json;
 pub mod mailgun;
 pub mod msggo;
+pub mod msgine;
 pub mod standard;
 
 #[cfg(test)]
@@ -17,18 +19,31 @@ mod fixture;
 use axum::Router;
 use posthaste_engine::{Engine, Formats};
 
+use accounts::Accounts;
+
 /// Settings of all dialects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DialectSettings {
     /// Mailgun: webhooks, events, sending.
     pub mailgun: mailgun::MailgunSettings,
+    /// MsGine: SMS and their webhooks.
+    pub msgine: msgine::MsgineSettings,
     /// The MsgGO inbox.
     pub msggo: msggo::MsggoSettings,
 }
 
 /// Every wire format that a subscription can name.
-pub fn formats() -> Formats {
-    Formats::default().with(standard::StandardFormat).with(standard::RawFormat).with(msggo::MsggoFormat)
+pub fn formats(settings: &DialectSettings) -> Formats {
+    let mut formats = Formats::default().with(standard::StandardFormat).with(standard::RawFormat).with(msggo::MsggoFormat);
+    if settings.msgine.enabled {
+        formats = formats.with(msgine::MsgineFormat::new(&settings.msgine));
+    }
+    formats
+}
+
+/// How workspaces' settings in the dialects are read and written.
+pub fn accounts(settings: &DialectSettings) -> Accounts {
+    Accounts::default().with(msgine::MsgineAccounts(settings.msgine.clone()))
 }
 
 /// The routes of every dialect.
@@ -42,10 +57,10 @@ pub fn router(engine: Engine, settings: DialectSettings) -> Router {
 mod tests {
     #[test]
     fn every_format_is_found_by_its_name() {
-        let formats = super::formats();
-        for name in ["standard", "raw", "msggo"] {
+        let formats = super::formats(&super::DialectSettings::default());
+        for name in ["standard", "raw", "msggo", "msgine"] {
             assert_eq!(formats.get(name).map(|format| format.name()), Some(name));
         }
-        assert_eq!(formats.names().count(), 3);
+        assert_eq!(formats.names().count(), 4);
     }
 }

@@ -124,7 +124,7 @@ impl Node {
             history: Arc::new(store.clone()),
             bins: Arc::new(store),
             channels,
-            formats: posthaste_dialects::formats(),
+            formats: posthaste_dialects::formats(&server_settings(config).dialects),
             clock: Arc::new(SystemClock::start()),
             settings,
         };
@@ -256,7 +256,7 @@ fn server_settings(config: &Config) -> ServerSettings {
     };
     ServerSettings {
         max_body_bytes: config.limits.max_payload.as_usize(),
-        dialects: DialectSettings { msggo },
+        dialects: DialectSettings { msggo, ..DialectSettings::default() },
         ..ServerSettings::default()
     }
 }

@@ -54,7 +54,7 @@ impl Inbox {
             history: store.clone(),
             bins: store,
             channels: Channels::default(),
-            formats: posthaste_dialects::formats(),
+            formats: posthaste_dialects::formats(&posthaste_dialects::DialectSettings::default()),
             clock: clock.clone(),
             settings: EngineSettings::default(),
         };

@@ -265,7 +265,7 @@ impl Made {
             history: store.clone(),
             bins: store,
             channels: self.channels(recorder),
-            formats: if self.is_real { posthaste_dialects::formats() } else { Formats::default().with(Plain) },
+            formats: if self.is_real { posthaste_dialects::formats(&Default::default()) } else { Formats::default().with(Plain) },
             clock: clock.clone(),
             settings: self.engine.clone(),
         };

@@ -14,3 +14,4 @@ pub mod resource;
 pub mod signature;
 pub mod sms;
 pub mod template;
+pub mod velocity;

@@ -8,6 +8,8 @@ mod signature;
 mod smpp_receipt;
 #[path = "../../../fuzz/entries/template.rs"]
 mod template;
+#[path = "../../../fuzz/entries/velocity.rs"]
+mod velocity;
 
 use proptest::prelude::*;
 
@@ -183,6 +185,93 @@ const RECEIPT: &[&str] = &[
     "\r",
 ];
 
+const VTL: &[&str] = &[
+    "$mtId",
+    "$!undef",
+    "${metadata.key1}",
+    "$metadata.get('key2')",
+    "$metadata.keySet()",
+    "$metadata.entrySet()",
+    "$moContent",
+    "$esc.json(",
+    "$esc.url($x)",
+    "#if(",
+    "#elseif(",
+    "#else",
+    "#{else}",
+    "#end",
+    "#set($x = ",
+    "#foreach($x in ",
+    "#break",
+    "#stop",
+    "#nope(",
+    "#include('a')",
+    "$foreach.hasNext",
+    "$velocityCount",
+    ".substring(1, 3)",
+    ".replaceAll('(a|.)*', '$0')",
+    ".split('')",
+    ".toUpperCase()",
+    ".size()",
+    "[1..9]",
+    "[$x, $x]",
+    "{'a': $x}",
+    "[0]",
+    "\"$x$x\"",
+    "\"",
+    "'",
+    "(",
+    ")",
+    " == ",
+    " && ",
+    "!",
+    " + ",
+    " / 0",
+    "-1",
+    "1.5e3",
+    "true",
+    "\\",
+    "#*",
+    "*#",
+    "#[[",
+    "]]#",
+    "##",
+    "\n",
+    " ",
+    "é🚀",
+    "\\u00e9",
+];
+
+/// A Velocity template that parses more often than [`VTL`] in any order.
+fn velocity_template() -> impl Strategy<Value = Vec<u8>> {
+    let atoms =
+        &["$x", "$!mtId", "$metadata", "$metadata.keySet()", "$moContent", "1", "2.5", "'a'", "\"$x$x\"", "[1..5]", "[$x, $x]", "true"][..];
+    let methods =
+        &["", "", "", ".size()", ".length()", ".split('')", ".substring(1)", ".replaceAll('.', '$0$0')", ".get('key1')", "[0]"][..];
+    let atom = (prop::sample::select(atoms), prop::sample::select(methods)).prop_map(|(atom, method)| match atom.starts_with('$') {
+        true => format!("{atom}{method}"),
+        false => atom.to_owned(),
+    });
+    let operators = &[" == ", " + ", " - ", " * ", " / ", " % ", " < ", " && ", " || "][..];
+    let expression = prop_oneof![
+        3 => atom.clone(),
+        1 => (atom.clone(), prop::sample::select(operators), atom.clone()).prop_map(|(left, operator, right)| format!("({left}{operator}{right})")),
+    ];
+    let elements = atom.clone();
+    let text = prop::sample::select(&["a", "\n", "\\", "$5", "#1", "$esc.json($x)", "$foreach.count", "#break", "  ", "é"][..]);
+    let piece = prop_oneof![2 => text.prop_map(str::to_owned), 1 => atom];
+    let piece = piece.prop_recursive(3, 24, 4, move |inner| {
+        let some = prop::collection::vec(inner, 0..4).prop_map(|pieces| pieces.concat());
+        prop_oneof![
+            (expression.clone(), some.clone()).prop_map(|(made, inner)| format!("#if({made}){inner}#{{else}}-#end")),
+            (elements.clone(), some.clone()).prop_map(|(made, inner)| format!("#foreach($x in {made}){inner}#end")),
+            (expression.clone(), some).prop_map(|(made, inner)| format!("#set($x = {made}){inner}")),
+        ]
+    });
+    let pieces = prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat().into_bytes());
+    prop_oneof![4 => pieces, 1 => soup(VTL, 24)]
+}
+
 /// A template that compiles more often than [`TWIG`] in any order.
 fn template() -> impl Strategy<Value = Vec<u8>> {
     let atoms = &[
@@ -292,6 +381,11 @@ proptest! {
     }
 
     #[test]
+    fn velocity_templates_render_within_bounds_or_are_refused(source in velocity_template(), value in soup(VTL, 4)) {
+        velocity::check(&join(&[&source, &value]));
+    }
+
+    #[test]
     fn filters_and_rules_decide_every_document(condition in json(), document in json(), name in "\\PC{0,20}") {
         filter::check(&join(&[&condition, &document, name.as_bytes()]));
     }
@@ -304,6 +398,7 @@ proptest! {
     #[test]
     fn bytes_without_any_order_harm_nothing(data in prop::collection::vec(any::<u8>(), 0..200)) {
         template::check(&data);
+        velocity::check(&data);
         filter::check(&data);
         signature::check(&data);
         smpp_receipt::check(&data);

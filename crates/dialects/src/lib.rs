@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod json;
 pub mod mailgun;
+pub mod momentum;
 pub mod msggo;
 pub mod msgine;
 pub mod standard;
@@ -26,6 +27,8 @@ use accounts::Accounts;
 pub struct DialectSettings {
     /// Mailgun: webhooks, events, sending.
     pub mailgun: mailgun::MailgunSettings,
+    /// Momentum: webhooks that get batches of email events.
+    pub momentum: momentum::MomentumSettings,
     /// MsGine: SMS and their webhooks.
     pub msgine: msgine::MsgineSettings,
     /// The MsgGO inbox.
@@ -35,6 +38,9 @@ pub struct DialectSettings {
 /// Every wire format that a subscription can name.
 pub fn formats(settings: &DialectSettings) -> Formats {
     let mut formats = Formats::default().with(standard::StandardFormat).with(standard::RawFormat).with(msggo::MsggoFormat);
+    if settings.momentum.enabled {
+        formats = formats.with(momentum::MomentumFormat::new(&settings.momentum));
+    }
     if settings.msgine.enabled {
         formats = formats.with(msgine::MsgineFormat::new(&settings.msgine));
     }
@@ -58,9 +64,9 @@ mod tests {
     #[test]
     fn every_format_is_found_by_its_name() {
         let formats = super::formats(&super::DialectSettings::default());
-        for name in ["standard", "raw", "msggo", "msgine"] {
+        for name in ["standard", "raw", "msggo", "momentum", "msgine"] {
             assert_eq!(formats.get(name).map(|format| format.name()), Some(name));
         }
-        assert_eq!(formats.names().count(), 4);
+        assert_eq!(formats.names().count(), 5);
     }
 }

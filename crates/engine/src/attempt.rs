@@ -72,9 +72,12 @@ impl Sender {
         };
         let id = pending.delivery.id();
         let at_ms = self.clock.now_ms();
-        let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
-            Ok(content) => self.send(&pending, subscription, target, content).await,
-            Err(unsendable) => Err(unsendable),
+        let report = match Self::check_age(&pending, subscription, at_ms) {
+            Ok(()) => match self.content(&pending, subscription, target, &routes, at_ms).await {
+                Ok(content) => self.send(&pending, subscription, target, content).await,
+                Err(unsendable) => Err(unsendable),
+            },
+            Err(expired) => Err(expired),
         };
         let conclusion = self.conclude(pending, subscription, target, at_ms, report);
         self.tell_owner(&conclusion, subscription, target, id);
@@ -121,6 +124,22 @@ impl Sender {
         let Conclusion { settlement, .. } = self.conclude(pending, subscription, target, at_ms, report);
         let delivered = settlement.state == DeliveryState::Delivered;
         (delivered, settlement.attempt.unwrap_or_else(|| unreachable!("conclude always records an attempt")))
+    }
+
+    /// Refuses a delivery that waited longer than its format keeps it.
+    fn check_age(pending: &PendingDelivery, subscription: &SubscriptionRoute, at_ms: i64) -> Result<(), Unsendable> {
+        let Some(limit) = subscription.format.as_ref().and_then(|format| format.keeps_for()) else { return Ok(()) };
+        let delivery = &pending.delivery;
+        if delivery.attempts > 0 && delivery.state == DeliveryState::Queued {
+            // Somebody sends it again by hand.
+            return Ok(());
+        }
+        let since_ms = if delivery.attempts > 0 { delivery.first_attempt_ms } else { delivery.received_ms.max(delivery.due_ms) };
+        if at_ms.saturating_sub(since_ms) <= i64::try_from(limit.as_millis()).unwrap_or(i64::MAX) {
+            return Ok(());
+        }
+        let message = "it waited longer than this format keeps a delivery".to_owned();
+        Err(Unsendable { code: "expired", message, fault: Fault::Theirs, retryable: false })
     }
 
     async fn content(

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -24,6 +25,12 @@ pub trait Format: Send + Sync {
 
     /// The policy that subscriptions of this format start from.
     fn default_policy(&self) -> Policy;
+
+    /// How long a delivery may wait to be tried, counted from its first attempt, or before that from when it was to be sent; after this it
+    /// fails without another attempt. `None`: as long as it takes (a paused target holds what it has).
+    fn keeps_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// Checks what a subscription keeps for this format (its mark's data; null without one) against the target's settings, and compiles
     /// it. Called on save, and once per change of configuration.

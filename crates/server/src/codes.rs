@@ -95,6 +95,7 @@ attempt_pages![
     "discord_rejected",
     "discord_unavailable",
     "dns_failed",
+    "expired",
     "format_failed",
     "format_unknown",
     "rate_limited",

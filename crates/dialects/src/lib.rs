@@ -44,6 +44,9 @@ pub fn formats(settings: &DialectSettings) -> Formats {
     if settings.msgine.enabled {
         formats = formats.with(msgine::MsgineFormat::new(&settings.msgine));
     }
+    if settings.mailgun.enabled {
+        formats = formats.with(mailgun::MailgunFormat::new(&settings.mailgun));
+    }
     formats
 }
 
@@ -64,9 +67,9 @@ mod tests {
     #[test]
     fn every_format_is_found_by_its_name() {
         let formats = super::formats(&super::DialectSettings::default());
-        for name in ["standard", "raw", "msggo", "momentum", "msgine"] {
+        for name in ["standard", "raw", "msggo", "momentum", "msgine", "mailgun"] {
             assert_eq!(formats.get(name).map(|format| format.name()), Some(name));
         }
-        assert_eq!(formats.names().count(), 5);
+        assert_eq!(formats.names().count(), 6);
     }
 }

@@ -180,6 +180,7 @@ impl Sender {
             delivery_id: &id,
             method: &target.method,
             url: target.settings.get("url").and_then(Value::as_str).unwrap_or_default(),
+            base_url: &self.public_base_url,
             attempt: Try { number: pending.delivery.attempts + 1, at_ms, nonce: rand::random() },
             prepared: &subscription.prepared,
             account: &subscription.account,

@@ -32,6 +32,11 @@ pub trait Format: Send + Sync {
         None
     }
 
+    /// The policy that one subscription starts from, by what [`prepare`](Self::prepare) made of its settings.
+    fn policy_for(&self, _prepared: &Prepared) -> Policy {
+        self.default_policy()
+    }
+
     /// Checks what a subscription keeps for this format (its mark's data; null without one) against the target's settings, and compiles
     /// it. Called on save, and once per change of configuration.
     fn prepare(&self, _settings: &Value, _target: &Value) -> Result<Prepared, FormatError> {
@@ -121,6 +126,8 @@ pub struct FormatInput<'a> {
     pub method: &'a str,
     /// URL of the target, empty for channels without one.
     pub url: &'a str,
+    /// Where this server is reached from outside, without a trailing slash.
+    pub base_url: &'a str,
     /// This attempt.
     pub attempt: Try,
     /// What [`Format::prepare`] made.
@@ -143,6 +150,7 @@ impl<'a> FormatInput<'a> {
             delivery_id: "",
             method: "POST",
             url: "",
+            base_url: "",
             attempt: Try { number: 1, at_ms: event.received_ms, nonce: [0; 32] },
             prepared: &NOTHING.0,
             account: &NOTHING.1,

@@ -252,7 +252,6 @@ impl Routing {
         let takes_wire = self.channels.get(&target.doc.channel).is_some_and(|c| c.takes(ContentKind::Wire));
         let format = takes_wire.then(|| self.formats.get(doc.format.as_deref().unwrap_or(DEFAULT_FORMAT)).cloned()).flatten();
         let own = doc.policy.as_ref().and_then(|p| Policy::from_json(p).ok()).unwrap_or_default();
-        let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.default_policy());
         let settings = doc.dialect.as_ref().map_or(&Value::Null, |mark| &mark.data);
         let prepared = match format.as_ref().map(|f| f.prepare(settings, &target.doc.settings)) {
             Some(Ok(prepared)) => prepared,
@@ -262,6 +261,7 @@ impl Routing {
             }
             _ => Prepared::none(),
         };
+        let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.policy_for(&prepared));
         let account = format.as_ref().and_then(|f| accounts.get(f.dialect())).cloned().unwrap_or_default();
         SubscriptionRoute {
             number: entry.number,

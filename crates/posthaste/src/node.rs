@@ -118,18 +118,19 @@ impl Node {
         // The address before the engine: when it is taken, nothing must have been sent.
         let (listener, address) = listen(&config.listen.0).await?;
         let settings = engine_settings(config, address)?;
+        let surface = server_settings(config);
         let parts = Parts {
             catalog: Arc::new(store.clone()),
             journal: Arc::new(store.clone()),
             history: Arc::new(store.clone()),
             bins: Arc::new(store),
             channels,
-            formats: posthaste_dialects::formats(&server_settings(config).dialects),
+            formats: posthaste_dialects::formats(&surface.dialects),
             clock: Arc::new(SystemClock::start()),
             settings,
         };
         let engine = Engine::start(parts).await?;
-        Ok(Self { engine, listener, address, settings: server_settings(config), shutdown: config.limits.shutdown.0 })
+        Ok(Self { engine, listener, address, settings: surface, shutdown: config.limits.shutdown.0 })
     }
 
     /// The engine.

@@ -5,6 +5,10 @@
 //! another; a refused change changes nothing.
 
 mod answer;
+mod event;
+pub mod filter;
+mod format;
+mod names;
 pub mod params;
 mod pretty;
 
@@ -13,6 +17,8 @@ use std::time::Duration;
 
 use axum::Router;
 use posthaste_engine::Engine;
+
+pub use format::MailgunFormat;
 
 /// Numbers of the dialect; each has the documented value by default.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,9 @@ const QUOTED: usize = 200;
 pub(crate) fn message_of(content: Content) -> Result<Rendered, SendError> {
     match content {
         Content::Message(message) => Ok(message),
-        Content::Wire { .. } | Content::Sms(_) => Err(Code::ContentUnsupported.error("this channel carries rendered messages alone")),
+        Content::Wire { .. } | Content::Mail(_) | Content::Sms(_) => {
+            Err(Code::ContentUnsupported.error("this channel carries rendered messages alone"))
+        }
     }
 }
 

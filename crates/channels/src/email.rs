@@ -1,7 +1,8 @@
 //! The `email` channel: one mail per delivery, plain text and HTML, through a relay.
 //!
 //! Settings are `{"to": [..], "from"?, "reply_to"?, "cc"?, "smtp"?: {"url", "tls"?}}`. Without `smtp` the operator's relay is used, without
-//! `from` the operator's address.
+//! `from` the operator's address. A target with `{"carrier": true, "smtp"?}` carries the e-mail of clients ([`crate::mail`]) instead,
+//! which brings its own addresses; without any relay a simulated one takes it.
 //!
 //! Invariants: the `Message-ID` is made of the delivery's id, so that a repeated mail can be recognised; `Auto-Submitted` keeps
 //! responders silent (RFC 3834); no header can be injected: addresses are parsed on save and control characters never reach a
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use posthaste_domain::template::{Form, Rendered, message_page};
@@ -20,12 +22,13 @@ use tokio::time::Instant;
 use crate::chat::message_of;
 use crate::dial::Outlet;
 use crate::failure::Code;
+use crate::mail::{Mail, SIMULATOR, Simulator};
 use crate::prepared::Prepared;
 use crate::relay::Relay;
 use crate::settings::{Fields, refuse, without_nulls};
-use crate::smtp::Smtp;
+use crate::smtp::{Smtp, Taken};
 use crate::tls::Tls;
-use crate::{Channel, CheckedSettings, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
 /// Addresses in `to` and in `cc` at most, each.
 const MAX_ADDRESSES: usize = 50;
@@ -48,15 +51,23 @@ pub struct Email {
     relay: Option<Arc<Relay>>,
     from: Option<Mailbox>,
     smtp: Smtp,
+    simulator: Simulator,
     prepared: Prepared<Ready>,
 }
 
 struct Ready {
+    /// Without one, the simulated relay takes the mail of clients.
+    relay: Option<Arc<Relay>>,
+    /// Of targets that carry rendered messages.
+    letterhead: Option<Letterhead>,
+}
+
+/// Whom the mails of a target are from and to.
+struct Letterhead {
     from: Mailbox,
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
     reply_to: Option<Mailbox>,
-    relay: Arc<Relay>,
     text: Arc<str>,
 }
 
@@ -68,11 +79,35 @@ impl Email {
     pub fn new(defaults: &EmailDefaults, outlet: Arc<Outlet>, tls: Arc<Tls>) -> Result<Self, SettingsError> {
         let relay = defaults.relay.as_deref().map(|url| Relay::parse("email.relay", url, None, true)).transpose()?.map(Arc::new);
         let from = defaults.from.as_deref().map(|text| mailbox("email.from", text)).transpose()?;
-        Ok(Self { relay, from, smtp: Smtp::new(outlet, tls), prepared: Prepared::default() })
+        Ok(Self { relay, from, smtp: Smtp::new(outlet, tls), simulator: Simulator::default(), prepared: Prepared::default() })
     }
 
     fn parse(&self, settings: &Value) -> Result<(Ready, Vec<String>), SettingsError> {
-        let fields = Fields::of(settings, "settings", &["to", "from", "reply_to", "cc", "smtp"])?;
+        let fields = Fields::of(settings, "settings", &["to", "from", "reply_to", "cc", "smtp", "carrier"])?;
+        let mut secrets = Vec::new();
+        let relay = match fields.get("smtp") {
+            None => self.relay.clone(),
+            Some(smtp) => {
+                let smtp = Fields::of(smtp, "settings.smtp", &["url", "tls"])?;
+                let tls_field = smtp.path("tls");
+                let tls = smtp.text("tls")?.map(|word| (tls_field.as_str(), word));
+                let relay = Relay::parse(&smtp.path("url"), smtp.required("url")?, tls, false)?;
+                if relay.login.is_some() {
+                    secrets.push("/smtp/url".to_owned());
+                }
+                Some(Arc::new(relay))
+            }
+        };
+        match fields.get("carrier") {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) => {
+                if let Some(name) = ["to", "from", "reply_to", "cc"].into_iter().find(|name| fields.get(name).is_some()) {
+                    return Err(refuse(fields.path(name), "is not for a carrier, whose mails bring their own addresses"));
+                }
+                return Ok((Ready { relay, letterhead: None }, secrets));
+            }
+            Some(_) => return Err(refuse(fields.path("carrier"), "must be true or false")),
+        }
         let to = mailboxes(&fields, "to")?;
         if to.is_empty() {
             return Err(refuse(fields.path("to"), "must name at least one address"));
@@ -83,34 +118,50 @@ impl Email {
             Some(text) => mailbox(&fields.path("from"), text)?,
             None => self.from.clone().ok_or_else(|| refuse(fields.path("from"), "is required, as the server has no default sender"))?,
         };
-        let mut secrets = Vec::new();
-        let relay = match fields.get("smtp") {
-            None => self.relay.clone().ok_or_else(|| refuse(fields.path("smtp"), "is required, as the server has no mail relay"))?,
-            Some(smtp) => {
-                let smtp = Fields::of(smtp, "settings.smtp", &["url", "tls"])?;
-                let tls_field = smtp.path("tls");
-                let tls = smtp.text("tls")?.map(|word| (tls_field.as_str(), word));
-                let relay = Relay::parse(&smtp.path("url"), smtp.required("url")?, tls, false)?;
-                if relay.login.is_some() {
-                    secrets.push("/smtp/url".to_owned());
-                }
-                Arc::new(relay)
-            }
-        };
+        let relay = relay.ok_or_else(|| refuse(fields.path("smtp"), "is required, as the server has no mail relay"))?;
         let text = request_text(&relay, &from, &to, &cc);
-        Ok((Ready { from, to, cc, reply_to, relay, text }, secrets))
+        Ok((Ready { relay: Some(relay), letterhead: Some(Letterhead { from, to, cc, reply_to, text }) }, secrets))
     }
+
+    /// What the log shows, the sender and recipients, and the mail itself.
+    fn compose(&self, ready: &Ready, dispatch: Dispatch<'_>) -> (Arc<str>, Result<(Envelope, Vec<u8>), SendError>) {
+        match (dispatch.content, &ready.letterhead) {
+            (Content::Mail(mail), _) => {
+                let via = if mail.message.test { TEST.to_owned() } else { ready.via() };
+                (mail.request_text(&via), envelope(&mail).and_then(|envelope| Ok((envelope, mail.compose()?))))
+            }
+            (content, Some(letterhead)) => {
+                let composed = message_of(content).and_then(|message| letterhead.compose(dispatch.delivery_id, message));
+                (Arc::clone(&letterhead.text), composed.map(|mail| (mail.envelope().clone(), mail.formatted())))
+            }
+            (_, None) => (Arc::default(), Err(Code::ContentUnsupported.error("this target carries the mail of clients alone"))),
+        }
+    }
+}
+
+/// How mails that are only tried out go.
+const TEST: &str = "test mode: not sent";
+
+fn envelope(mail: &Mail) -> Result<Envelope, SendError> {
+    let address = |text: &str| {
+        text.parse().map_err(|_| Code::ContentUnsupported.error(format!("the mail could not be composed: {text} is not an address")))
+    };
+    Envelope::new(Some(address(&mail.envelope_from)?), vec![address(mail.to())?])
+        .map_err(|error| Code::ContentUnsupported.error(error.to_string()))
 }
 
 /// The mail as the log shows it: the same for every try of a target.
 fn request_text(relay: &Relay, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -> Arc<str> {
-    let via = if relay.trusted { relay.label().to_owned() } else { format!("{}:{}", relay.host, relay.port) };
-    let mut text = format!("SMTP via {via}\nfrom: {from}");
+    let mut text = format!("{}\nfrom: {from}", via(relay));
     for (name, mailbox) in to.iter().map(|to| ("to", to)).chain(cc.iter().map(|cc| ("cc", cc))) {
         text.push_str(&format!("\n{name}: {mailbox}"));
     }
     text.push_str(&format!("\nsubject: {{subject}}\nmessage-id: <{{id}}@{}>", from.email.domain()));
     text.into()
+}
+
+fn via(relay: &Relay) -> String {
+    if relay.trusted { format!("SMTP via {}", relay.label()) } else { format!("SMTP via {}:{}", relay.host, relay.port) }
 }
 
 /// A list of addresses.
@@ -157,7 +208,7 @@ impl Channel for Email {
     }
 
     fn takes(&self, kind: ContentKind) -> bool {
-        kind == ContentKind::Message
+        matches!(kind, ContentKind::Message | ContentKind::Mail)
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
@@ -172,12 +223,20 @@ impl Channel for Email {
             Ok(ready) => ready,
             Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
         };
-        let text = Arc::clone(&ready.text);
-        let mail = match message_of(dispatch.content).and_then(|message| ready.compose(dispatch.delivery_id, message)) {
-            Ok(mail) => mail,
+        let (delivery_id, connect_timeout, timeout) = (dispatch.delivery_id, dispatch.connect_timeout, dispatch.timeout);
+        let is_test = matches!(&dispatch.content, Content::Mail(mail) if mail.message.test);
+        let simulated = matches!(&dispatch.content, Content::Mail(_)) && ready.relay.is_none();
+        let (text, composed) = self.compose(&ready, dispatch);
+        let (envelope, mail) = match composed {
+            Ok(composed) => composed,
             Err(error) => return Report::failed(error, text, started),
         };
-        let sending = self.smtp.send(&ready.relay, mail.envelope(), &mail.formatted(), dispatch.connect_timeout, dispatch.timeout).await;
+        let sending = match &ready.relay {
+            _ if is_test => Ok(Taken { status: 250, text: "OK (test mode: not sent)".to_owned() }),
+            Some(relay) => self.smtp.send(relay, &envelope, &mail, connect_timeout, timeout).await,
+            None if simulated => self.simulator.offer(delivery_id, envelope.to().first().map_or("", AsRef::as_ref)),
+            None => Err(Code::SettingsInvalid.error("there is no mail relay").into()),
+        };
         match sending {
             Ok(taken) => Report {
                 outcome: Outcome::Delivered,
@@ -195,6 +254,12 @@ impl Channel for Email {
 }
 
 impl Ready {
+    fn via(&self) -> String {
+        self.relay.as_deref().map_or_else(|| format!("SMTP via {}", SIMULATOR), via)
+    }
+}
+
+impl Letterhead {
     fn compose(&self, delivery_id: &str, message: Rendered) -> Result<Message, SendError> {
         let id = format!("<{delivery_id}@{}>", self.from.email.domain());
         let subject = subject(&message);

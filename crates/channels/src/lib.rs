@@ -15,6 +15,7 @@ pub mod discord;
 pub mod email;
 pub mod failure;
 pub mod http_client;
+pub mod mail;
 pub mod oauth2;
 mod prepared;
 mod relay;
@@ -43,6 +44,7 @@ use crate::dial::Outlet;
 use crate::email::Email;
 pub use crate::email::EmailDefaults;
 use crate::http_client::{HttpClient, HttpStats};
+pub use crate::mail::Mail;
 use crate::tls::Tls;
 
 /// One try to make.
@@ -78,6 +80,8 @@ pub enum Content {
     },
     /// A rendered message, in the form that [`Channel::form`] asked for.
     Message(Rendered),
+    /// An e-mail of a client.
+    Mail(Box<Mail>),
     /// A text message of a client, as the client wrote it.
     Sms(Box<Sms>),
 }
@@ -88,6 +92,7 @@ impl Content {
         match self {
             Self::Wire { .. } => ContentKind::Wire,
             Self::Message(_) => ContentKind::Message,
+            Self::Mail(_) => ContentKind::Mail,
             Self::Sms(_) => ContentKind::Sms,
         }
     }

@@ -167,7 +167,9 @@ impl Ready {
                 let content_type = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
                 (Bytes::from(message.text), vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], None, None)
             }
-            Content::Sms(_) => return Err(Code::ContentUnsupported.error("this channel carries no text messages")),
+            Content::Mail(_) | Content::Sms(_) => {
+                return Err(Code::ContentUnsupported.error("this channel carries no mail and no text messages"));
+            }
         };
         let has_body = self.method != Method::GET;
         let settings_choose_type = self.headers.contains_key(header::CONTENT_TYPE);

@@ -4,6 +4,7 @@ mod discord;
 mod email;
 mod guard;
 mod limits;
+mod mail;
 mod memory;
 mod oauth2;
 mod receiver;

@@ -62,6 +62,9 @@ struct Ready {
     letterhead: Option<Letterhead>,
 }
 
+/// Sender and recipients, and the mail.
+type Posted = (Envelope, Vec<u8>);
+
 /// Whom the mails of a target are from and to.
 struct Letterhead {
     from: Mailbox,
@@ -124,7 +127,7 @@ impl Email {
     }
 
     /// What the log shows, the sender and recipients, and the mail itself.
-    fn compose(&self, ready: &Ready, dispatch: Dispatch<'_>) -> (Arc<str>, Result<(Envelope, Vec<u8>), SendError>) {
+    fn compose(&self, ready: &Ready, dispatch: Dispatch<'_>) -> (Arc<str>, Result<Posted, SendError>) {
         match (dispatch.content, &ready.letterhead) {
             (Content::Mail(mail), _) => {
                 let via = if mail.message.test { TEST.to_owned() } else { ready.via() };

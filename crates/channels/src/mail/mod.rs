@@ -40,7 +40,8 @@ impl Mail {
         &self.message.recipients[self.recipient].address
     }
 
-    /// The mail as it goes over the wire, lines ended by CRLF, signed if there is a key.
+    /// The mail as it goes over the wire, signed if there is a key. Its lines end by CRLF but the last one, whose end belongs to the
+    /// end of the data (RFC 5321).
     pub(crate) fn compose(&self) -> Result<Vec<u8>, SendError> {
         let mut mail = match self.message.email.as_ref().and_then(|email| email.mime.as_deref()) {
             Some(mime) => raw::prepare(mime, &self.message.id)?,
@@ -51,6 +52,9 @@ impl Mail {
             let signature = dkim::sign(&mail, domain, key, self.message.created_ms / 1000)
                 .map_err(|error| Code::SettingsInvalid.error(format!("the mail could not be signed for {domain}: {error}")))?;
             mail.splice(..0, signature.into_bytes());
+        }
+        if mail.ends_with(b"\r\n") {
+            mail.truncate(mail.len() - 2);
         }
         Ok(mail)
     }

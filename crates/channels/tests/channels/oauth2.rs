@@ -14,7 +14,7 @@ use crate::{AMPLE, failure, loopback_channels, try_once};
 
 fn wire() -> Content {
     let headers = vec![(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"))];
-    Content::Wire { body: Bytes::from_static(b"[]"), headers, query: None }
+    Content::Wire { body: Bytes::from_static(b"[]"), headers, query: None, url: None }
 }
 
 /// `/token` gives `token-1`, `token-2`, …; `/hook` takes only what `good` says.

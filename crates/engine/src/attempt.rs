@@ -22,7 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
-use crate::steward::{News, Steward};
+use crate::steward::{DELIVERY_FAILED, News, Steward};
 
 /// What is sent to chat and e-mail when a subscription has no template.
 const DEFAULT_TEXT: &str = "**{{ event.name }}**\n\n{{ data|json_encode }}";
@@ -71,6 +71,7 @@ impl Sender {
             return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None };
         };
         let id = pending.delivery.id();
+        let is_notice = pending.event.type_name.as_deref() == Some(DELIVERY_FAILED);
         let at_ms = self.clock.now_ms();
         let report = match Self::check_age(&pending, subscription, at_ms) {
             Ok(()) => match self.content(&pending, subscription, target, &routes, at_ms).await {
@@ -80,14 +81,25 @@ impl Sender {
             Err(expired) => Err(expired),
         };
         let conclusion = self.conclude(pending, subscription, target, at_ms, report);
-        self.tell_owner(&conclusion, subscription, target, id);
+        self.tell_owner(&conclusion, subscription, target, id, is_notice);
         conclusion
     }
 
     /// Tells whoever wants to know that a delivery failed for good.
-    fn tell_owner(&self, conclusion: &Conclusion, subscription: &SubscriptionRoute, target: &TargetRoute, delivery: String) {
+    fn tell_owner(
+        &self,
+        conclusion: &Conclusion,
+        subscription: &SubscriptionRoute,
+        target: &TargetRoute,
+        delivery: String,
+        is_notice: bool,
+    ) {
         let Settlement { state: DeliveryState::Failed, attempt: Some(attempt), .. } = &conclusion.settlement else { return };
         let Some(notify) = &subscription.notify else { return };
+        // A notice that does not arrive is no reason for another notice.
+        if is_notice {
+            return;
+        }
         let reason = match (&attempt.message, attempt.status) {
             (Some(message), _) => message.to_string(),
             (None, Some(status)) => format!("the target answered {status}"),

@@ -37,6 +37,11 @@ pub trait Format: Send + Sync {
         self.default_policy()
     }
 
+    /// Whether the owner is mailed when a delivery fails for good and the subscription does not say whom to tell.
+    fn notifies_owner(&self) -> bool {
+        false
+    }
+
     /// Checks what a subscription keeps for this format (its mark's data; null without one) against the target's settings, and compiles
     /// it. Called on save, and once per change of configuration.
     fn prepare(&self, _settings: &Value, _target: &Value) -> Result<Prepared, FormatError> {

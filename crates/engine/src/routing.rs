@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::catalogue::{Catalogue, Entry};
 use crate::format::{Format, Formats, Prepared};
 use crate::manage::DEFAULT_FORMAT;
+use crate::steward::OWNER;
 
 /// A target, ready to send to.
 pub struct TargetRoute {
@@ -262,18 +263,19 @@ impl Routing {
             _ => Prepared::none(),
         };
         let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.policy_for(&prepared));
-        let account = format.as_ref().and_then(|f| accounts.get(f.dialect())).cloned().unwrap_or_default();
+        let account: Arc<Value> = format.as_ref().and_then(|f| accounts.get(f.dialect())).cloned().unwrap_or_default();
+        let format_notifies = format.as_ref().is_some_and(|f| f.notifies_owner());
         SubscriptionRoute {
             number: entry.number,
             target: target.number,
             template: doc.template_id.as_ref().and_then(|id| templates.get(id)).cloned(),
             format,
             prepared,
-            account,
             filter: doc.filter.as_ref().and_then(|f| Filter::parse(f).ok()),
             active_from_ms: doc.active_from_ms.unwrap_or(i64::MIN),
             once: doc.once.as_deref().map(Arc::from),
-            notify: doc.notify.as_deref().map(Arc::from),
+            notify: doc.notify.as_deref().or_else(|| format_notifies.then_some(OWNER)).map(|to| owner_of(&account, to).into()),
+            account,
             policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
         }
     }
@@ -327,6 +329,14 @@ impl LanePolicy {
             (a, b) => a.or(b),
         };
         Self { concurrency: self.concurrency.min(other.concurrency), rate, fifo: self.fifo || other.fifo }
+    }
+}
+
+/// Whom `owner` means: the account's `owner_email`, if it has one, and the server's owner otherwise.
+fn owner_of<'a>(account: &'a Value, notify: &'a str) -> &'a str {
+    match account.get("owner_email").and_then(Value::as_str) {
+        Some(address) if notify == OWNER => address,
+        _ => notify,
     }
 }
 

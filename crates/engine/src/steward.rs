@@ -28,7 +28,11 @@ const MAIL_EVERY_MS: i64 = 15 * 60 * 1000;
 /// Time for one mail.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Stands for the address of the server's owner.
+/// At most so many mails about failed deliveries of one target in [`MAIL_EVERY_MS`].
+const FAILURE_MAILS: u32 = 10;
+/// Type of the event about a delivery that failed for good.
+pub(crate) const DELIVERY_FAILED: &str = "posthaste.delivery.failed";
+/// Stands for the address of the account's or the server's owner.
 pub(crate) const OWNER: &str = "owner";
 
 /// Something the owner of a target should know.
@@ -81,7 +85,7 @@ impl Steward {
 /// Acts on news until the engine is gone.
 pub(crate) async fn run(engine: Engine, mut queue: mpsc::Receiver<News>) {
     let cancelled = engine.tasks().cancelled();
-    let mut office = Office { engine, mailed: HashMap::new() };
+    let mut office = Office { engine, mailed: HashMap::new(), failures: HashMap::new() };
     tokio::pin!(cancelled);
     loop {
         tokio::select! {
@@ -98,6 +102,32 @@ struct Office {
     engine: Engine,
     /// When the last mail about a target went out.
     mailed: HashMap<i64, i64>,
+    /// Mails about failed deliveries, by target.
+    failures: HashMap<i64, Failures>,
+}
+
+/// Failed deliveries of one target, so that a dead receiver does not fill its owner's mailbox.
+#[derive(Default)]
+struct Failures {
+    since_ms: i64,
+    mailed: u32,
+    /// Not told of in any mail yet.
+    unmailed: u64,
+}
+
+impl Failures {
+    /// Counts one; answers how many before it no mail told of, if this one is to be mailed.
+    fn count(&mut self, now_ms: i64) -> Option<u64> {
+        if now_ms - self.since_ms >= MAIL_EVERY_MS {
+            (self.since_ms, self.mailed) = (now_ms, 0);
+        }
+        if self.mailed == FAILURE_MAILS {
+            self.unmailed += 1;
+            return None;
+        }
+        self.mailed += 1;
+        Some(std::mem::take(&mut self.unmailed))
+    }
 }
 
 /// What the owner reads.
@@ -138,16 +168,18 @@ impl Office {
                 let data = serde_json::json!({
                     "delivery_id": delivery, "target_id": entry.id, "target_name": entry.doc.name, "attempts": attempts, "reason": reason
                 });
-                self.publish(workspace, "posthaste.delivery.failed", data).await;
-                let name = entry.doc.name.replace(char::is_control, " ");
-                let rendered = Rendered {
-                    title: format!("Delivery to {name} failed"),
-                    text: format!(
-                        "Delivery {delivery} to target {name} ({}) was given up after {attempts} attempts: {reason}.\n",
-                        entry.id
-                    ),
-                    html: None,
+                self.publish(workspace, DELIVERY_FAILED, data).await;
+                let Some(unmailed) = self.failures.entry(target).or_default().count(self.engine.now_ms()) else {
+                    tracing::warn!(delivery, attempts, "a delivery failed for good; its owner had many mails already");
+                    return;
                 };
+                let name = entry.doc.name.replace(char::is_control, " ");
+                let mut text =
+                    format!("Delivery {delivery} to target {name} ({}) was given up after {attempts} attempts: {reason}.\n", entry.id);
+                if unmailed > 0 {
+                    text.push_str(&format!("{unmailed} more deliveries to it failed since the last mail.\n"));
+                }
+                let rendered = Rendered { title: format!("Delivery to {name} failed"), text, html: None };
                 let to = if &*notify == OWNER { self.engine.settings().notify_email.as_deref() } else { Some(&*notify) };
                 self.mail(to, rendered, delivery.clone());
             }
@@ -229,5 +261,19 @@ impl Office {
                 tracing::error!(error = error.message, notice = id, "a notice could not be mailed");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_receiver_does_not_fill_a_mailbox() {
+        let mut failures = Failures::default();
+        let told: Vec<_> = (0..50).filter_map(|n| failures.count(1_000_000_000_000 + n)).collect();
+        assert_eq!(told, [0; FAILURE_MAILS as usize]);
+        assert_eq!(failures.count(1_000_000_000_000 + MAIL_EVERY_MS), Some(40));
+        assert_eq!(failures.count(1_000_000_000_001 + MAIL_EVERY_MS), Some(0));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::resource::{Target, TargetStatus};
+use posthaste_domain::resource::{Account, Subscription, Target, TargetStatus};
 use posthaste_engine::{AcceptError, Accepted, EngineSettings};
 use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
 use serde_json::json;
@@ -201,6 +201,51 @@ async fn a_change_is_whole_when_nobody_waits_for_it() {
             rig.until_state(DeliveryKey::new(event.sequence, 0), DeliveryState::Delivered).await;
         }
     }
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A delivery that fails for good: an event, one mail, and no notice about a notice.
+#[tokio::test]
+async fn an_owner_is_told_once_of_a_delivery_that_failed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = EngineSettings { notify_email: Some("server@example.com".into()), ..EngineSettings::default() };
+    let rig = Rig::start(dir.path(), &Script::default(), settings).await;
+    let policy = json!({"retry": {"delays": ["1ms", "1ms"]}, "jitter": 0});
+    let accounts = Account { dialect: "standard".into(), settings: json!({"owner_email": "ann@example.com"}), secret_settings: vec![] };
+    for (url, type_name, notify) in [
+        ("a", "x", Some("owner")),
+        ("b", "x", Some("bob@example.com")),
+        ("c", "x", None),
+        ("d", "posthaste.delivery.failed", Some("owner")),
+    ] {
+        rig.script.answer(url, &[500; 30]);
+        let id = rig.subscribe(url, &[type_name], Some(policy.clone())).await;
+        let entry = rig.engine.list::<Subscription>(rig.workspace).into_iter().find(|s| s.doc.target_id == id).expect("the subscription");
+        let doc = Subscription { notify: notify.map(str::to_owned), ..entry.doc.clone() };
+        rig.engine.update(rig.workspace, &entry.id, None, doc).await.expect("updated");
+    }
+    let first = rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.until_state(key(&first), DeliveryState::Failed).await;
+    rig.until("both are told", |r| r.script.seen("server@example.com").len() + r.script.seen("bob@example.com").len() == 2).await;
+    rig.engine.create(rig.workspace, accounts).await.expect("an account");
+    let second = rig.publish("x", &["{}"], None).await.expect("accepted");
+    rig.until_state(key(&second), DeliveryState::Failed).await;
+    rig.until("the account's owner is told", |r| r.script.seen("ann@example.com").len() == 1).await;
+    rig.until("notices were given up as well", |r| r.script.seen("d").len() == 12).await;
+    settle_down().await;
+
+    let mail = String::from_utf8(rig.script.seen("server@example.com")[0].body.to_vec()).expect("text");
+    assert!(
+        mail.starts_with("Delivery to a failed\nDelivery dlv_") && mail.contains("after 3 attempts: the target answered 500"),
+        "{mail}"
+    );
+    // A target that is taken for broken is another matter, with mails of its own.
+    let about_deliveries = |to: &str| rig.script.seen(to).iter().filter(|mail| mail.body.starts_with(b"Delivery")).count();
+    let mails = ["server@example.com", "ann@example.com", "bob@example.com"].map(about_deliveries);
+    assert_eq!(mails, [1, 1, 2]);
+    let filter = EventFilter { type_name: Some(Some("posthaste.delivery.failed".into())), ..EventFilter::default() };
+    let everything = Range { order: Order::Asc, after: None, limit: 1000, from_ms: None, to_ms: None };
+    assert_eq!(rig.engine.history().events(rig.workspace, filter, everything).await.expect("history").len(), 4);
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 

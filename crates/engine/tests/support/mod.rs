@@ -170,6 +170,42 @@ impl Channel for ScriptedChannel {
     }
 }
 
+/// Takes mails as the fake target takes requests: what it was sent is seen under the recipient's address.
+struct ScriptedMail(Script);
+
+#[async_trait]
+impl Channel for ScriptedMail {
+    fn name(&self) -> &'static str {
+        "email"
+    }
+    fn form(&self) -> Form {
+        Form::Raw
+    }
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Message
+    }
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        Ok(CheckedSettings { settings: settings.clone(), secrets: vec![] })
+    }
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let url = dispatch.settings["to"][0].as_str().unwrap_or_default().to_owned();
+        let Content::Message(rendered) = dispatch.content else { unreachable!("only messages are taken") };
+        let body = format!("{}\n{}", rendered.title, rendered.text).into();
+        let seen = Seen { url, delivery_id: dispatch.delivery_id.into(), body, at: Instant::now(), in_flight: 1 };
+        self.0.inner.lock().seen.push(seen);
+        Report {
+            outcome: Outcome::Delivered,
+            status: Some(250),
+            request: "".into(),
+            response: "".into(),
+            response_body: Bytes::new(),
+            retry_after: None,
+            carrier_id: None,
+            duration: Duration::from_millis(1),
+        }
+    }
+}
+
 struct PlainFormat;
 
 impl Format for PlainFormat {
@@ -217,7 +253,7 @@ impl Rig {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             history: Arc::clone(&store) as Arc<dyn History>,
             bins: Arc::clone(&store) as Arc<dyn Bins>,
-            channels: Channels::default().with(ScriptedChannel(script.clone())),
+            channels: Channels::default().with(ScriptedChannel(script.clone())).with(ScriptedMail(script.clone())),
             formats: Formats::default().with(PlainFormat),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             settings,

@@ -8,9 +8,6 @@ use std::sync::Arc;
 use posthaste_engine::ResourceError;
 use serde_json::{Map, Value};
 
-/// What stands in answers for a secret. Sent back, it means the stored one.
-pub const MASK: &str = "********";
-
 /// How one dialect keeps a workspace's settings.
 pub trait AccountRules: Send + Sync {
     /// The dialect.

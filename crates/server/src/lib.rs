@@ -28,6 +28,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::response::{IntoResponse, Response};
 use http::{Method, Uri};
+use posthaste_dialects::accounts::Accounts;
 use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
 
@@ -90,6 +91,8 @@ pub struct AppState {
     pub started_ms: i64,
     watchers: Arc<Semaphore>,
     bin_permits: Arc<Semaphore>,
+    /// How accounts are read and written.
+    accounts: Accounts,
 }
 
 impl AppState {
@@ -99,6 +102,7 @@ impl AppState {
             started_ms: engine.now_ms(),
             watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             bin_permits: Arc::new(Semaphore::new(settings.max_bin_in_flight)),
+            accounts: posthaste_dialects::accounts(&settings.dialects),
             settings: Arc::new(settings),
             engine,
         }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::input::{Generation, is_sender_id};
 use super::money::Money;
 use super::{DIALECT, MsgineSettings};
-use crate::accounts::{AccountRules, MASK, refuse_unknown};
+use crate::accounts::{AccountRules, refuse_unknown};
 
 const FIELDS: [&str; 8] =
     ["webhook_secret", "sender_id", "tier", "per_minute", "per_second", "generation_1", "generation_2", "owner_email"];
@@ -166,20 +166,20 @@ impl AccountRules for MsgineAccounts {
         self.0.enabled
     }
 
-    /// `webhook_secret`: absent or the mask keeps the stored one, `null` makes a new one, a text becomes it. Every other field that
+    /// `webhook_secret`: absent keeps the stored one, `null` makes a new one, a text becomes it. Every other field that
     /// is absent or `null` goes back to the server's default.
     fn write(&self, input: Map<String, Value>, stored: Option<&Value>, random: [u8; 32]) -> Result<Value, ResourceError> {
         refuse_unknown(&input, &FIELDS)?;
         let kept = stored.and_then(|stored| stored.get("webhook_secret")).and_then(Value::as_str);
         let secret = match input.get("webhook_secret") {
             Some(Value::Null) => new_secret(random),
-            Some(Value::String(text)) if text != MASK => {
+            Some(Value::String(text)) => {
                 if !SECRET.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                     return Err(ResourceError::invalid("webhook_secret", "must be 10 to 200 visible ASCII characters without spaces"));
                 }
                 text.clone()
             }
-            None | Some(Value::String(_)) => kept.map_or_else(|| new_secret(random), str::to_owned),
+            None => kept.map_or_else(|| new_secret(random), str::to_owned),
             Some(_) => return Err(ResourceError::invalid("webhook_secret", "must be a text, or null for a new one")),
         };
         let mut document = Map::from_iter([("webhook_secret".to_owned(), Value::from(secret))]);
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(first["webhook_secret"], "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
         let chosen = write(json!({ "webhook_secret": "whsec_test" }), Some(&first)).unwrap();
         assert_eq!(chosen["webhook_secret"], "whsec_test");
-        for keeps in [json!({}), json!({ "webhook_secret": MASK }), json!({ "tier": "free" })] {
+        for keeps in [json!({}), json!({ "tier": "free" })] {
             assert_eq!(write(keeps, Some(&chosen)).unwrap()["webhook_secret"], "whsec_test");
         }
         assert_eq!(write(json!({ "webhook_secret": null }), Some(&chosen)).unwrap(), first);

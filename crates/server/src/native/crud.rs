@@ -244,7 +244,7 @@ pub(crate) async fn change<R: Crud>(
 }
 
 /// The version that the client has read, from `If-Match` or the body.
-fn expected_version(headers: &HeaderMap, body: Option<Value>) -> Result<Option<i64>, Problem> {
+pub(crate) fn expected_version(headers: &HeaderMap, body: Option<Value>) -> Result<Option<i64>, Problem> {
     if let Some(tag) = headers.get(header::IF_MATCH) {
         let text = tag.to_str().unwrap_or_default().trim();
         if text == "*" {

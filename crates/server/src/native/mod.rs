@@ -1,5 +1,6 @@
 //! The native API: one file per resource, all below `/posthaste/v1`.
 
+mod accounts;
 mod api;
 mod bins;
 mod crud;
@@ -40,6 +41,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     keys::operations(&mut api);
     bins::operations(&mut api);
     workspaces::operations(&mut api);
+    accounts::operations(&mut api);
     api.finish()
 }
 

@@ -71,6 +71,10 @@ impl Format for MsgineFormat {
         }
     }
 
+    fn notifies_owner(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, settings: &Value, target: &Value) -> Result<Prepared, FormatError> {
         let refuse = |field: &str, reason: String| FormatError { field: field.to_owned(), reason };
         let method = target.get("method").and_then(Value::as_str).unwrap_or("POST");

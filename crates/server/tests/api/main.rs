@@ -1,5 +1,6 @@
 //! The whole application over a real engine and store, with a channel in memory in place of the network.
 
+mod accounts;
 mod bins;
 mod contract;
 mod events;

@@ -70,8 +70,14 @@ pub trait History: Send + Sync {
     /// One event of a workspace.
     async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError>;
 
-    /// Events of a workspace.
+    /// Events of a workspace. Outgoing messages, which are the server's own documents, are only among them if their type is asked for.
     async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError>;
+
+    /// Events about a subject, in one workspace or in all. Only events that were appended with it are found.
+    async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError>;
+
+    /// How many events of a type a workspace has.
+    async fn count(&self, workspace: i64, type_name: &str) -> Result<u64, StoreError>;
 
     /// One delivery of a workspace.
     async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError>;

@@ -36,6 +36,8 @@ pub struct NewEvent {
     pub source: Arc<Source>,
     /// The document.
     pub payload: Bytes,
+    /// What it is about ([`posthaste_domain::message::subjects`]): [`crate::History::about`] finds it by these.
+    pub about: Vec<String>,
     /// Its deliveries (for a batching subscription, only of the event that opens a batch), ascending by ordinal.
     pub deliveries: Vec<NewDelivery>,
 }

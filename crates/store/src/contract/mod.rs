@@ -3,6 +3,7 @@
 //! Each public function proves one promise of the traits against a fresh directory. A failure is a panic, as in any test; the functions
 //! are here, and not under `tests/`, so that several test binaries can pass their factory.
 
+mod about;
 mod journal;
 mod lists;
 mod rest;
@@ -17,6 +18,7 @@ use posthaste_domain::id::{DeliveryKey, Sequence};
 
 use crate::{Append, Bins, Catalog, History, Journal, NewDelivery, NewEvent, Order, PageLimit, Range, Settlement};
 
+pub use about::{events_are_found_by_their_subject, outgoing_messages_are_listed_only_by_type};
 pub use journal::{
     appends_are_atomic, batches_are_found, due_is_ordered, idempotency_keys_last_a_day, one_bad_append_fails_alone, pages_are_bounded,
     payloads_come_back_exactly, reopening_queues_again, settled_is_settled, survives_a_restart,
@@ -53,6 +55,7 @@ fn event(sequence: i64, workspace: i64, deliveries: Vec<NewDelivery>) -> NewEven
         received_ms: 1_000 + sequence,
         source: Arc::new(Source { via: "api".into(), key: Some("key_1".into()), ip: None }),
         payload: Bytes::from(format!(r#"{{"n":{sequence}}}"#)),
+        about: Vec::new(),
         deliveries,
     }
 }

@@ -6,6 +6,7 @@ use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::about;
 use super::rows;
 use super::segments::{Pending, Segment};
 use super::varint;
@@ -120,6 +121,10 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
         let type_id = event.type_name.as_ref().map(|name| words.type_id(tx, name)).transpose()?;
         let source = words.source(tx, &event.source)?;
         event_row.execute(params![event.sequence.0, event.workspace, type_id, event.received_ms, source, &event.payload[..]])?;
+        for subject in &event.about {
+            tx.prepare_cached("INSERT OR IGNORE INTO about(subject, sequence) VALUES (?1, ?2)")?
+                .execute((about::hash(subject), event.sequence.0))?;
+        }
         for delivery in &event.deliveries {
             let state = if delivery.due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
             delivery_row.execute(params![
@@ -134,7 +139,7 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
             ])?;
             changes.count(delivery.target, event.workspace, state, 1);
         }
-        changes.rows += 1 + event.deliveries.len();
+        changes.rows += 1 + event.about.len() + event.deliveries.len();
     }
     if let (Some(first), Some(last)) = (group.events.first(), group.events.last()) {
         changes.first.get_or_insert((first.sequence.0, first.received_ms));

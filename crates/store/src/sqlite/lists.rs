@@ -5,6 +5,7 @@ use std::sync::Arc;
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, ORDINAL_BITS, Sequence};
+use posthaste_domain::message::{OUTGOING_EMAIL, OUTGOING_SMS};
 use rusqlite::{OptionalExtension, params};
 
 use super::readers::{Pool, Reader};
@@ -42,7 +43,7 @@ macro_rules! statements {
         Statements {
             events: concat!(
                 "SELECT sequence, workspace, type, received_ms, source, payload FROM event INDEXED BY event_workspace \
-                 WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 ORDER BY sequence ",
+                 WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type IS NOT ?5 AND type IS NOT ?6 ORDER BY sequence ",
                 $order,
                 " LIMIT ?4"
             ),
@@ -119,14 +120,14 @@ fn statements(order: Order) -> &'static Statements {
 
 /// Keys from `low` to `high`, both included.
 #[derive(Clone, Copy)]
-struct Span {
-    low: i64,
-    high: i64,
+pub(super) struct Span {
+    pub(super) low: i64,
+    pub(super) high: i64,
 }
 
 impl Span {
     /// What follows `key` in an order.
-    fn after(self, order: Order, key: Option<i64>) -> Self {
+    pub(super) fn after(self, order: Order, key: Option<i64>) -> Self {
         match (order, key) {
             (_, None) => self,
             (Order::Asc, Some(key)) => Self { low: self.low.max(key.saturating_add(1)), ..self },
@@ -143,13 +144,13 @@ impl Span {
         }
     }
 
-    fn is_empty(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.low > self.high
     }
 }
 
 /// The segments that a list visits, in its order.
-fn in_order(segments: &Segments, range: &Range) -> Vec<Arc<Segment>> {
+pub(super) fn in_order(segments: &Segments, range: &Range) -> Vec<Arc<Segment>> {
     let from_ms = range.from_ms.unwrap_or(i64::MIN);
     let to_ms = range.to_ms.unwrap_or(i64::MAX);
     let mut list = segments.matching(|s| s.with(|state| state.last_sequence > 0 && state.last_ms >= from_ms && state.first_ms < to_ms));
@@ -160,7 +161,7 @@ fn in_order(segments: &Segments, range: &Range) -> Vec<Arc<Segment>> {
 }
 
 /// The sequences of a segment that were received in the range.
-fn sequences(reader: &Reader, range: &Range) -> rusqlite::Result<Span> {
+pub(super) fn sequences(reader: &Reader, range: &Range) -> rusqlite::Result<Span> {
     let (first, last, first_ms, last_ms) =
         reader.segment.with(|state| (state.first_sequence, state.last_sequence, state.first_ms, state.last_ms));
     let low = match range.from_ms {
@@ -190,7 +191,7 @@ fn received_from(reader: &Reader, first: i64, last: i64, ms: i64) -> rusqlite::R
 }
 
 /// The number of a type in a segment, if any event there has it.
-fn type_id(reader: &Reader, name: &str) -> rusqlite::Result<Option<i64>> {
+pub(super) fn type_id(reader: &Reader, name: &str) -> rusqlite::Result<Option<i64>> {
     reader.conn.prepare_cached(TYPE_ID)?.query_row([name], |row| row.get(0)).optional()
 }
 
@@ -224,8 +225,11 @@ fn events_in(reader: &Reader, workspace: i64, filter: &EventFilter, range: &Rang
     let sql = statements(range.order);
     let limit = sql_count(limit);
     let Some(type_name) = &filter.type_name else {
+        // No type has this number.
+        let hidden = |name| type_id(reader, name).map(|id| id.unwrap_or(-1));
+        let (mail, sms) = (hidden(OUTGOING_EMAIL)?, hidden(OUTGOING_SMS)?);
         let mut select = reader.conn.prepare_cached(sql.events)?;
-        return select.query_map(params![workspace, span.low, span.high, limit], RawEvent::read)?.collect();
+        return select.query_map(params![workspace, span.low, span.high, limit, mail, sms], RawEvent::read)?.collect();
     };
     let id = match type_name {
         Some(name) => match type_id(reader, name)? {

@@ -16,6 +16,7 @@
 //!
 //! Connections and threads are this module's own; the async methods only pass messages, so that a runtime is never blocked.
 
+mod about;
 mod apply;
 mod backup;
 mod bins;

@@ -2,10 +2,13 @@
 
 use rusqlite::Connection;
 
-use super::{lists, pages, rows, schema, segments};
+use super::{about, lists, pages, rows, schema, segments};
 
 fn reads() -> Vec<&'static str> {
     let mut reads = vec![
+        about::ABOUT_ASCENDING,
+        about::ABOUT_DESCENDING,
+        about::COUNT,
         rows::EVENT,
         rows::DELIVERY_BY_KEY,
         rows::ATTEMPTS,
@@ -44,6 +47,7 @@ fn walks_keys_only(plan: &[String]) -> bool {
 fn every_read_is_a_key_range() {
     let conn = Connection::open_in_memory().expect("a database");
     conn.execute_batch(schema::SEGMENT).expect("tables");
+    conn.execute_batch(schema::ABOUT).expect("the index of subjects");
     for sql in reads() {
         let plan = plan(&conn, sql);
         assert!(walks_keys_only(&plan), "{sql}\n{plan:#?}");

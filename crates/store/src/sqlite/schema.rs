@@ -92,6 +92,15 @@ CREATE VIEW log AS -- for people with a shell
   FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempt a ON a.delivery = d.key;
 ";
 
+/// What finds events by their subject. Added to segments of releases that did not have it when they are opened.
+pub(super) const ABOUT: &str = "
+CREATE TABLE IF NOT EXISTS about(
+  subject INTEGER NOT NULL,        -- first 8 bytes of the SHA-256 of what the event is about; the event tells whether it really is
+  sequence INTEGER NOT NULL,
+  PRIMARY KEY(subject, sequence)
+) WITHOUT ROWID;
+";
+
 /// Tables of `catalog.db`.
 pub(super) const CATALOG: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

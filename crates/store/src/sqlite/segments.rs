@@ -78,6 +78,7 @@ impl Segment {
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
         schema::prepare(&path, &mut conn, schema::SEGMENT, &meta)?;
         let failed = schema::failed(&path);
+        conn.execute_batch(schema::ABOUT).map_err(&failed)?;
         Self::read(id, path.clone(), &conn).map_err(failed)
     }
 
@@ -90,6 +91,7 @@ impl Segment {
             return Ok(None);
         }
         schema::prepare(&path, &mut conn, schema::SEGMENT, &[])?;
+        conn.execute_batch(schema::ABOUT).map_err(&failed)?;
         Self::read(id, path.clone(), &conn).map(Some).map_err(&failed)
     }
 

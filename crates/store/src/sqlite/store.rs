@@ -19,7 +19,7 @@ use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
 use super::writer::{Command, Reply, Writer};
-use super::{SqliteOptions, lists, pages, schema};
+use super::{SqliteOptions, about, lists, pages, schema};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
     PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
@@ -239,6 +239,16 @@ impl History for SqliteStore {
 
     async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
         self.list(move |segments, pool| lists::events(segments, pool, workspace, &filter, &range)).await
+    }
+
+    async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
+        let subject = subject.to_owned();
+        self.list(move |segments, pool| about::about(segments, pool, workspace, &subject, &range)).await
+    }
+
+    async fn count(&self, workspace: i64, type_name: &str) -> Result<u64, StoreError> {
+        let type_name = type_name.to_owned();
+        self.list(move |segments, pool| about::count(segments, pool, workspace, &type_name)).await
     }
 
     async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {

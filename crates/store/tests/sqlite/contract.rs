@@ -38,6 +38,8 @@ contract!(
     retention_drops_whole_buckets,
     catalog_is_versioned,
     writes_are_atomic,
+    events_are_found_by_their_subject,
+    outgoing_messages_are_listed_only_by_type,
     bins_keep_the_newest,
     closed_is_closed,
 );

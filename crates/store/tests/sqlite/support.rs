@@ -43,6 +43,7 @@ pub fn event(n: i64, payload_bytes: usize) -> Append {
         received_ms: 1_000 + n,
         source: Arc::new(Source { via: "test".into(), key: None, ip: None }),
         payload: vec![b'x'; payload_bytes].into(),
+        about: Vec::new(),
         deliveries: vec![delivery],
     };
     let idempotency =

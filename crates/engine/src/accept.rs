@@ -60,6 +60,15 @@ pub enum IncomingKind {
     Named(Arc<str>),
     /// The event types' rules find it in the payload; if none does, the event is kept as unmatched.
     ByRules,
+    /// It is for one subscription and no other, once for each of these ordinals: a message with its recipients.
+    Addressed {
+        /// Its type.
+        type_name: Arc<str>,
+        /// Number of the subscription.
+        subscription: i64,
+        /// Ordinals of its deliveries, ascending.
+        ordinals: Vec<u32>,
+    },
 }
 
 /// A request's `Idempotency-Key`.
@@ -100,8 +109,11 @@ impl AcceptedEvent {
 pub(crate) struct Prepared {
     pub type_name: Option<Arc<str>>,
     pub payload: Bytes,
+    pub about: Vec<String>,
     pub deliver_at_ms: Option<i64>,
     pub subscriptions: Vec<Arc<SubscriptionRoute>>,
+    /// Ordinals of the deliveries to the one subscription, if the event is addressed.
+    pub ordinals: Option<Vec<u32>>,
 }
 
 /// A request on its way to the committer.
@@ -266,6 +278,7 @@ impl Committer {
                 received_ms: now_ms,
                 source: Arc::clone(&ticket.source),
                 payload: prepared.payload.clone(),
+                about: prepared.about.clone(),
                 deliveries,
             });
         }
@@ -283,6 +296,9 @@ impl Committer {
     }
 
     fn deliveries(&mut self, group: &mut Group, prepared: &Prepared, event: &Arc<Event>, now_ms: i64) -> Vec<NewDelivery> {
+        if let (Some(ordinals), [subscription]) = (&prepared.ordinals, &prepared.subscriptions[..]) {
+            return addressed(group, ordinals, subscription, prepared.deliver_at_ms, event, now_ms);
+        }
         let mut deliveries = Vec::with_capacity(prepared.subscriptions.len());
         for subscription in prepared.subscriptions.iter().take(MAX_ORDINAL as usize) {
             let ordinal = deliveries.len() as u32;
@@ -308,6 +324,23 @@ impl Committer {
         }
         deliveries
     }
+}
+
+/// One delivery for each ordinal of an addressed event.
+fn addressed(
+    group: &mut Group,
+    ordinals: &[u32],
+    subscription: &SubscriptionRoute,
+    deliver_at_ms: Option<i64>,
+    event: &Arc<Event>,
+    now_ms: i64,
+) -> Vec<NewDelivery> {
+    let due_ms = deliver_at_ms.filter(|at| *at > now_ms);
+    let new = |&ordinal| NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false };
+    let deliveries: Vec<NewDelivery> = ordinals.iter().map(new).collect();
+    let how = || due_ms.map_or(How::Fresh, How::Later);
+    group.arrivals.extend(deliveries.iter().map(|new| Arrival { delivery: pending(event, new, now_ms), how: how() }));
+    deliveries
 }
 
 /// Requests that came with the key of an earlier one in the same group.

@@ -19,6 +19,7 @@ use posthaste_store::{Journal, PageLimit, Settlement};
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+use crate::door::Door;
 use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
@@ -32,6 +33,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Makes attempts.
 pub(crate) struct Sender {
+    pub door: Arc<Door>,
     pub journal: Arc<dyn Journal>,
     pub clock: Arc<dyn Clock>,
     pub catalogue: Arc<Catalogue>,

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use posthaste_channels::Channels;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
-use posthaste_domain::matching::parse_document;
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
 use posthaste_domain::policy::lane::Bound;
 use posthaste_domain::resource::{Health, Target, TargetStatus};
 use posthaste_store::{Bins, Catalog, History, Journal, Recovered};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use crate::accept::{AcceptRequest, Accepted, Committer, IncomingKind, Prepared, Ticket};
+use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
+use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
 use crate::lanes::{Command, LaneHealth, Lanes, ShardParts};
 use crate::metrics::{Metrics, Totals};
-use crate::routing::{Routing, WorkspaceRoutes};
+use crate::routing::Routing;
 use crate::settings::EngineSettings;
 use crate::settle::{self, Settler};
 use crate::steward::{self, Steward};
@@ -33,8 +33,8 @@ use crate::tasks::Tasks;
 /// How long a commit that failed keeps the server from being ready. Short, because only a commit can show that it is over.
 const FAILURE_MEMORY_MS: i64 = 10_000;
 
-/// Requests that may wait for the committer, besides the byte budget.
-const TICKETS: usize = 65_536;
+/// Time for the last commit of a shutdown.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// What an engine is made of.
 pub struct Parts {
@@ -76,11 +76,8 @@ pub(crate) struct Inner {
     pub(crate) sender: Arc<Sender>,
     pub(crate) gate: Gate,
     metrics: Arc<Metrics>,
-    tickets: parking_lot::RwLock<Option<mpsc::Sender<Ticket>>>,
-    budget: Arc<Semaphore>,
+    pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,
-    busy_since_ms: Arc<AtomicI64>,
-    closing: AtomicBool,
     tasks: Tasks,
 }
 
@@ -98,7 +95,18 @@ impl Engine {
         let (settler, outcomes) = Settler::new();
         let (steward, news) = Steward::new();
         let gate = Gate::default();
+        let busy_since_ms = Arc::new(AtomicI64::new(0));
+        let (door, ticket_queue) = Door::new(
+            Arc::clone(&catalogue),
+            Arc::clone(&routing),
+            Arc::clone(&clock),
+            Arc::clone(&busy_since_ms),
+            settings.commit_patience,
+            settings.accept_queue_bytes,
+        );
+        let door = Arc::new(door);
         let sender = Arc::new(Sender {
+            door: Arc::clone(&door),
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
             catalogue: Arc::clone(&catalogue),
@@ -130,8 +138,6 @@ impl Engine {
         tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), outcomes));
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
-        let (tickets, ticket_queue) = mpsc::channel(TICKETS);
-        let busy_since_ms = Arc::new(AtomicI64::new(0));
         let committer = Committer {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
@@ -145,7 +151,6 @@ impl Engine {
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
-        let budget = Arc::new(Semaphore::new(settings.accept_queue_bytes.min(Semaphore::MAX_PERMITS)));
         let engine = Self {
             inner: Arc::new(Inner {
                 catalogue,
@@ -161,11 +166,8 @@ impl Engine {
                 sender,
                 gate,
                 metrics,
-                tickets: parking_lot::RwLock::new(Some(tickets)),
-                budget,
+                door,
                 committed,
-                busy_since_ms,
-                closing: AtomicBool::new(false),
                 tasks,
             }),
         };
@@ -197,12 +199,18 @@ impl Engine {
     /// Stops accepting, lets what is in flight finish within the deadline, flushes and closes the store. What does not finish stays in
     /// the journal and is sent after the next start.
     pub async fn shutdown(&self, deadline: Duration) {
-        if self.inner.closing.swap(true, Ordering::SeqCst) {
+        if self.inner.door.close() {
             return;
         }
-        drop(self.inner.tickets.write().take());
         if tokio::time::timeout(deadline, self.inner.lanes.drain()).await.is_err() {
             tracing::warn!("some attempts did not end in time; their deliveries are sent again after the next start");
+        }
+        // Only now: what attempts had as consequences was still to be stored. The committer says goodbye when it has stored all.
+        self.inner.door.lock();
+        let mut committed = self.inner.committed.clone();
+        let last = async { while committed.changed().await.is_ok() {} };
+        if tokio::time::timeout(LAST_COMMIT, last).await.is_err() {
+            tracing::warn!("the last events could not be stored in time; their senders were not told that they are");
         }
         self.inner.tasks.cancel();
         self.inner.journal.close().await;
@@ -210,35 +218,7 @@ impl Engine {
 
     /// Stores events and their deliveries; answers once they are on disk.
     pub async fn accept(&self, request: AcceptRequest) -> Result<Accepted, AcceptError> {
-        let inner = &self.inner;
-        if inner.closing.load(Ordering::Relaxed) {
-            return Err(AcceptError::Closing);
-        }
-        let since = inner.busy_since_ms.load(Ordering::Relaxed);
-        if since != 0 && inner.clock.now_ms() - since > inner.settings.commit_patience.as_millis() as i64 {
-            return Err(AcceptError::Overloaded);
-        }
-        let now_ms = inner.clock.now_ms();
-        let routes = inner.routing.of(&inner.catalogue, request.workspace);
-        let bytes: usize = request.events.iter().map(|e| e.payload.len() + 128).sum();
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let budget = Arc::clone(&inner.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
-        let events = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
-        let (answer, receive) = oneshot::channel();
-        let ticket = Ticket {
-            workspace: request.workspace,
-            source: request.source,
-            events,
-            idempotency: request.idempotency,
-            answer,
-            _budget: budget,
-        };
-        {
-            let tickets = inner.tickets.read();
-            let queue = tickets.as_ref().ok_or(AcceptError::Closing)?;
-            queue.try_send(ticket).map_err(|_| AcceptError::Overloaded)?;
-        }
-        receive.await.unwrap_or(Err(AcceptError::Closing))
+        self.inner.door.accept(request).await
     }
 
     /// Wakes whoever waits for events: holds the last committed sequence.
@@ -292,11 +272,10 @@ impl Engine {
 
     /// Whether this server can take events; otherwise why not.
     pub fn ready(&self) -> Result<(), &'static str> {
-        if self.inner.closing.load(Ordering::Relaxed) {
+        if self.inner.door.is_closing() {
             return Err("shutting down");
         }
-        let since = self.inner.busy_since_ms.load(Ordering::Relaxed);
-        if since != 0 && self.now_ms() - since > self.inner.settings.commit_patience.as_millis() as i64 {
+        if self.inner.door.is_stuck() {
             return Err("the disk does not keep up");
         }
         if self.inner.metrics.fails_since(self.now_ms() - FAILURE_MEMORY_MS) {
@@ -340,21 +319,6 @@ impl Engine {
         }
         None
     }
-}
-
-/// Finds an event's type and its subscriptions. The payload is parsed only if a rule or a filter needs it.
-fn prepare(routes: &WorkspaceRoutes, now_ms: i64, incoming: crate::accept::Incoming) -> Prepared {
-    let document = std::cell::OnceCell::new();
-    let parsed = || document.get_or_init(|| parse_document(&incoming.payload)).as_ref();
-    let type_name = match incoming.kind {
-        IncomingKind::Named(name) => Some(name),
-        IncomingKind::ByRules => parsed().and_then(|d| routes.type_of(d)),
-    };
-    let mut subscriptions = Vec::new();
-    if let Some(name) = &type_name {
-        routes.matches(name, now_ms, parsed, &mut subscriptions);
-    }
-    Prepared { type_name, payload: incoming.payload.clone(), deliver_at_ms: incoming.deliver_at_ms, subscriptions }
 }
 
 /// The state that the API shows: pending deliveries of a paused or disabled target are held.

@@ -15,6 +15,7 @@ mod accept;
 mod attempt;
 mod batches;
 mod catalogue;
+mod door;
 mod edit;
 mod engine;
 mod error;

@@ -1,0 +1,130 @@
+//! The way in for events: matched on the caller's task, bounded in bytes, answered after the commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use posthaste_domain::clock::Clock;
+use posthaste_domain::matching::parse_document;
+use posthaste_domain::message;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::accept::{AcceptRequest, Accepted, Incoming, IncomingKind, Prepared, Ticket};
+use crate::catalogue::Catalogue;
+use crate::error::AcceptError;
+use crate::routing::{Routing, WorkspaceRoutes};
+
+/// Requests that may wait for the committer, besides the byte budget.
+const TICKETS: usize = 65_536;
+
+/// Takes events and hands them to the committer.
+pub(crate) struct Door {
+    catalogue: Arc<Catalogue>,
+    routing: Arc<Routing>,
+    clock: Arc<dyn Clock>,
+    budget: Arc<Semaphore>,
+    patience: Duration,
+    /// When the group that is being committed began; 0 when none is.
+    busy_since_ms: Arc<AtomicI64>,
+    tickets: RwLock<Option<mpsc::Sender<Ticket>>>,
+    closing: AtomicBool,
+}
+
+impl Door {
+    /// A door, and the queue that the committer works off.
+    pub fn new(
+        catalogue: Arc<Catalogue>,
+        routing: Arc<Routing>,
+        clock: Arc<dyn Clock>,
+        busy_since_ms: Arc<AtomicI64>,
+        patience: Duration,
+        queue_bytes: usize,
+    ) -> (Self, mpsc::Receiver<Ticket>) {
+        let (tickets, queue) = mpsc::channel(TICKETS);
+        let budget = Arc::new(Semaphore::new(queue_bytes.min(Semaphore::MAX_PERMITS)));
+        let (tickets, closing) = (RwLock::new(Some(tickets)), AtomicBool::new(false));
+        (Self { catalogue, routing, clock, budget, patience, busy_since_ms, tickets, closing }, queue)
+    }
+
+    /// Refuses what comes from outside from now on; answers whether it did so before.
+    pub fn close(&self) -> bool {
+        self.closing.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether events from outside are refused.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Refuses everything from now on: the committer ends when it has worked off what waits.
+    pub fn lock(&self) {
+        drop(self.tickets.write().take());
+    }
+
+    /// Whether a commit takes longer than anybody should wait.
+    pub fn is_stuck(&self) -> bool {
+        let since = self.busy_since_ms.load(Ordering::Relaxed);
+        since != 0 && self.clock.now_ms() - since > self.patience.as_millis() as i64
+    }
+
+    /// Stores events from outside and their deliveries; answers once they are on disk.
+    pub async fn accept(&self, request: AcceptRequest) -> Result<Accepted, AcceptError> {
+        if self.is_closing() {
+            return Err(AcceptError::Closing);
+        }
+        self.accept_inside(request).await
+    }
+
+    /// The same for events that this server itself makes, which are taken while it shuts down.
+    pub async fn accept_inside(&self, request: AcceptRequest) -> Result<Accepted, AcceptError> {
+        if self.is_stuck() {
+            return Err(AcceptError::Overloaded);
+        }
+        let now_ms = self.clock.now_ms();
+        let routes = self.routing.of(&self.catalogue, request.workspace);
+        let bytes: usize = request.events.iter().map(|e| e.payload.len() + 128).sum();
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&self.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
+        let events = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
+        let (answer, receive) = oneshot::channel();
+        let ticket = Ticket {
+            workspace: request.workspace,
+            source: request.source,
+            events,
+            idempotency: request.idempotency,
+            answer,
+            _budget: budget,
+        };
+        {
+            let tickets = self.tickets.read();
+            let queue = tickets.as_ref().ok_or(AcceptError::Closing)?;
+            queue.try_send(ticket).map_err(|_| AcceptError::Overloaded)?;
+        }
+        receive.await.unwrap_or(Err(AcceptError::Closing))
+    }
+}
+
+/// Finds an event's type, what it is about, and its subscriptions. The payload is parsed only if a rule or a filter needs it.
+fn prepare(routes: &WorkspaceRoutes, now_ms: i64, incoming: Incoming) -> Prepared {
+    let Incoming { kind, payload, deliver_at_ms } = incoming;
+    let document = std::cell::OnceCell::new();
+    let parsed = || document.get_or_init(|| parse_document(&payload)).as_ref();
+    let mut ordinals = None;
+    let mut subscriptions = Vec::new();
+    let type_name = match kind {
+        IncomingKind::Named(name) => Some(name),
+        IncomingKind::ByRules => parsed().and_then(|d| routes.type_of(d)),
+        IncomingKind::Addressed { type_name, subscription, ordinals: to } => {
+            subscriptions.extend(routes.subscriptions.get(&subscription).cloned());
+            ordinals = Some(to);
+            Some(type_name)
+        }
+    };
+    if let Some(name) = type_name.as_deref().filter(|_| ordinals.is_none()) {
+        routes.matches(name, now_ms, parsed, &mut subscriptions);
+    }
+    let about = type_name.as_deref().map(|name| message::subjects(name, &payload)).unwrap_or_default();
+    drop(document);
+    Prepared { type_name, payload, about, deliver_at_ms, subscriptions, ordinals }
+}

@@ -47,9 +47,9 @@ impl Stage {
 
     /// The path of an operation with the id of what is there.
     fn path(&self, operation: &Operation) -> String {
-        match operation.path.contains('{') {
+        match operation.path.contains("{id}") {
             true => operation.path.replace("{id}", &self.ids[family(operation)]),
-            false => operation.path.clone(),
+            false => operation.path.replace("{dialect}", "msgine"),
         }
     }
 
@@ -80,6 +80,7 @@ impl Stage {
             "testTarget" => json!({"data": 1}),
             "previewTemplate" => json!({"blocks": blocks, "event": {"type": "a"}}),
             "testFilter" => json!({"filter": {"a": 1}, "sample": {}}),
+            "replaceAccount" => json!({"settings": {"tier": "free"}}),
             "createReplay" => json!({"states": ["failed"]}),
             _ => input(&self.rig, &format!("/{}", family(operation)), 2).await,
         };

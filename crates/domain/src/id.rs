@@ -72,6 +72,13 @@ pub fn parse_delivery_id(id: &str) -> Option<(DeliveryKey, i64)> {
     parse_journal_id("dlv", id).map(|(ms, n)| (DeliveryKey(n), ms))
 }
 
+/// A random UUID (RFC 9562 version 4) from 122 of these bits.
+pub fn uuid(entropy: [u8; 16]) -> String {
+    let value = u128::from_be_bytes(entropy) & !(0xF << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let hex = format!("{value:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
 /// A fresh resource id such as `tgt_…` from the time and 80 bits of entropy.
 pub fn resource_id(prefix: &str, now_ms: i64, entropy: [u8; 10]) -> String {
     let mut value = u128::from(now_ms.max(0) as u64 & 0xFFFF_FFFF_FFFF) << 80;

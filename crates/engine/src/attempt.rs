@@ -22,6 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::door::Door;
 use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
+use crate::messages::carrier_id;
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
 use crate::steward::{DELIVERY_FAILED, News, Steward};
 
@@ -51,15 +52,17 @@ pub(crate) struct Conclusion {
     pub verdict: LaneVerdict,
     /// The delivery as it is now, if it will be tried again.
     pub retry: Option<Box<PendingDelivery>>,
+    /// Whether another try could have helped, had there been one left.
+    pub could_retry: bool,
 }
 
 /// A failure before anything was sent.
-struct Unsendable {
-    code: &'static str,
-    message: String,
-    fault: Fault,
+pub(crate) struct Unsendable {
+    pub code: &'static str,
+    pub message: String,
+    pub fault: Fault,
     /// Whether trying again can help (the journal did not answer).
-    retryable: bool,
+    pub retryable: bool,
 }
 
 impl Sender {
@@ -70,11 +73,14 @@ impl Sender {
         let Some(subscription) = routes.subscriptions.get(&pending.delivery.subscription) else {
             let now_ms = self.clock.now_ms();
             let settlement = crate::lanes::cancellation(key, target.number, now_ms);
-            return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None };
+            return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None, could_retry: false };
         };
         let id = pending.delivery.id();
         let is_notice = pending.event.type_name.as_deref() == Some(DELIVERY_FAILED);
         let at_ms = self.clock.now_ms();
+        if subscription.carrier.is_some() {
+            return self.carry(pending, subscription, target, at_ms).await;
+        }
         let report = match Self::check_age(&pending, subscription, at_ms) {
             Ok(()) => match self.content(&pending, subscription, target, &routes, at_ms).await {
                 Ok(content) => self.send(&pending, subscription, target, content).await,
@@ -84,6 +90,33 @@ impl Sender {
         };
         let conclusion = self.conclude(pending, subscription, target, at_ms, report);
         self.tell_owner(&conclusion, subscription, target, id, is_notice);
+        conclusion
+    }
+
+    /// Offers a message to its carrier, and tells what came of it.
+    async fn carry(&self, pending: PendingDelivery, subscription: &SubscriptionRoute, target: &TargetRoute, at_ms: i64) -> Conclusion {
+        let carried = match self.message(&pending) {
+            Ok(carried) => carried,
+            Err(unsendable) => return self.conclude(pending, subscription, target, at_ms, Err(unsendable)),
+        };
+        let content = self.carried(&carried);
+        let report = match &target.channel {
+            Some(channel) if channel.takes(content.kind()) => self.send(&pending, subscription, target, content).await,
+            _ => Err(Unsendable {
+                code: "channel_unknown",
+                message: format!("this server has no carrier for {}", target.channel_name),
+                fault: Fault::Ours,
+                retryable: true,
+            }),
+        };
+        let carrier_id = carrier_id(&report);
+        // What a carrier says of one recipient says nothing of the carrier, unless it asks to be left alone.
+        let spoke = report.as_ref().is_ok_and(|report| report.status.is_some() && report.retry_after.is_none());
+        let mut conclusion = self.conclude(pending, subscription, target, at_ms, report);
+        if spoke && matches!(conclusion.verdict, LaneVerdict::Failure(_)) {
+            conclusion.verdict = LaneVerdict::Nothing;
+        }
+        self.tell_outcome(&carried, carrier_id.as_deref(), &conclusion).await;
         conclusion
     }
 
@@ -374,6 +407,7 @@ impl Sender {
                 ((verdict, None), lane)
             }
         };
+        let could_retry = matches!(verdict.0, Verdict::Retry { .. });
         let (state, due_ms) = match verdict.0 {
             Verdict::Success => (DeliveryState::Delivered, 0),
             Verdict::Stop { .. } => (DeliveryState::Failed, 0),
@@ -396,7 +430,7 @@ impl Sender {
         (delivery.state, delivery.attempts, delivery.first_attempt_ms) = (state, number, first_ms);
         (delivery.due_ms, delivery.updated_ms) = (due_ms, now_ms);
         let retry = (state == DeliveryState::Scheduled).then(|| Box::new(pending));
-        Conclusion { settlement, verdict: lane, retry }
+        Conclusion { settlement, verdict: lane, retry, could_retry }
     }
 }
 

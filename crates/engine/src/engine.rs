@@ -87,7 +87,7 @@ impl Engine {
         let Parts { catalog, journal, history, bins, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
         let catalogue = Arc::new(Catalogue::load(catalog).await?);
-        let routing = Arc::new(Routing::new(channels.clone(), formats.clone()));
+        let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
         let metrics = Arc::new(Metrics::default());
         let tasks = Tasks::default();
         let shards = std::thread::available_parallelism().map_or(1, usize::from).min(16);
@@ -173,6 +173,9 @@ impl Engine {
         };
         engine.recover_lanes(recovered).await;
         engine.tasks().spawn("steward", steward::run(engine.clone(), news));
+        if let Some(news) = engine.inner.channels.carrier_news() {
+            engine.tasks().spawn("carrier news", crate::messages::run_news(engine.clone(), news));
+        }
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         Ok(engine)

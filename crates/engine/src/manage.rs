@@ -219,9 +219,12 @@ impl Managed for Target {
             let known: Vec<&str> = context.channels.names().collect();
             return Err(ResourceError::invalid("channel", format!("must be one of {}", known.join(", "))));
         };
-        let checked = channel.check(&self.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
-        self.settings = checked.settings;
-        self.secret_settings = checked.secrets;
+        // The way to a carrier has no settings of its own: carriers are the operator's.
+        if crate::messages::carrier_of(self.dialect.as_ref()).is_none() {
+            let checked = channel.check(&self.settings).map_err(|e| ResourceError::invalid(e.field, e.reason))?;
+            self.settings = checked.settings;
+            self.secret_settings = checked.secrets;
+        }
         for key in &self.signing {
             SigningSecret::parse(&key.secret).map_err(|e| ResourceError::invalid("secret", e.to_string()))?;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use posthaste_channels::{Channel, Channels, ContentKind};
+use posthaste_domain::message::MessageChannel;
 use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
 use posthaste_domain::policy::{EffectivePolicy, Order, Policy};
 use posthaste_domain::resource::{Account, EventType, Subscription, Target, TargetStatus, TemplateDoc};
@@ -19,6 +20,8 @@ use serde_json::Value;
 use crate::catalogue::{Catalogue, Entry};
 use crate::format::{Format, Formats, Prepared};
 use crate::manage::DEFAULT_FORMAT;
+use crate::messages::carrier_of;
+use crate::settings::CarrierSettings;
 use crate::steward::OWNER;
 
 /// A target, ready to send to.
@@ -87,6 +90,8 @@ pub struct SubscriptionRoute {
     pub once: Option<Arc<str>>,
     /// Who is mailed when a delivery fails for good.
     pub notify: Option<Arc<str>>,
+    /// The carrier that it leads to: then its events are messages to send.
+    pub carrier: Option<MessageChannel>,
     /// Everything resolved.
     pub policy: EffectivePolicy,
 }
@@ -151,14 +156,15 @@ impl WorkspaceRoutes {
 pub struct Routing {
     channels: Channels,
     formats: Formats,
+    carriers: CarrierSettings,
     table: ArcSwap<HashMap<i64, Arc<WorkspaceRoutes>>>,
     compiling: Mutex<()>,
 }
 
 impl Routing {
     /// An empty table; workspaces compile when first asked for.
-    pub fn new(channels: Channels, formats: Formats) -> Self {
-        Self { channels, formats, table: ArcSwap::default(), compiling: Mutex::new(()) }
+    pub fn new(channels: Channels, formats: Formats, carriers: CarrierSettings) -> Self {
+        Self { channels, formats, carriers, table: ArcSwap::default(), compiling: Mutex::new(()) }
     }
 
     /// The current routes of a workspace.
@@ -262,7 +268,12 @@ impl Routing {
             }
             _ => Prepared::none(),
         };
-        let fallback = format.as_ref().map_or_else(Policy::standard, |f| f.policy_for(&prepared));
+        let carrier = carrier_of(doc.dialect.as_ref());
+        let fallback = match (carrier, &format) {
+            (Some(channel), _) => self.carriers.policy(channel),
+            (None, Some(format)) => format.policy_for(&prepared),
+            (None, None) => Policy::standard(),
+        };
         let account: Arc<Value> = format.as_ref().and_then(|f| accounts.get(f.dialect())).cloned().unwrap_or_default();
         let format_notifies = format.as_ref().is_some_and(|f| f.notifies_owner());
         SubscriptionRoute {
@@ -276,6 +287,7 @@ impl Routing {
             once: doc.once.as_deref().map(Arc::from),
             notify: doc.notify.as_deref().or_else(|| format_notifies.then_some(OWNER)).map(|to| owner_of(&account, to).into()),
             account,
+            carrier,
             policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
         }
     }
@@ -294,6 +306,7 @@ impl Routing {
             active_from_ms: i64::MIN,
             once: None,
             notify: None,
+            carrier: None,
             policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use posthaste_domain::message::MessageChannel;
+use posthaste_domain::policy::{Jitter, Policy, Retry};
 use posthaste_store::RetentionRule;
 
 /// Limits and times.
@@ -39,6 +41,51 @@ pub struct EngineSettings {
     pub bin_grace: Duration,
     /// Operational notices are also mailed here, if e-mail is configured.
     pub notify_email: Option<String>,
+    /// How messages are tried at their carriers.
+    pub carriers: CarrierSettings,
+}
+
+/// How messages are tried at their carriers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CarrierSettings {
+    /// Delays between the tries of an e-mail that is not taken for now (Mailgun 9.3: 10, 15, 30 min, 1, 2, 4 h).
+    pub email_retry: Vec<Duration>,
+    /// Delays between the tries of an SMS that is not taken for now.
+    pub sms_retry: Vec<Duration>,
+    /// Time for one try.
+    pub timeout: Duration,
+    /// Messages that are offered to a carrier at once, in each workspace.
+    pub concurrency: u32,
+}
+
+impl Default for CarrierSettings {
+    fn default() -> Self {
+        let minutes = |list: &[u64]| list.iter().map(|n| Duration::from_secs(n * 60)).collect();
+        Self {
+            email_retry: minutes(&[10, 15, 30, 60, 120, 240]),
+            sms_retry: minutes(&[1, 5, 15, 60, 240]),
+            timeout: Duration::from_secs(60),
+            concurrency: 32,
+        }
+    }
+}
+
+impl CarrierSettings {
+    /// The policy of a carrier.
+    pub(crate) fn policy(&self, channel: MessageChannel) -> Policy {
+        let delays = match channel {
+            MessageChannel::Email => self.email_retry.clone(),
+            MessageChannel::Sms => self.sms_retry.clone(),
+        };
+        Policy {
+            timeout: Some(self.timeout),
+            connect_timeout: Some(self.timeout.min(Duration::from_secs(15))),
+            retry: Some(Retry::Delays(delays)),
+            jitter: Some(Jitter::UpTo(0.0)),
+            concurrency: Some(self.concurrency),
+            ..Policy::default()
+        }
+    }
 }
 
 impl Default for EngineSettings {
@@ -60,6 +107,7 @@ impl Default for EngineSettings {
             max_bins: 1000,
             bin_grace: Duration::from_secs(86_400),
             notify_email: None,
+            carriers: CarrierSettings::default(),
         }
     }
 }

@@ -278,7 +278,7 @@ impl Shard {
         let parts = Arc::clone(&self.parts);
         self.parts.tasks.spawn("attempt", async move {
             let (target, key) = (route.number, delivery.delivery.key);
-            let Conclusion { settlement, verdict, retry } = parts.sender.attempt(delivery, &route).await;
+            let Conclusion { settlement, verdict, retry, .. } = parts.sender.attempt(delivery, &route).await;
             // The settler has room for the outcome before the place is given back: what is not on disk is bounded.
             let room = parts.settler.room().await;
             parts.lanes.send(target, Command::Ended(Ended { target, key, verdict })).await;

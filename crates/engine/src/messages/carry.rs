@@ -1,0 +1,103 @@
+//! Attempts at a carrier: what is offered to it, and what is told of the outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_channels::{Content, Mail, Report, Sms};
+use posthaste_domain::delivery::{DeliveryState, Fault, PendingDelivery};
+use posthaste_domain::event::{Event, Source};
+use posthaste_domain::message::{Links, MessageChannel, Outgoing};
+use posthaste_domain::resource::Domain;
+
+use super::outcome::{Told, events_of_attempt};
+use crate::accept::AcceptRequest;
+use crate::attempt::{Conclusion, Sender, Unsendable};
+use crate::error::AcceptError;
+
+/// How long an outcome waits before it is told again, when it could not be stored.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What an attempt leaves behind for its story.
+pub(crate) struct Carried {
+    message: Arc<Outgoing>,
+    recipient: usize,
+    workspace: i64,
+}
+
+impl Sender {
+    /// The message of a delivery, for its recipient.
+    pub(crate) fn message(&self, pending: &PendingDelivery) -> Result<Carried, Unsendable> {
+        let recipient = pending.delivery.key.ordinal() as usize;
+        let message = read(&pending.event).filter(|message| recipient < message.recipients.len()).ok_or_else(|| Unsendable {
+            code: "message_unreadable",
+            message: "the stored message cannot be read".into(),
+            fault: Fault::Ours,
+            retryable: false,
+        })?;
+        Ok(Carried { message: Arc::new(message), recipient, workspace: pending.delivery.workspace })
+    }
+
+    /// What the carrier is offered.
+    pub(crate) fn carried(&self, carried: &Carried) -> Content {
+        let Carried { message, recipient, workspace } = carried;
+        match message.channel {
+            MessageChannel::Email => {
+                let domain = message.domain.as_deref().and_then(|name| self.catalogue.named::<Domain>(*workspace, name));
+                Content::Mail(Box::new(Mail {
+                    message: Arc::clone(message),
+                    recipient: *recipient,
+                    links: Links { base_url: self.public_base_url.clone(), secret: self.page_secret, workspace: *workspace },
+                    dkim: domain.and_then(|domain| domain.doc.dkim.clone()),
+                    envelope_from: message.sender.clone(),
+                }))
+            }
+            MessageChannel::Sms => Content::Sms(Box::new(Sms {
+                message_id: message.id.clone(),
+                from: message.sender.clone(),
+                to: message.recipients[*recipient].address.clone(),
+                text: message.text.clone().unwrap_or_default(),
+                test: message.test,
+            })),
+        }
+    }
+
+    /// Stores the event that tells an attempt's outcome, before the attempt is settled. Waits while that is not possible, unless the server
+    /// stops taking events altogether.
+    pub(crate) async fn tell_outcome(&self, carried: &Carried, carrier_id: Option<&str>, conclusion: &Conclusion) {
+        let settlement = &conclusion.settlement;
+        let Some(attempt) = &settlement.attempt else { return };
+        let outcome = Told {
+            attempt,
+            state: settlement.state,
+            due_ms: settlement.due_ms,
+            carrier_id,
+            gave_up: settlement.state == DeliveryState::Failed && conclusion.could_retry,
+            now_ms: settlement.at_ms,
+        };
+        loop {
+            let Some(event) = events_of_attempt(&carried.message, carried.recipient, &outcome) else { return };
+            let source = Arc::new(Source { via: "carrier".into(), key: None, ip: None });
+            let request = AcceptRequest { workspace: carried.workspace, source, events: vec![event], idempotency: None };
+            match self.door.accept_inside(request).await {
+                Ok(_) => return,
+                Err(AcceptError::Closing) => {
+                    tracing::error!(message = carried.message.id, "the outcome of a message could not be told before the server stopped");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, message = carried.message.id, "the outcome of a message could not be stored; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// The carrier's id in a report.
+pub(crate) fn carrier_id(report: &Result<Report, Unsendable>) -> Option<String> {
+    report.as_ref().ok().and_then(|report| report.carrier_id.clone())
+}
+
+fn read(event: &Event) -> Option<Outgoing> {
+    serde_json::from_slice(&event.payload).ok()
+}

@@ -1,0 +1,180 @@
+//! News of carriers made events: receipts find their message by the carrier's id, replies by the number that they come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_channels::{CarrierNews, NewsKind, ReceiptState};
+use posthaste_domain::event::{Event, Source};
+use posthaste_domain::id;
+use posthaste_domain::message::{self, Outgoing};
+use posthaste_domain::sms::{Keyword, keyword};
+use posthaste_store::{Order, Range, StoreError};
+use serde_json::{Map, Value, json};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::told;
+use crate::accept::{AcceptRequest, Incoming};
+use crate::engine::Engine;
+use crate::error::AcceptError;
+
+/// News that are worked on at once.
+const AT_ONCE: usize = 64;
+/// A receipt may be faster than the record that its message was sent: it waits this long for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Fields of an event that the next one does not inherit.
+const OF_ITS_TIME: [&str; 8] =
+    ["occurred_at", "attempt", "status_code", "error_code", "description", "reason", "retry_seconds", "transport"];
+
+/// Works off news until the engine is gone.
+pub(crate) async fn run(engine: Engine, mut news: mpsc::Receiver<CarrierNews>) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let cancelled = engine.tasks().cancelled();
+    tokio::pin!(cancelled);
+    loop {
+        let one = tokio::select! {
+            () = &mut cancelled => return,
+            one = news.recv() => one,
+        };
+        let Some(CarrierNews { kind, ack }) = one else { return };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let worker = engine.clone();
+        engine.tasks().spawn("carrier news", async move {
+            let kept = worker.take_news(kind).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "news of a carrier could not be stored; it is asked to offer them again");
+                false
+            });
+            // A carrier that hung up offers them again.
+            let _ = ack.send(kept);
+            drop(permit);
+        });
+    }
+}
+
+/// Why news were not kept.
+#[derive(Debug, thiserror::Error)]
+enum NewsError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+}
+
+impl Engine {
+    /// Whether the news are durable now.
+    async fn take_news(&self, kind: NewsKind) -> Result<bool, NewsError> {
+        match kind {
+            NewsKind::Receipt { state: ReceiptState::Enroute, .. } => Ok(true),
+            NewsKind::Receipt { carrier_id, state, code, text } => self.take_receipt(&carrier_id, state, code, text).await,
+            NewsKind::Received { from, to, text } => self.take_inbound(&from, &to, text).await.map(|()| true),
+        }
+    }
+
+    async fn take_receipt(
+        &self,
+        carrier_id: &str,
+        state: ReceiptState,
+        code: Option<String>,
+        text: Option<String>,
+    ) -> Result<bool, NewsError> {
+        let Some(last) = self.last_about(&format!("carrier:{carrier_id}"), PATIENCE).await? else {
+            tracing::warn!(carrier_id, ?state, "a receipt for a message that is not known");
+            return Ok(false);
+        };
+        if last.type_name.as_deref() != Some(message::SENT) {
+            // Told before: carriers repeat themselves when an answer was lost.
+            return Ok(true);
+        }
+        let mut data: Map<String, Value> = serde_json::from_slice(&last.payload).unwrap_or_default();
+        data.retain(|name, _| !OF_ITS_TIME.contains(&name.as_str()));
+        let type_name = match state {
+            ReceiptState::Delivered => message::DELIVERED,
+            ReceiptState::Failed | ReceiptState::Expired | ReceiptState::Rejected | ReceiptState::Enroute => {
+                let reason = match state {
+                    ReceiptState::Expired => "expired",
+                    ReceiptState::Rejected => "rejected",
+                    _ => "generic",
+                };
+                data.insert("reason".to_owned(), json!(reason));
+                message::FAILED
+            }
+        };
+        for (name, value) in [("error_code", code), ("description", text)] {
+            if let Some(value) = value {
+                data.insert(name.to_owned(), json!(value));
+            }
+        }
+        self.tell(last.workspace, told(type_name, data, self.now_ms())).await?;
+        Ok(true)
+    }
+
+    async fn take_inbound(&self, from: &str, to: &str, text: String) -> Result<(), NewsError> {
+        let (workspace, original) = match self.message_to(from, to).await? {
+            Some((workspace, original)) => (workspace, Some(original)),
+            None => (self.workspaces().into_iter().min().unwrap_or_default(), None),
+        };
+        let word = keyword(&text);
+        let mut data = Map::new();
+        let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);
+        set("channel", json!("sms"));
+        let reply_id = id::uuid(rand::random());
+        set("message_id", json!(original.as_ref().map_or(&reply_id, |message| &message.id)));
+        let opts_out = word == Some(Keyword::OptOut);
+        let (recipient, sender) = if opts_out { (from, to) } else { (to, from) };
+        set("recipient", json!(recipient));
+        set("sender", json!(sender));
+        set("text", json!(text));
+        if !opts_out {
+            set("reply_id", json!(reply_id));
+        }
+        if let Some(message) = original {
+            if let Some(text) = message.text {
+                set("original_text", json!(text));
+            }
+            if !message.metadata.is_empty() {
+                set("metadata", Value::Object(message.metadata));
+            }
+            if let Some(url) = message.callback_url {
+                set("callback_url", json!(url));
+            }
+        }
+        let type_name = if opts_out { message::UNSUBSCRIBED } else { message::RECEIVED };
+        self.tell(workspace, told(type_name, data, self.now_ms())).await?;
+        Ok(())
+    }
+
+    /// The last message to a number, from the number that the answer came to if there is one.
+    async fn message_to(&self, number: &str, sender: &str) -> Result<Option<(i64, Outgoing)>, StoreError> {
+        let range = Range { order: Order::Desc, after: None, limit: 20, from_ms: None, to_ms: None };
+        let sent = self.history().about(None, &format!("sms:{number}"), range).await?;
+        let mut read = sent.iter().filter_map(|event| Some((event.workspace, serde_json::from_slice::<Outgoing>(&event.payload).ok()?)));
+        let first = read.next();
+        match first {
+            Some((_, ref message)) if message.sender != sender => Ok(read.find(|(_, other)| other.sender == sender).or(first)),
+            first => Ok(first),
+        }
+    }
+
+    /// The last event about a subject, in any workspace; one that is being stored is waited for.
+    async fn last_about(&self, subject: &str, patience: Duration) -> Result<Option<Arc<Event>>, StoreError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut committed = self.committed();
+        loop {
+            committed.mark_unchanged();
+            let range = Range { order: Order::Desc, after: None, limit: 1, from_ms: None, to_ms: None };
+            if let Some(event) = self.history().about(None, subject, range).await?.pop() {
+                return Ok(Some(event));
+            }
+            match tokio::time::timeout_at(deadline, committed.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Stores an event of the server's own.
+    pub(super) async fn tell(&self, workspace: i64, event: Incoming) -> Result<(), AcceptError> {
+        let source = Arc::new(Source { via: "carrier".into(), key: None, ip: None });
+        let request = AcceptRequest { workspace, source, events: vec![event], idempotency: None };
+        self.inner().door.accept_inside(request).await.map(drop)
+    }
+}

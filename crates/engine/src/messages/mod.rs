@@ -34,8 +34,8 @@ use crate::edit::Edit;
 use crate::engine::Engine;
 use crate::error::{AcceptError, ResourceError};
 
-pub(crate) use news::run as run_news;
 pub(crate) use carry::carrier_id;
+pub(crate) use news::run as run_news;
 
 /// The dialect of marks on what the server makes for itself.
 const OWN: &str = "posthaste";

@@ -4,6 +4,8 @@
 //! - [`Journal`]: the hot path. Append, settle, page in. Keys are ordered by time: the order on disk is the schedule.
 //! - [`History`]: range scans for people. Never read on the delivery path.
 //!
+//! Beside them, [`Bins`] keeps caught requests and [`Suppressions`] the addresses that nothing more is sent to.
+//!
 //! Invariants every implementation keeps (the contract suite proves them):
 //! 1. When `append` or `settle` returned `Ok`, its data survives `kill -9` and power loss.
 //! 2. One `append` is atomic: all of it or nothing.
@@ -16,6 +18,7 @@ pub mod contract;
 pub mod history;
 pub mod journal;
 pub mod sqlite;
+pub mod suppressions;
 
 pub use catalog::{Catalog, CatalogError, Change, Record};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Range, StoreSize};
@@ -23,6 +26,7 @@ pub use journal::{
     Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,
     Settlement,
 };
+pub use suppressions::{Suppression, SuppressionReason, Suppressions};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ mod about;
 mod journal;
 mod lists;
 mod rest;
+mod suppressions;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use posthaste_domain::delivery::{Attempt, DeliveryState, Fault, PendingDelivery}
 use posthaste_domain::event::Source;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 
-use crate::{Append, Bins, Catalog, History, Journal, NewDelivery, NewEvent, Order, PageLimit, Range, Settlement};
+use crate::{Append, Bins, Catalog, History, Journal, NewDelivery, NewEvent, Order, PageLimit, Range, Settlement, Suppressions};
 
 pub use about::{events_are_found_by_their_subject, outgoing_messages_are_listed_only_by_type};
 pub use journal::{
@@ -25,8 +26,9 @@ pub use journal::{
 };
 pub use lists::{history_belongs_to_its_workspace, lists_match_a_model};
 pub use rest::{bins_keep_the_newest, catalog_is_versioned, closed_is_closed, retention_drops_whole_buckets, writes_are_atomic};
+pub use suppressions::suppressions_are_kept;
 
-/// The four faces of one opened store.
+/// The faces of one opened store.
 #[derive(Clone)]
 pub struct Store {
     /// Configuration.
@@ -37,6 +39,8 @@ pub struct Store {
     pub history: Arc<dyn History>,
     /// Request bins.
     pub bins: Arc<dyn Bins>,
+    /// Addresses that nothing is sent to.
+    pub suppressions: Arc<dyn Suppressions>,
 }
 
 /// Opens the store that a directory stands for; for the same directory after `close`, the same store.

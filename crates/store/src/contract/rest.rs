@@ -177,4 +177,5 @@ pub async fn closed_is_closed(open: &impl Factory) {
     assert!(matches!(store.history.size().await, Err(StoreError::Closed)));
     assert!(matches!(store.catalog.load().await, Err(StoreError::Closed)));
     assert!(matches!(store.bins.clear(1).await, Err(StoreError::Closed)));
+    assert!(matches!(store.suppressions.unsuppress(1, "a", "b").await, Err(StoreError::Closed)));
 }

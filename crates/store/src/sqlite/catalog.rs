@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::master::MasterKeys;
 use super::schema::{self, Access, Misfit};
+use super::suppressions;
 use crate::StoreError;
 use crate::catalog::{CatalogError, Change, Record};
 
@@ -37,6 +38,7 @@ impl CatalogDb {
             return Err(Misfit::Empty.of(&path));
         }
         schema::prepare(&path, &mut conn, schema::CATALOG, &[])?;
+        conn.execute_batch(suppressions::TABLE).map_err(schema::failed(&path))?;
         // Few and small changes: this file may checkpoint by itself.
         conn.pragma_update(None, "wal_autocheckpoint", 1000).map_err(schema::failed(&path))?;
         let has_secrets: bool = conn
@@ -57,6 +59,11 @@ impl CatalogDb {
     /// Keeps the file from growing beyond so many pages.
     pub(super) fn cap_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
         schema::cap(&self.conn, pages).map_err(schema::failed(&self.path))
+    }
+
+    /// Works on the suppressions, which lie in the same file.
+    pub(super) fn suppressions<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        work(&self.conn).map_err(schema::failed(&self.path))
     }
 
     fn seal_anew(&mut self) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! lock                 who serves the directory (a process id; the lock itself is the operating system's)
 //! master.key           seals the secrets of the catalog; keep it apart from backups of the rest, or not, but keep it
-//! catalog.db           configuration
+//! catalog.db           configuration, suppressed addresses
 //! bins.db              requests that bins caught
 //! journal/00000001.db  events, deliveries and attempts: one segment per day or 256 MiB, dropped whole by retention
 //! ```
@@ -34,6 +34,7 @@ mod rows;
 mod schema;
 mod segments;
 mod store;
+mod suppressions;
 mod varint;
 mod wait;
 mod words;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use posthaste_domain::delivery::{Attempt, Delivery, PendingDelivery};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::bins::BinsDb;
@@ -19,10 +20,10 @@ use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
 use super::writer::{Command, Reply, Writer};
-use super::{SqliteOptions, about, lists, pages, schema};
+use super::{SqliteOptions, about, lists, pages, schema, suppressions};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
-    PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
+    PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize, Suppression, Suppressions,
 };
 
 /// Commands that may wait for the writer.
@@ -136,6 +137,15 @@ impl SqliteStore {
         self.check_open()?;
         let (segments, pool) = (self.inner.segments.clone(), self.inner.pool.clone());
         self.inner.history_reads.run(move || read(&segments, &pool)).await
+    }
+
+    async fn suppressions_table<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let catalog = self.inner.catalog.clone();
+        let work = move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), |catalog| catalog.suppressions(work));
+        self.inner.catalog_thread.run(work).await
     }
 
     async fn bins<T: Send + 'static>(
@@ -304,5 +314,36 @@ impl Bins for SqliteStore {
 
     async fn clear(&self, bin: i64) -> Result<(), StoreError> {
         self.bins(move |bins| bins.clear(bin)).await
+    }
+}
+
+#[async_trait]
+impl Suppressions for SqliteStore {
+    async fn suppress(&self, workspace: i64, suppression: Suppression) -> Result<(), StoreError> {
+        self.suppressions_table(move |conn| suppressions::put(conn, workspace, &suppression)).await
+    }
+
+    async fn suppressed(
+        &self,
+        workspace: i64,
+        scopes: Vec<String>,
+        addresses: Vec<String>,
+    ) -> Result<Vec<Option<Suppression>>, StoreError> {
+        self.suppressions_table(move |conn| suppressions::find(conn, workspace, &scopes, &addresses)).await
+    }
+
+    async fn suppressions(
+        &self,
+        workspace: i64,
+        scope: Option<String>,
+        after: Option<(String, String)>,
+        limit: usize,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        self.suppressions_table(move |conn| suppressions::list(conn, workspace, scope.as_deref(), after.as_ref(), limit)).await
+    }
+
+    async fn unsuppress(&self, workspace: i64, scope: &str, address: &str) -> Result<bool, StoreError> {
+        let (scope, address) = (scope.to_owned(), address.to_owned());
+        self.suppressions_table(move |conn| suppressions::remove(conn, workspace, &scope, &address)).await
     }
 }

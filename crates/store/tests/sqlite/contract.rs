@@ -8,7 +8,7 @@ use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 
 async fn open(dir: &Path) -> Store {
     let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
-    Store { catalog: store.clone(), journal: store.clone(), history: store.clone(), bins: store }
+    Store { catalog: store.clone(), journal: store.clone(), history: store.clone(), bins: store.clone(), suppressions: store }
 }
 
 macro_rules! contract {
@@ -41,5 +41,6 @@ contract!(
     events_are_found_by_their_subject,
     outgoing_messages_are_listed_only_by_type,
     bins_keep_the_newest,
+    suppressions_are_kept,
     closed_is_closed,
 );

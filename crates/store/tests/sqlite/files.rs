@@ -8,7 +8,7 @@ use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_domain::resource::Kind;
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{
-    Bins, Catalog, Change, DeliveryFilter, EventFilter, History, Journal, Order, PageLimit, Range, RetentionRule, StoreError,
+    Bins, Catalog, Change, DeliveryFilter, EventFilter, History, Journal, Order, PageLimit, Range, RetentionRule, StoreError, Suppressions,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -119,6 +119,18 @@ async fn files_of_a_newer_release_are_refused() {
         set(1);
     }
     open(dir.path()).close().await;
+}
+
+/// A catalog of a release that knew no suppressions gets their table.
+#[tokio::test]
+async fn an_older_catalog_gets_the_table_of_suppressions() {
+    let dir = store_with_segments().await;
+    let conn = rusqlite::Connection::open(dir.path().join("catalog.db")).expect("a file");
+    conn.execute_batch("DROP TABLE suppression").expect("dropped");
+    drop(conn);
+    let store = open(dir.path());
+    assert_eq!(store.suppressions(WORKSPACE, None, None, 10).await.expect("list"), []);
+    store.close().await;
 }
 
 /// A start does not go on without a file that was there: what it held may be pending, and what an empty one would be taken for is worse.

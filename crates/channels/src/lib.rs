@@ -127,7 +127,7 @@ pub struct Sms {
 }
 
 /// What came of a try.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The verdict as far as the channel can tell.
     pub outcome: Outcome,

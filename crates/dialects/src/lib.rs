@@ -59,6 +59,7 @@ pub fn accounts(settings: &DialectSettings) -> Accounts {
 pub fn router(engine: Engine, settings: DialectSettings) -> Router {
     Router::new()
         .merge(mailgun::router(mailgun::MailgunState::new(engine.clone(), settings.mailgun)))
+        .merge(momentum::router(momentum::MomentumState::new(engine.clone(), settings.momentum)))
         .merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
 }
 

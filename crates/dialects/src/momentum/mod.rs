@@ -6,17 +6,25 @@
 //! Invariants: what a refused request asked for is not done in part; a webhook is saved only after its target answered 200 to a test;
 //! what a client sees of one workspace never comes from another.
 
+mod answer;
+mod api;
+mod document;
+mod documentation;
 mod events;
 mod fields;
 mod format;
+mod handlers;
+mod outcomes;
 mod reason;
 mod record;
 mod uuid;
+mod webhooks;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use api::{MomentumState, router};
 pub use format::MomentumFormat;
 
 /// Numbers of the dialect; each has the documented value by default.

@@ -52,7 +52,7 @@ pub fn formats(settings: &DialectSettings) -> Formats {
 
 /// How workspaces' settings in the dialects are read and written.
 pub fn accounts(settings: &DialectSettings) -> Accounts {
-    Accounts::default().with(msgine::MsgineAccounts(settings.msgine.clone()))
+    Accounts::default().with(mailgun::MailgunAccounts(settings.mailgun.clone())).with(msgine::MsgineAccounts(settings.msgine.clone()))
 }
 
 /// The routes of every dialect.

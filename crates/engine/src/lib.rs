@@ -43,5 +43,6 @@ pub use manage::{Context, Managed};
 pub use messages::{MAX_RECIPIENTS, MessageRecord, SendError, Sent};
 pub use metrics::Totals;
 pub use ops::{NewKey, TestReport, new_secret};
+pub use posthaste_channels::{Outcome, Report};
 pub use settings::{CarrierSettings, EngineSettings};
 pub use tasks::Tasks;

@@ -4,6 +4,8 @@
 //! by one function for webhooks and the Events API alike. Invariants: what a client sees of one domain or workspace never comes from
 //! another; a refused change changes nothing.
 
+mod access;
+mod account;
 mod answer;
 mod event;
 pub mod filter;
@@ -11,14 +13,23 @@ mod format;
 mod names;
 pub mod params;
 mod pretty;
+mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use http::{Method, header};
+use http_body_util::BodyExt;
 use posthaste_engine::Engine;
 
+pub use account::MailgunAccounts;
 pub use format::MailgunFormat;
+use params::Params;
 
 /// Numbers of the dialect; each has the documented value by default.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,16 +80,40 @@ pub struct MailgunState {
 struct Shared {
     engine: Engine,
     settings: MailgunSettings,
+    rates: Mutex<access::Rates>,
 }
 
 impl MailgunState {
     /// The dialect in front of an engine.
     pub fn new(engine: Engine, settings: MailgunSettings) -> Self {
-        Self { shared: Arc::new(Shared { engine, settings }) }
+        Self { shared: Arc::new(Shared { engine, settings, rates: Mutex::default() }) }
     }
 }
 
 /// The routes of the dialect; none if it is switched off.
 pub fn router(state: MailgunState) -> Router {
-    Router::new().with_state(state)
+    if !state.shared.settings.enabled {
+        return Router::new();
+    }
+    Router::new()
+        .merge(webhooks::router())
+        .route("/v5/accounts/http_signing_key", get(account::show).post(account::regenerate))
+        .layer(middleware::from_fn(spread))
+        .with_state(state)
+}
+
+/// `pretty=yes` on any `GET`: the same JSON with white space for people.
+async fn spread(request: Request, next: Next) -> Response {
+    let wanted =
+        request.method() == Method::GET && Params::query(request.uri().query()).first("pretty").and_then(params::truth) == Some(true);
+    let response = next.run(request).await;
+    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if !wanted || !is_json {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Answers of this surface are in memory as a whole: reading them neither waits nor fails.
+    let text = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, pretty::pretty(&text).into())
 }

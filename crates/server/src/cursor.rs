@@ -28,6 +28,7 @@ pub(crate) enum List {
     Subscriptions = b's',
     Bins = b'b',
     Replays = b'r',
+    Domains = b'o',
 }
 
 /// The cursor that goes on after `key`.

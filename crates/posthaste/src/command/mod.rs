@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod completions;
+mod domain;
 pub mod follow;
 mod key;
 mod listen;
@@ -38,6 +39,7 @@ enum Command {
     Listen(listen::Listen),
     Key(key::Keys),
     Target(target::Targets),
+    Domain(domain::Domains),
     Replay(replay::Replay),
     Backup(backup::Backup),
     Check(check::Check),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Listen(command) => command.run(json).await,
             Command::Key(command) => command.run(json).await,
             Command::Target(command) => command.run(json).await,
+            Command::Domain(command) => command.run(json).await,
             Command::Replay(command) => command.run(json).await,
             Command::Backup(command) => command.run(json),
             Command::Check(command) => command.run(json),

@@ -5,6 +5,7 @@ mod api;
 mod bins;
 mod crud;
 mod deliveries;
+mod domains;
 mod event_types;
 mod events;
 mod keys;
@@ -41,6 +42,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     keys::operations(&mut api);
     bins::operations(&mut api);
     workspaces::operations(&mut api);
+    domains::operations(&mut api);
     accounts::operations(&mut api);
     api.finish()
 }

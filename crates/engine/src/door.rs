@@ -8,6 +8,8 @@ use parking_lot::RwLock;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::matching::parse_document;
 use posthaste_domain::message;
+use posthaste_domain::resource::Domain;
+use posthaste_store::{Suppression, SuppressionReason, Suppressions};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::accept::{AcceptRequest, Accepted, Incoming, IncomingKind, Prepared, Ticket};
@@ -23,6 +25,7 @@ pub(crate) struct Door {
     catalogue: Arc<Catalogue>,
     routing: Arc<Routing>,
     clock: Arc<dyn Clock>,
+    suppressions: Arc<dyn Suppressions>,
     budget: Arc<Semaphore>,
     patience: Duration,
     /// When the group that is being committed began; 0 when none is.
@@ -37,6 +40,7 @@ impl Door {
         catalogue: Arc<Catalogue>,
         routing: Arc<Routing>,
         clock: Arc<dyn Clock>,
+        suppressions: Arc<dyn Suppressions>,
         busy_since_ms: Arc<AtomicI64>,
         patience: Duration,
         queue_bytes: usize,
@@ -44,7 +48,7 @@ impl Door {
         let (tickets, queue) = mpsc::channel(TICKETS);
         let budget = Arc::new(Semaphore::new(queue_bytes.min(Semaphore::MAX_PERMITS)));
         let (tickets, closing) = (RwLock::new(Some(tickets)), AtomicBool::new(false));
-        (Self { catalogue, routing, clock, budget, patience, busy_since_ms, tickets, closing }, queue)
+        (Self { catalogue, routing, clock, suppressions, budget, patience, busy_since_ms, tickets, closing }, queue)
     }
 
     /// Refuses what comes from outside from now on; answers whether it did so before.
@@ -86,7 +90,8 @@ impl Door {
         let bytes: usize = request.events.iter().map(|e| e.payload.len() + 128).sum();
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
-        let events = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
+        let events: Vec<Prepared> = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
+        self.suppress(request.workspace, &events, now_ms).await?;
         let (answer, receive) = oneshot::channel();
         let ticket = Ticket {
             workspace: request.workspace,
@@ -102,6 +107,28 @@ impl Door {
             queue.try_send(ticket).map_err(|_| AcceptError::Overloaded)?;
         }
         receive.await.unwrap_or(Err(AcceptError::Closing))
+    }
+}
+
+impl Door {
+    /// Remembers whom events of this request forbid to write to, before they are stored: whoever sees the event finds it heeded.
+    async fn suppress(&self, workspace: i64, events: &[Prepared], now_ms: i64) -> Result<(), AcceptError> {
+        for event in events {
+            let Some(name) = &event.type_name else { continue };
+            let Some(found) = message::suppression(name, &event.payload) else { continue };
+            // Events of domains that are not the workspace's own tell of mail that others sent.
+            if found.is_mail && self.catalogue.named::<Domain>(workspace, &found.scope).is_none() {
+                continue;
+            }
+            let reason = match found.reason {
+                "unsubscribe" => SuppressionReason::Unsubscribe,
+                "complaint" => SuppressionReason::Complaint,
+                _ => SuppressionReason::Bounce,
+            };
+            let suppression = Suppression { scope: found.scope, address: found.address, reason, at_ms: now_ms };
+            self.suppressions.suppress(workspace, suppression).await?;
+        }
+        Ok(())
     }
 }
 

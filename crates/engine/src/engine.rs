@@ -12,7 +12,7 @@ use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
 use posthaste_domain::policy::lane::Bound;
 use posthaste_domain::resource::{Health, Target, TargetStatus};
-use posthaste_store::{Bins, Catalog, History, Journal, Recovered};
+use posthaste_store::{Bins, Catalog, History, Journal, Recovered, Suppressions};
 use tokio::sync::watch;
 
 use crate::accept::{AcceptRequest, Accepted, Committer};
@@ -46,6 +46,8 @@ pub struct Parts {
     pub history: Arc<dyn History>,
     /// Requests caught by bins.
     pub bins: Arc<dyn Bins>,
+    /// Addresses that nothing more is sent to.
+    pub suppressions: Arc<dyn Suppressions>,
     /// Kinds of targets.
     pub channels: Channels,
     /// Wire formats.
@@ -68,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) history: Arc<dyn History>,
     bins: Arc<dyn Bins>,
+    suppressions: Arc<dyn Suppressions>,
     pub(crate) channels: Channels,
     pub(crate) formats: Formats,
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,7 +87,7 @@ pub(crate) struct Inner {
 impl Engine {
     /// Loads the catalog, finds what is pending and goes on with it.
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { catalog, journal, history, bins, channels, formats, clock, settings } = parts;
+        let Parts { catalog, journal, history, bins, suppressions, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
         let catalogue = Arc::new(Catalogue::load(catalog).await?);
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
@@ -100,6 +103,7 @@ impl Engine {
             Arc::clone(&catalogue),
             Arc::clone(&routing),
             Arc::clone(&clock),
+            Arc::clone(&suppressions),
             Arc::clone(&busy_since_ms),
             settings.commit_patience,
             settings.accept_queue_bytes,
@@ -158,6 +162,7 @@ impl Engine {
                 journal,
                 history,
                 bins,
+                suppressions,
                 channels,
                 formats,
                 clock,
@@ -247,6 +252,11 @@ impl Engine {
     /// Requests caught by bins.
     pub fn bins(&self) -> &Arc<dyn Bins> {
         &self.inner.bins
+    }
+
+    /// Addresses that nothing more is sent to.
+    pub fn suppressions(&self) -> &Arc<dyn Suppressions> {
+        &self.inner.suppressions
     }
 
     /// Kinds of targets.

@@ -92,6 +92,41 @@ pub fn subjects(type_name: &str, payload: &[u8]) -> Vec<String> {
     subjects
 }
 
+/// Scope of suppressed numbers.
+pub const SMS_SCOPE: &str = "sms";
+
+/// Whom an event forbids to write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// A mail domain of the sender, or [`SMS_SCOPE`].
+    pub scope: String,
+    /// Address or number.
+    pub address: String,
+    /// `bounce`, `unsubscribe` or `complaint`.
+    pub reason: &'static str,
+    /// Whether it is about mail.
+    pub is_mail: bool,
+}
+
+/// What an event means for later messages (Mailgun 11.2): after a bounce, a complaint or the wish to get no more, nothing more is sent from
+/// that domain to that address; after an opt-out, no SMS to that number.
+pub fn suppression(type_name: &str, payload: &[u8]) -> Option<Suppressed> {
+    if ![FAILED, COMPLAINED, UNSUBSCRIBED].contains(&type_name) {
+        return None;
+    }
+    let data = MessageData::parse(payload)?;
+    let is_mail = data.text("channel").as_deref() == Some(MessageChannel::Email.name());
+    let reason = match type_name {
+        FAILED if data.text("reason").as_deref() == Some("bounce") => "bounce",
+        FAILED => return None,
+        COMPLAINED => "complaint",
+        _ => "unsubscribe",
+    };
+    let scope = if is_mail { data.text("domain")?.to_ascii_lowercase() } else { SMS_SCOPE.to_owned() };
+    let address = data.text("recipient").filter(|address| !address.is_empty())?.into_owned();
+    (is_mail || reason == "unsubscribe").then_some(Suppressed { scope, address, reason, is_mail })
+}
+
 #[derive(Deserialize)]
 struct Addressed {
     address: String,
@@ -111,6 +146,22 @@ mod tests {
         assert!(subjects(OPENED, br#"{"message_id":""}"#).is_empty());
         let long = format!(r#"{{"message_id":"{}"}}"#, "x".repeat(MAX_SUBJECT_BYTES + 1));
         assert!(subjects(OPENED, long.as_bytes()).is_empty());
+    }
+
+    #[test]
+    fn some_events_forbid_to_write_again() {
+        let of =
+            |type_name, payload: &str| suppression(type_name, payload.as_bytes()).map(|found| (found.scope, found.address, found.reason));
+        let mail = r#"{"channel":"email","message_id":"m","recipient":"b@x.example","domain":"D.example","reason":"bounce"}"#;
+        assert_eq!(of(FAILED, mail), Some(("d.example".into(), "b@x.example".into(), "bounce")));
+        assert_eq!(of(COMPLAINED, mail).map(|found| found.2), Some("complaint"));
+        assert_eq!(of(UNSUBSCRIBED, mail).map(|found| found.2), Some("unsubscribe"));
+        assert_eq!(of(FAILED, &mail.replace("bounce", "old")), None);
+        assert_eq!(of(DELIVERED, mail), None);
+        assert_eq!(of(COMPLAINED, &mail.replace("domain", "d")), None, "without a domain nobody knows whose mail it was");
+        let sms = r#"{"channel":"sms","message_id":"m","recipient":"+15550100"}"#;
+        assert_eq!(of(UNSUBSCRIBED, sms), Some(("sms".into(), "+15550100".into(), "unsubscribe")));
+        assert_eq!(of(COMPLAINED, sms), None);
     }
 
     #[test]

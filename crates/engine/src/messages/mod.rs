@@ -119,6 +119,7 @@ impl Engine {
             return Err(SendError::Recipients);
         }
         let subscription = self.carrier(workspace, message.channel).await?;
+        self.mark_suppressed(workspace, &mut message).await?;
         let now_ms = self.now_ms();
         let open = |(ordinal, to): (usize, &message::Recipient)| to.suppressed.is_none().then_some(ordinal as u32);
         let ordinals: Vec<u32> = message.recipients.iter().enumerate().filter_map(open).collect();
@@ -169,6 +170,23 @@ impl Engine {
     /// How many messages of a channel a workspace sent, as far as they are kept.
     pub async fn count_messages(&self, workspace: i64, channel: MessageChannel) -> Result<u64, StoreError> {
         self.history().count(workspace, channel.outgoing_type()).await
+    }
+
+    /// Marks the recipients that nothing is sent to any more.
+    async fn mark_suppressed(&self, workspace: i64, message: &mut Outgoing) -> Result<(), StoreError> {
+        let scopes = match message.channel {
+            MessageChannel::Email => {
+                let domain = message.domain.as_deref().or_else(|| message.sender.rsplit_once('@').map(|(_, domain)| domain));
+                vec![domain.unwrap_or_default().to_owned()]
+            }
+            MessageChannel::Sms => vec![message::SMS_SCOPE.to_owned()],
+        };
+        let addresses = message.recipients.iter().map(|to| to.address.clone()).collect();
+        let found = self.suppressions().suppressed(workspace, scopes, addresses).await?;
+        for (to, suppression) in message.recipients.iter_mut().zip(found) {
+            to.suppressed = suppression.map(|found| format!("suppress-{}", found.reason.name()));
+        }
+        Ok(())
     }
 
     /// Number of the subscription that leads to a workspace's carrier; made when it is first needed.

@@ -137,6 +137,9 @@ impl Engine {
                 set("callback_url", json!(url));
             }
         }
+        if word == Some(Keyword::OptIn) {
+            self.suppressions().unsuppress(workspace, message::SMS_SCOPE, from).await?;
+        }
         let type_name = if opts_out { message::UNSUBSCRIBED } else { message::RECEIVED };
         self.tell(workspace, told(type_name, data, self.now_ms())).await?;
         Ok(())

@@ -25,7 +25,7 @@ use posthaste_engine::{
     Incoming, IncomingKind, LaneHealth, Parts,
 };
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
-use posthaste_store::{Bins, Catalog, History, Journal};
+use posthaste_store::{Bins, Catalog, History, Journal, Suppressions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -253,6 +253,7 @@ impl Rig {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             history: Arc::clone(&store) as Arc<dyn History>,
             bins: Arc::clone(&store) as Arc<dyn Bins>,
+            suppressions: Arc::clone(&store) as Arc<dyn Suppressions>,
             channels: Channels::default().with(ScriptedChannel(script.clone())).with(ScriptedMail(script.clone())),
             formats: Formats::default().with(PlainFormat),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

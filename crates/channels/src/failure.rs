@@ -51,6 +51,12 @@ pub enum Code {
     TokenRefused,
     /// The token URL of a webhook did not answer.
     TokenUnreachable,
+    /// The carrier refused the text message for good.
+    SmsRejected,
+    /// The carrier refused the text message for now.
+    SmsDeferred,
+    /// The carrier is not connected.
+    SmsUnavailable,
 }
 
 /// Code, text, fault, worth another try.
@@ -76,6 +82,9 @@ const TABLE: &[(Code, &str, Fault, bool)] = &[
     (Code::SmtpDeferred, "smtp_deferred", Fault::Theirs, true),
     (Code::TokenRefused, "token_refused", Fault::Theirs, true),
     (Code::TokenUnreachable, "token_unreachable", Fault::Network, true),
+    (Code::SmsRejected, "sms_rejected", Fault::Theirs, false),
+    (Code::SmsDeferred, "sms_deferred", Fault::Theirs, true),
+    (Code::SmsUnavailable, "sms_unavailable", Fault::Network, true),
 ];
 
 impl Code {

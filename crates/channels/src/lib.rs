@@ -22,12 +22,13 @@ mod relay;
 mod report;
 mod settings;
 pub mod slack;
+pub mod sms;
 mod smtp;
 pub mod tls;
 pub mod webhook;
 mod webhook_settings;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,7 @@ use crate::email::Email;
 pub use crate::email::EmailDefaults;
 use crate::http_client::{HttpClient, HttpStats};
 pub use crate::mail::Mail;
+use crate::sms::{CarrierWork, GatewayRules, SmsChannel, SmsDefaults};
 use crate::tls::Tls;
 
 /// One try to make.
@@ -217,6 +219,8 @@ pub struct ChannelOptions {
     pub guard: AddressGuard,
     /// Relay and sender for e-mail targets that bring none.
     pub email: EmailDefaults,
+    /// The carrier of text messages.
+    pub sms: SmsDefaults,
     /// `User-Agent`; `Posthaste/<version>` by default.
     pub user_agent: Option<String>,
     /// Certificates that are trusted besides those of the machine.
@@ -230,10 +234,12 @@ pub struct Channels {
     http: Option<Arc<HttpClient>>,
     webhook: Option<Arc<webhook::Webhook>>,
     news: carrier::NewsPort,
+    work: Arc<Mutex<Option<CarrierWork>>>,
+    gateway: Option<Arc<GatewayRules>>,
 }
 
 impl Channels {
-    /// The channels that come with Posthaste: `discord`, `email`, `slack`, `webhook`.
+    /// The channels that come with Posthaste: `discord`, `email`, `slack`, `sms`, `webhook`.
     ///
     /// # Errors
     /// If an option cannot be used; the field is named.
@@ -251,12 +257,22 @@ impl Channels {
         let tls = Arc::new(Tls::new(options.extra_roots.clone()));
         let http = Arc::new(HttpClient::new(Arc::clone(&outlet), Arc::clone(&tls)));
         let webhook = Arc::new(webhook::Webhook::new(Arc::clone(&http), user_agent.clone()));
-        let mut channels = Self { http: Some(Arc::clone(&http)), webhook: Some(Arc::clone(&webhook)), ..Self::default() };
+        let news = carrier::NewsPort::default();
+        let sms = SmsChannel::make(&options.sms, &outlet, Arc::clone(&tls), news.inbox())?;
+        let mut channels = Self {
+            by_name: std::collections::BTreeMap::new(),
+            http: Some(Arc::clone(&http)),
+            webhook: Some(Arc::clone(&webhook)),
+            news,
+            work: Arc::new(Mutex::new(Some(sms.work))),
+            gateway: sms.rules,
+        };
         channels.by_name.insert("webhook", webhook);
         let channels = channels
             .with(slack::Slack::new(Arc::clone(&http), user_agent.clone()))
             .with(discord::Discord::new(http, user_agent))
-            .with(Email::new(&options.email, outlet, tls)?);
+            .with(Email::new(&options.email, outlet, tls)?)
+            .with(sms.channel);
         Ok(channels)
     }
 
@@ -273,6 +289,16 @@ impl Channels {
     /// What carriers have to tell: receipts and inbound messages. There is one listener: later calls get `None`.
     pub fn carrier_news(&self) -> Option<mpsc::Receiver<CarrierNews>> {
         self.news.listen()
+    }
+
+    /// What keeps the carrier of text messages going: run it as long as messages are sent. There is one; later calls get `None`.
+    pub fn carrier_work(&self) -> Option<CarrierWork> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// How callbacks of the SMS gateway are read, if one is configured that calls back. What they say goes to [`Channels::carrier_inbox`].
+    pub fn gateway_rules(&self) -> Option<&Arc<GatewayRules>> {
+        self.gateway.as_ref()
     }
 
     /// The way in for news that come from outside the channels, e.g. a callback of a gateway.

@@ -114,7 +114,7 @@ impl Relay {
     }
 }
 
-fn parse_login(field: &str, text: &str) -> Result<(String, String), SettingsError> {
+pub(crate) fn parse_login(field: &str, text: &str) -> Result<(String, String), SettingsError> {
     let (user, password) = text.split_once(':').ok_or_else(|| refuse(field, "has a user but no password"))?;
     let decode = |part| percent_decode(part).filter(|text| !text.chars().any(char::is_control));
     match (decode(user), decode(password)) {
@@ -124,7 +124,7 @@ fn parse_login(field: &str, text: &str) -> Result<(String, String), SettingsErro
 }
 
 /// `%xx` to bytes, which must be UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -62,9 +62,9 @@ fn failure(report: &Report) -> &SendError {
 }
 
 #[test]
-fn the_standard_channels_are_four() {
+fn the_standard_channels_are_five() {
     let names: Vec<_> = loopback_channels().names().collect();
-    assert_eq!(names, ["discord", "email", "slack", "webhook"]);
+    assert_eq!(names, ["discord", "email", "slack", "sms", "webhook"]);
     let options = ChannelOptions { user_agent: Some("a\nb".to_owned()), ..Default::default() };
     let error = Channels::standard(&options).err().expect("must be refused");
     assert_eq!(error.field, "user_agent");

@@ -159,6 +159,10 @@ impl Reassembly {
     fn give_up(&mut self, key: MessageKey) -> Option<Whole> {
         let waiting = self.waiting.remove(&key)?;
         self.octets -= waiting.octets;
+        // A complete message was returned when it became so.
+        if waiting.pieces.len() == usize::from(key.total) {
+            return None;
+        }
         let text = text_of(&waiting.pieces, key.total);
         Some(Whole { key, text })
     }

@@ -60,6 +60,7 @@ pub fn router(engine: Engine, settings: DialectSettings) -> Router {
     Router::new()
         .merge(mailgun::router(mailgun::MailgunState::new(engine.clone(), settings.mailgun)))
         .merge(momentum::router(momentum::MomentumState::new(engine.clone(), settings.momentum)))
+        .merge(msgine::router(msgine::MsgineState::new(engine.clone(), settings.msgine)))
         .merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
 }
 

@@ -5,12 +5,18 @@
 //! sends chooses another workspace than its key's.
 
 pub mod account;
+mod analytics;
 mod answer;
+mod callbacks;
 mod credential;
 mod format;
 mod input;
+mod messages;
 mod money;
+mod query;
+mod routes;
 mod status;
+mod view;
 
 use std::time::Duration;
 
@@ -18,6 +24,7 @@ use posthaste_domain::signature::{hex, hmac_sha256};
 
 pub use account::MsgineAccounts;
 pub use format::MsgineFormat;
+pub use routes::{MsgineState, router};
 
 /// Name of the dialect, of its format and of its accounts.
 pub const DIALECT: &str = "msgine";

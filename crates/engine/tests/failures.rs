@@ -243,7 +243,7 @@ async fn an_owner_is_told_once_of_a_delivery_that_failed() {
     let about_deliveries = |to: &str| rig.script.seen(to).iter().filter(|mail| mail.body.starts_with(b"Delivery")).count();
     let mails = ["server@example.com", "ann@example.com", "bob@example.com"].map(about_deliveries);
     assert_eq!(mails, [1, 1, 2]);
-    let filter = EventFilter { type_name: Some(Some("posthaste.delivery.failed".into())), ..EventFilter::default() };
+    let filter = EventFilter::of_type("posthaste.delivery.failed");
     let everything = Range { order: Order::Asc, after: None, limit: 1000, from_ms: None, to_ms: None };
     assert_eq!(rig.engine.history().events(rig.workspace, filter, everything).await.expect("history").len(), 4);
     rig.engine.shutdown(Duration::from_secs(5)).await;

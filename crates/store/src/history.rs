@@ -42,6 +42,15 @@ pub struct Range {
 pub struct EventFilter {
     /// Only this type; `Some(None)` are the unmatched ones.
     pub type_name: Option<Option<String>>,
+    /// Only these types.
+    pub type_names: Option<Vec<String>>,
+}
+
+impl EventFilter {
+    /// Events of one type.
+    pub fn of_type(name: impl Into<String>) -> Self {
+        Self { type_name: Some(Some(name.into())), ..Self::default() }
+    }
 }
 
 /// Which deliveries. All that are given must hold.

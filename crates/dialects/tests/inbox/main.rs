@@ -131,7 +131,7 @@ async fn events_find_their_type_or_are_kept_without_one() {
         assert_eq!(events.last().unwrap().type_name.as_deref(), expected, "{query}");
     }
     assert_eq!(inbox.payloads().await.last().unwrap(), "{}");
-    let unmatched = EventFilter { type_name: Some(None) };
+    let unmatched = EventFilter { type_name: Some(None), ..EventFilter::default() };
     let range = Range { order: Order::Desc, after: None, limit: 10, from_ms: None, to_ms: None };
     assert_eq!(inbox.engine.history().events(inbox.workspace, unmatched, range).await.unwrap().len(), 2);
 }

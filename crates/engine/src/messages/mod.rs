@@ -161,7 +161,7 @@ impl Engine {
 
     /// Messages of a channel without what became of them, by the events that hold them.
     pub async fn messages(&self, workspace: i64, channel: MessageChannel, range: Range) -> Result<Vec<(Arc<Event>, Outgoing)>, StoreError> {
-        let filter = EventFilter { type_name: Some(Some(channel.outgoing_type().to_owned())) };
+        let filter = EventFilter::of_type(channel.outgoing_type());
         let events = self.history().events(workspace, filter, range).await?;
         let read = |event: Arc<Event>| Some((Arc::clone(&event), serde_json::from_slice(&event.payload).ok()?));
         Ok(events.into_iter().filter_map(read).collect())

@@ -62,7 +62,7 @@ pub async fn outgoing_messages_are_listed_only_by_type(open: &impl Factory) {
     ];
     store.journal.append(append(events)).await.expect("append");
     let listed = |type_name: Option<&str>| {
-        let filter = EventFilter { type_name: type_name.map(|name| Some(name.to_owned())) };
+        let filter = EventFilter { type_name: type_name.map(|name| Some(name.to_owned())), ..EventFilter::default() };
         let history = store.history.clone();
         async move {
             let events = history.events(1, filter, range(Order::Asc, 10)).await.expect("events");

@@ -30,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Question {
     workspace: i64,
     type_name: Option<Option<u8>>,
+    type_names: Option<Vec<u8>>,
     targets: Option<Vec<i64>>,
     states: Option<Vec<u8>>,
     ascending: bool,
@@ -42,6 +43,7 @@ fn question() -> impl Strategy<Value = Question> {
     (
         1..3i64,
         prop::option::of(prop::option::weighted(0.8, 0..3u8)),
+        prop::option::weighted(0.3, prop::collection::vec(0..4u8, 0..4)),
         prop::option::of(prop::collection::vec(10..26i64, 0..5)),
         prop::option::of(prop::collection::vec(0..5u8, 0..4)),
         any::<bool>(),
@@ -49,9 +51,10 @@ fn question() -> impl Strategy<Value = Question> {
         prop::option::weighted(0.3, 0..40i64),
         prop::option::weighted(0.3, 0..40i64),
     )
-        .prop_map(|(workspace, type_name, targets, states, ascending, limit, from_ms, to_ms)| Question {
+        .prop_map(|(workspace, type_name, type_names, targets, states, ascending, limit, from_ms, to_ms)| Question {
             workspace,
             type_name,
+            type_names,
             targets,
             states,
             ascending,
@@ -82,6 +85,7 @@ impl Model {
         let fits = |(workspace, kind, ms): &(i64, Option<u8>, i64)| {
             *workspace == q.workspace
                 && q.type_name.is_none_or(|wanted| wanted == *kind)
+                && q.type_names.as_ref().is_none_or(|wanted| kind.is_some_and(|kind| wanted.contains(&kind)))
                 && q.from_ms.is_none_or(|from| *ms >= from)
                 && q.to_ms.is_none_or(|to| *ms < to)
         };
@@ -182,7 +186,8 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
         let order = if q.ascending { Order::Asc } else { Order::Desc };
         let first = Range { from_ms: q.from_ms, to_ms: q.to_ms, ..range(order, q.limit) };
 
-        let filter = EventFilter { type_name: q.type_name.map(|kind| kind.map(type_name)) };
+        let type_names = q.type_names.as_ref().map(|kinds| kinds.iter().map(|kind| type_name(*kind)).collect());
+        let filter = EventFilter { type_name: q.type_name.map(|kind| kind.map(type_name)), type_names };
         let expected = model.events(q);
         let (mut page, mut after) = (first, Vec::new());
         loop {

@@ -24,6 +24,8 @@ const ALL_STATES: [DeliveryState; 5] =
 pub(super) struct Statements {
     /// Events of a workspace.
     pub(super) events: &'static str,
+    /// Sequences of a type's events.
+    pub(super) sequences_of_type: &'static str,
     /// Events of a type.
     pub(super) events_of_type: &'static str,
     /// Deliveries of a workspace, through its events.
@@ -44,6 +46,12 @@ macro_rules! statements {
             events: concat!(
                 "SELECT sequence, workspace, type, received_ms, source, payload FROM event INDEXED BY event_workspace \
                  WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type IS NOT ?5 AND type IS NOT ?6 ORDER BY sequence ",
+                $order,
+                " LIMIT ?4"
+            ),
+            sequences_of_type: concat!(
+                "SELECT sequence FROM event INDEXED BY event_type WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type = ?5 \
+                 ORDER BY sequence ",
                 $order,
                 " LIMIT ?4"
             ),
@@ -223,6 +231,10 @@ fn events_in(reader: &Reader, workspace: i64, filter: &EventFilter, range: &Rang
         return Ok(Vec::new());
     }
     let sql = statements(range.order);
+    if let Some(names) = &filter.type_names {
+        let wanted = |name: &&String| filter.type_name.as_ref().is_none_or(|only| only.as_ref() == Some(*name));
+        return events_of_types(reader, workspace, names.iter().filter(wanted), range.order, span, limit);
+    }
     let limit = sql_count(limit);
     let Some(type_name) = &filter.type_name else {
         // No type has this number.
@@ -240,6 +252,32 @@ fn events_in(reader: &Reader, workspace: i64, filter: &EventFilter, range: &Rang
     };
     let mut select = reader.conn.prepare_cached(sql.events_of_type)?;
     select.query_map(params![workspace, span.low, span.high, limit, id], RawEvent::read)?.collect()
+}
+
+/// The first `limit` events among several types: each type's sequences are one range of its index, and only those events are read that
+/// are among the first of all.
+fn events_of_types<'a>(
+    reader: &Reader,
+    workspace: i64,
+    names: impl Iterator<Item = &'a String>,
+    order: Order,
+    span: Span,
+    limit: usize,
+) -> rusqlite::Result<Vec<RawEvent>> {
+    let mut sequences: Vec<i64> = Vec::new();
+    let mut select = reader.conn.prepare_cached(statements(order).sequences_of_type)?;
+    for name in names {
+        let Some(id) = type_id(reader, name)? else { continue };
+        let found = select.query_map(params![workspace, span.low, span.high, sql_count(limit), id], |row| row.get::<_, i64>(0))?;
+        for sequence in found {
+            sequences.push(sequence?);
+        }
+    }
+    sequences.sort_unstable_by(|a, b| if order == Order::Asc { a.cmp(b) } else { b.cmp(a) });
+    sequences.dedup();
+    sequences.truncate(limit);
+    let mut select = reader.conn.prepare_cached(rows::EVENT)?;
+    sequences.into_iter().map(|sequence| select.query_row([sequence], RawEvent::read)).collect()
 }
 
 /// See `History::deliveries`.

@@ -29,7 +29,16 @@ fn reads() -> Vec<&'static str> {
         segments::JOINED,
     ];
     for list in [lists::ASCENDING, lists::DESCENDING] {
-        reads.extend([list.events, list.events_of_type, list.deliveries, list.deliveries_of_type, list.lane, list.waiting, list.outcome]);
+        reads.extend([
+            list.events,
+            list.sequences_of_type,
+            list.events_of_type,
+            list.deliveries,
+            list.deliveries_of_type,
+            list.lane,
+            list.waiting,
+            list.outcome,
+        ]);
     }
     reads
 }

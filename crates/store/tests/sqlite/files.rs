@@ -245,7 +245,7 @@ async fn no_bytes_make_it_panic() {
 async fn read_all(store: &SqliteStore) -> Vec<Result<(), StoreError>> {
     let all = PageLimit { items: 1_000, bytes: usize::MAX };
     let range = Range { order: Order::Desc, after: None, limit: 1_000, from_ms: Some(1_002), to_ms: Some(1_009) };
-    let of_type = EventFilter { type_name: Some(Some("order.created".into())) };
+    let of_type = EventFilter::of_type("order.created");
     let of_target = DeliveryFilter { targets: Some(vec![TARGET]), ..DeliveryFilter::default() };
     let mut answers = vec![
         store.load().await.map(drop),

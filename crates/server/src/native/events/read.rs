@@ -137,7 +137,7 @@ fn filter(params: &Params) -> Result<EventFilter, Problem> {
         (None, true) => Some(None),
         (None, false) => None,
     };
-    Ok(EventFilter { type_name })
+    Ok(EventFilter { type_name, ..EventFilter::default() })
 }
 
 /// Reads a page as soon as there is one, or an empty one after `wait` or when the server closes.

@@ -77,7 +77,7 @@ pub(super) async fn stream(
     };
     let range = Range { order: Order::Asc, after: Some(after), limit: CHUNK, from_ms: None, to_ms: None };
     let stream = Stream {
-        query: Query { workspace: caller.workspace(), filter: EventFilter { type_name }, range },
+        query: Query { workspace: caller.workspace(), filter: EventFilter { type_name, ..EventFilter::default() }, range },
         patterns,
         committed,
         closing: closing.map(|Extension(closing)| closing).unwrap_or_default(),

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use posthaste_channels::{Channel, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError};
+use posthaste_channels::{Channel, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 use posthaste_domain::clock::Clock;
-use posthaste_domain::delivery::{Delivery, DeliveryState};
+use posthaste_domain::delivery::{Delivery, DeliveryState, Fault};
 use posthaste_domain::event::Source;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Policy;
@@ -206,6 +206,54 @@ impl Channel for ScriptedMail {
     }
 }
 
+/// A carrier of SMS: notes `from>to:text`, and refuses numbers that end in 0 for good and in 9 once.
+struct ScriptedCarrier(Script);
+
+#[async_trait]
+impl Channel for ScriptedCarrier {
+    fn name(&self) -> &'static str {
+        "sms"
+    }
+    fn form(&self) -> Form {
+        Form::Raw
+    }
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Sms
+    }
+    fn check(&self, _: &Value) -> Result<CheckedSettings, SettingsError> {
+        Err(SettingsError { field: "settings.to".into(), reason: "is missing".into() })
+    }
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let Content::Sms(sms) = dispatch.content else { unreachable!("the kind is not taken") };
+        let tries = self.0.seen("sms").iter().filter(|seen| seen.body.ends_with(sms.to.as_bytes())).count();
+        let body = format!("{}:{}>{}", sms.text, sms.from, sms.to).into();
+        self.0.inner.lock().seen.push(Seen {
+            url: "sms".into(),
+            delivery_id: dispatch.delivery_id.into(),
+            body,
+            at: Instant::now(),
+            in_flight: 1,
+        });
+        let refused =
+            |retryable| Outcome::Failed(SendError { code: "carrier_refused", message: "no".into(), fault: Fault::Theirs, retryable });
+        let outcome = match sms.to.as_bytes().last() {
+            Some(b'0') => refused(false),
+            Some(b'9') if tries == 0 => refused(true),
+            _ => Outcome::Delivered,
+        };
+        Report {
+            status: matches!(outcome, Outcome::Failed(_)).then_some(11),
+            carrier_id: (outcome == Outcome::Delivered).then(|| format!("c-{}", sms.to)),
+            outcome,
+            request: "SMS".into(),
+            response: "".into(),
+            response_body: Bytes::new(),
+            retry_after: None,
+            duration: Duration::from_millis(1),
+        }
+    }
+}
+
 struct PlainFormat;
 
 impl Format for PlainFormat {
@@ -254,7 +302,10 @@ impl Rig {
             history: Arc::clone(&store) as Arc<dyn History>,
             bins: Arc::clone(&store) as Arc<dyn Bins>,
             suppressions: Arc::clone(&store) as Arc<dyn Suppressions>,
-            channels: Channels::default().with(ScriptedChannel(script.clone())).with(ScriptedMail(script.clone())),
+            channels: Channels::default()
+                .with(ScriptedChannel(script.clone()))
+                .with(ScriptedCarrier(script.clone()))
+                .with(ScriptedMail(script.clone())),
             formats: Formats::default().with(PlainFormat),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             settings,

@@ -7,6 +7,8 @@ use crate::SettingsError;
 
 /// The longest URL that is taken, in characters.
 pub(crate) const MAX_URL: usize = 2048;
+/// The longest URL that a wire format can make, in characters.
+const MAX_MADE_URL: usize = 60_000;
 
 /// An object of known fields. `null` counts as not given.
 pub(crate) struct Fields<'a> {
@@ -69,9 +71,17 @@ pub(crate) fn without_nulls(settings: &Value) -> Value {
 
 /// An absolute `http` or `https` URL without user and password.
 pub(crate) fn http_url(field: &str, text: &str) -> Result<Uri, SettingsError> {
-    let error = |reason: &str| refuse(field, reason);
     if text.len() > MAX_URL {
-        return Err(error("must not be longer than 2048 characters"));
+        return Err(refuse(field, "must not be longer than 2048 characters"));
+    }
+    absolute_url(field, text)
+}
+
+/// As [`http_url`], for a URL that a wire format made: it may hold what an event says, and so be longer.
+pub(crate) fn absolute_url(field: &str, text: &str) -> Result<Uri, SettingsError> {
+    let error = |reason: &str| refuse(field, reason);
+    if text.len() > MAX_MADE_URL {
+        return Err(error("must not be longer than 60000 characters"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(error("must be printable ASCII; write international host names in their xn-- form and encode the rest with %"));

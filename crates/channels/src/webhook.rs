@@ -23,7 +23,7 @@ use crate::failure::Code;
 use crate::http_client::HttpClient;
 use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
-use crate::settings::{MASK, http_url, masked_path};
+use crate::settings::{MASK, absolute_url, masked_path};
 use crate::webhook_settings::{self, WebhookSettings};
 use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
@@ -176,7 +176,7 @@ impl Ready {
         own.retain(|(name, _)| *name != header::CONTENT_TYPE || (has_body && !settings_choose_type));
         let query = query.filter(|query| !has_body && !query.is_empty());
         let own_uri =
-            url.map(|url| http_url("url", &url)).transpose().map_err(|error| Code::ContentUnsupported.error(error.to_string()))?;
+            url.map(|url| absolute_url("url", &url)).transpose().map_err(|error| Code::ContentUnsupported.error(error.to_string()))?;
 
         let text = match &own_uri {
             None => self.text(&own, query.is_some()),

@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod json;
 pub mod mailgun;
+pub mod messagemedia;
 pub mod momentum;
 pub mod msggo;
 pub mod msgine;
@@ -27,6 +28,8 @@ use accounts::Accounts;
 pub struct DialectSettings {
     /// Mailgun: webhooks, events, sending.
     pub mailgun: mailgun::MailgunSettings,
+    /// MessageMedia: webhooks about text messages, with templates.
+    pub messagemedia: messagemedia::MessageMediaSettings,
     /// Momentum: webhooks that get batches of email events.
     pub momentum: momentum::MomentumSettings,
     /// MsGine: SMS and their webhooks.
@@ -38,6 +41,9 @@ pub struct DialectSettings {
 /// Every wire format that a subscription can name.
 pub fn formats(settings: &DialectSettings) -> Formats {
     let mut formats = Formats::default().with(standard::StandardFormat).with(standard::RawFormat).with(msggo::MsggoFormat);
+    if settings.messagemedia.enabled {
+        formats = formats.with(messagemedia::MessageMediaFormat::new(&settings.messagemedia));
+    }
     if settings.momentum.enabled {
         formats = formats.with(momentum::MomentumFormat::new(&settings.momentum));
     }
@@ -52,13 +58,17 @@ pub fn formats(settings: &DialectSettings) -> Formats {
 
 /// How workspaces' settings in the dialects are read and written.
 pub fn accounts(settings: &DialectSettings) -> Accounts {
-    Accounts::default().with(mailgun::MailgunAccounts(settings.mailgun.clone())).with(msgine::MsgineAccounts(settings.msgine.clone()))
+    Accounts::default()
+        .with(mailgun::MailgunAccounts(settings.mailgun.clone()))
+        .with(messagemedia::MessageMediaAccounts(settings.messagemedia.clone()))
+        .with(msgine::MsgineAccounts(settings.msgine.clone()))
 }
 
 /// The routes of every dialect.
 pub fn router(engine: Engine, settings: DialectSettings) -> Router {
     Router::new()
         .merge(mailgun::router(mailgun::MailgunState::new(engine.clone(), settings.mailgun)))
+        .merge(messagemedia::router(messagemedia::MessageMediaState::new(engine.clone(), settings.messagemedia)))
         .merge(momentum::router(momentum::MomentumState::new(engine.clone(), settings.momentum)))
         .merge(msgine::router(msgine::MsgineState::new(engine.clone(), settings.msgine)))
         .merge(msggo::router(msggo::MsggoState::new(engine, settings.msggo)))
@@ -69,9 +79,9 @@ mod tests {
     #[test]
     fn every_format_is_found_by_its_name() {
         let formats = super::formats(&super::DialectSettings::default());
-        for name in ["standard", "raw", "msggo", "momentum", "msgine", "mailgun"] {
+        for name in ["standard", "raw", "msggo", "momentum", "msgine", "mailgun", "messagemedia"] {
             assert_eq!(formats.get(name).map(|format| format.name()), Some(name));
         }
-        assert_eq!(formats.names().count(), 6);
+        assert_eq!(formats.names().count(), 7);
     }
 }

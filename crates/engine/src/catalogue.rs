@@ -133,6 +133,13 @@ impl Catalogue {
         self.view.read().keys.get(token_hash).cloned()
     }
 
+    /// The key of a public id, whatever its workspace.
+    pub fn key_by_id(&self, id: &str) -> Option<Arc<Entry<Key>>> {
+        let view = self.view.read();
+        let slot = view.slots.get(view.ids.get(id)?)?;
+        slot.entry.as_ref().and_then(typed)
+    }
+
     /// The event type or domain of a name, or the account in a dialect.
     pub fn named<R: Resource>(&self, workspace: i64, name: &str) -> Option<Arc<Entry<R>>> {
         let view = self.view.read();

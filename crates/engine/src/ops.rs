@@ -82,6 +82,11 @@ impl Engine {
         self.inner().catalogue.key(&token_hash(token))
     }
 
+    /// The key of an id, whatever its workspace.
+    pub fn key_by_id(&self, id: &str) -> Option<Arc<Entry<Key>>> {
+        self.inner().catalogue.key_by_id(id)
+    }
+
     /// Makes a key; answers it with its token, which is not stored unless the key may sign requests.
     pub async fn create_key(&self, workspace: i64, key: NewKey) -> Result<(Arc<Entry<Key>>, String), ResourceError> {
         let NewKey { kind, description, scopes, allowed_domains, token, may_sign } = key;

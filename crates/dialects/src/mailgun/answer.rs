@@ -134,13 +134,6 @@ impl Refusal {
         Self::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
     }
 
-    /// The server cannot serve this now.
-    pub(crate) fn unavailable(seconds: u32) -> Self {
-        let mut refusal = Self::message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
-        refusal.header = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
-        refusal
-    }
-
     fn json(status: StatusCode, body: Value) -> Self {
         Self { status, body: RefusalBody::Json(body), header: None }
     }

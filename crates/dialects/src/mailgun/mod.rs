@@ -8,6 +8,7 @@ mod access;
 mod account;
 mod answer;
 mod event;
+mod events;
 pub mod filter;
 mod format;
 mod names;
@@ -26,6 +27,7 @@ use axum::routing::get;
 use http::{Method, header};
 use http_body_util::BodyExt;
 use posthaste_engine::Engine;
+use tokio::sync::Semaphore;
 
 pub use account::MailgunAccounts;
 pub use format::MailgunFormat;
@@ -81,12 +83,14 @@ struct Shared {
     engine: Engine,
     settings: MailgunSettings,
     rates: Mutex<access::Rates>,
+    /// Pages of events that may be read at once.
+    readers: Semaphore,
 }
 
 impl MailgunState {
     /// The dialect in front of an engine.
     pub fn new(engine: Engine, settings: MailgunSettings) -> Self {
-        Self { shared: Arc::new(Shared { engine, settings, rates: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { engine, settings, rates: Mutex::default(), readers: Semaphore::new(events::READERS) }) }
     }
 }
 
@@ -97,6 +101,7 @@ pub fn router(state: MailgunState) -> Router {
     }
     Router::new()
         .merge(webhooks::router())
+        .merge(events::router())
         .route("/v5/accounts/http_signing_key", get(account::show).post(account::regenerate))
         .layer(middleware::from_fn(spread))
         .with_state(state)

@@ -151,10 +151,8 @@ impl Shared {
             }
         }
         let currency = self.currency(caller, Generation::Two);
-        let messages: Vec<MessageView<'_>> = records
-            .iter()
-            .map(|record| MessageView::new(&record.outgoing, progress(record), Generation::Two, &currency))
-            .collect();
+        let messages: Vec<MessageView<'_>> =
+            records.iter().map(|record| MessageView::new(&record.outgoing, progress(record), Generation::Two, &currency)).collect();
         Ok(json_answer(StatusCode::OK, &PageView { messages: &messages, items: &messages, total, page, pages }))
     }
 

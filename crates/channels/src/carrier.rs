@@ -34,6 +34,13 @@ pub enum NewsKind {
         /// The carrier's words.
         text: Option<String>,
     },
+    /// The recipient of a mail that was taken called it spam.
+    Complaint {
+        /// Id of the message as in its events.
+        message_id: String,
+        /// Address of the recipient.
+        recipient: String,
+    },
     /// A message came in.
     Received {
         /// The handset, in E.164 where the carrier says so.
@@ -50,6 +57,13 @@ pub enum NewsKind {
 pub struct CarrierInbox(mpsc::Sender<CarrierNews>);
 
 impl CarrierInbox {
+    /// Offers one piece of news whose loss does not matter, without waiting.
+    pub(crate) fn mention(&self, kind: NewsKind) {
+        let (ack, _) = oneshot::channel();
+        // A full queue is answered by silence.
+        let _ = self.0.try_send(CarrierNews { kind, ack });
+    }
+
     /// Offers one piece of news and waits for the answer: whether it is durable. `false` as well if nobody listens.
     pub async fn offer(&self, kind: NewsKind) -> bool {
         let (ack, answer) = oneshot::channel();

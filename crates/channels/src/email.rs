@@ -19,6 +19,7 @@ use posthaste_domain::template::{Form, Rendered, message_page};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::carrier::CarrierInbox;
 use crate::chat::message_of;
 use crate::dial::Outlet;
 use crate::failure::Code;
@@ -75,14 +76,14 @@ struct Letterhead {
 }
 
 impl Email {
-    /// A channel with the operator's defaults that connects through `outlet`.
+    /// A channel with the operator's defaults that connects through `outlet`; complaints go to `inbox`.
     ///
     /// # Errors
     /// If a default cannot be used; the fields are `email.relay` and `email.from`.
-    pub fn new(defaults: &EmailDefaults, outlet: Arc<Outlet>, tls: Arc<Tls>) -> Result<Self, SettingsError> {
+    pub fn new(defaults: &EmailDefaults, outlet: Arc<Outlet>, tls: Arc<Tls>, inbox: CarrierInbox) -> Result<Self, SettingsError> {
         let relay = defaults.relay.as_deref().map(|url| Relay::parse("email.relay", url, None, true)).transpose()?.map(Arc::new);
         let from = defaults.from.as_deref().map(|text| mailbox("email.from", text)).transpose()?;
-        Ok(Self { relay, from, smtp: Smtp::new(outlet, tls), simulator: Simulator::default(), prepared: Prepared::default() })
+        Ok(Self { relay, from, smtp: Smtp::new(outlet, tls), simulator: Simulator::new(inbox), prepared: Prepared::default() })
     }
 
     fn parse(&self, settings: &Value) -> Result<(Ready, Vec<String>), SettingsError> {
@@ -227,8 +228,8 @@ impl Channel for Email {
             Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
         };
         let (delivery_id, connect_timeout, timeout) = (dispatch.delivery_id, dispatch.connect_timeout, dispatch.timeout);
-        let is_test = matches!(&dispatch.content, Content::Mail(mail) if mail.message.test);
-        let simulated = matches!(&dispatch.content, Content::Mail(_)) && ready.relay.is_none();
+        let of_client = if let Content::Mail(mail) = &dispatch.content { Some(mail.clone()) } else { None };
+        let is_test = of_client.as_ref().is_some_and(|mail| mail.message.test);
         let (text, composed) = self.compose(&ready, dispatch);
         let (envelope, mail) = match composed {
             Ok(composed) => composed,
@@ -237,8 +238,10 @@ impl Channel for Email {
         let sending = match &ready.relay {
             _ if is_test => Ok(Taken { status: 250, text: "OK (test mode: not sent)".to_owned() }),
             Some(relay) => self.smtp.send(relay, &envelope, &mail, connect_timeout, timeout).await,
-            None if simulated => self.simulator.offer(delivery_id, envelope.to().first().map_or("", AsRef::as_ref)),
-            None => Err(Code::SettingsInvalid.error("there is no mail relay").into()),
+            None => match &of_client {
+                Some(mail) => self.simulator.offer(delivery_id, mail),
+                None => Err(Code::SettingsInvalid.error("there is no mail relay").into()),
+            },
         };
         match sending {
             Ok(taken) => Report {
@@ -300,12 +303,13 @@ fn subject(message: &Rendered) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::carrier::NewsPort;
     use serde_json::json;
 
     fn channel(relay: Option<&str>, from: Option<&str>) -> Email {
         let defaults = EmailDefaults { relay: relay.map(str::to_owned), from: from.map(str::to_owned) };
         let outlet = Arc::new(Outlet::new(AddressGuard::default()));
-        Email::new(&defaults, outlet, Arc::new(Tls::default())).expect("defaults")
+        Email::new(&defaults, outlet, Arc::new(Tls::default()), NewsPort::default().inbox()).expect("defaults")
     }
     use crate::address::AddressGuard;
 
@@ -329,7 +333,8 @@ mod tests {
             Email::new(
                 &EmailDefaults { relay: Some("http://x".into()), from: None },
                 Arc::new(Outlet::new(AddressGuard::default())),
-                Arc::default()
+                Arc::default(),
+                NewsPort::default().inbox()
             )
             .is_err()
         );

@@ -268,10 +268,11 @@ impl Channels {
             gateway: sms.rules,
         };
         channels.by_name.insert("webhook", webhook);
+        let inbox = channels.carrier_inbox();
         let channels = channels
             .with(slack::Slack::new(Arc::clone(&http), user_agent.clone()))
             .with(discord::Discord::new(http, user_agent))
-            .with(Email::new(&options.email, outlet, tls)?)
+            .with(Email::new(&options.email, outlet, tls, inbox)?)
             .with(sms.channel);
         Ok(channels)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use posthaste_domain::clock::Clock;
+use posthaste_domain::event::Source;
 use posthaste_domain::matching::parse_document;
 use posthaste_domain::message;
 use posthaste_domain::resource::Domain;
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::accept::{AcceptRequest, Accepted, Incoming, IncomingKind, Prepared, Ticket};
 use crate::catalogue::Catalogue;
 use crate::error::AcceptError;
+use crate::messages::{OWN_CARRIER, OWN_TRACKING};
 use crate::routing::{Routing, WorkspaceRoutes};
 
 /// Requests that may wait for the committer, besides the byte budget.
@@ -91,7 +93,7 @@ impl Door {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget).try_acquire_many_owned(permits).map_err(|_| AcceptError::Overloaded)?;
         let events: Vec<Prepared> = request.events.into_iter().map(|incoming| prepare(&routes, now_ms, incoming)).collect();
-        self.suppress(request.workspace, &events, now_ms).await?;
+        self.suppress(request.workspace, &request.source, &events, now_ms).await?;
         let (answer, receive) = oneshot::channel();
         let ticket = Ticket {
             workspace: request.workspace,
@@ -112,12 +114,13 @@ impl Door {
 
 impl Door {
     /// Remembers whom events of this request forbid to write to, before they are stored: whoever sees the event finds it heeded.
-    async fn suppress(&self, workspace: i64, events: &[Prepared], now_ms: i64) -> Result<(), AcceptError> {
+    async fn suppress(&self, workspace: i64, source: &Source, events: &[Prepared], now_ms: i64) -> Result<(), AcceptError> {
+        let is_own = source.via == OWN_TRACKING || source.via == OWN_CARRIER;
         for event in events {
             let Some(name) = &event.type_name else { continue };
             let Some(found) = message::suppression(name, &event.payload) else { continue };
-            // Events of domains that are not the workspace's own tell of mail that others sent.
-            if found.is_mail && self.catalogue.named::<Domain>(workspace, &found.scope).is_none() {
+            // Events from outside of domains that are not the workspace's own tell of mail that others sent.
+            if found.is_mail && !is_own && self.catalogue.named::<Domain>(workspace, &found.scope).is_none() {
                 continue;
             }
             let reason = match found.reason {

@@ -40,6 +40,7 @@ pub use error::{AcceptError, EngineError, ResourceError};
 pub use format::{Format, FormatBody, FormatError, FormatInput, Formats, Prepared, Try};
 pub use lanes::LaneHealth;
 pub use manage::{Context, Managed};
+pub use messages::actions::{ActionError, Actor};
 pub use messages::{MAX_RECIPIENTS, MessageRecord, SendError, Sent};
 pub use metrics::Totals;
 pub use ops::{NewKey, TestReport, new_secret};

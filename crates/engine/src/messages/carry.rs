@@ -9,6 +9,7 @@ use posthaste_domain::event::{Event, Source};
 use posthaste_domain::message::{Links, MessageChannel, Outgoing};
 use posthaste_domain::resource::Domain;
 
+use super::OWN_CARRIER;
 use super::outcome::{Told, events_of_attempt};
 use crate::accept::AcceptRequest;
 use crate::attempt::{Conclusion, Sender, Unsendable};
@@ -22,6 +23,8 @@ pub(crate) struct Carried {
     message: Arc<Outgoing>,
     recipient: usize,
     workspace: i64,
+    /// Of the event that holds the message. Those that tell of its acceptance follow it, one for each recipient.
+    sequence: i64,
 }
 
 impl Sender {
@@ -34,19 +37,25 @@ impl Sender {
             fault: Fault::Ours,
             retryable: false,
         })?;
-        Ok(Carried { message: Arc::new(message), recipient, workspace: pending.delivery.workspace })
+        let (workspace, sequence) = (pending.delivery.workspace, pending.event.sequence.0);
+        Ok(Carried { message: Arc::new(message), recipient, workspace, sequence })
     }
 
     /// What the carrier is offered.
     pub(crate) fn carried(&self, carried: &Carried) -> Content {
-        let Carried { message, recipient, workspace } = carried;
+        let Carried { message, recipient, workspace, sequence } = carried;
         match message.channel {
             MessageChannel::Email => {
                 let domain = message.domain.as_deref().and_then(|name| self.catalogue.named::<Domain>(*workspace, name));
                 Content::Mail(Box::new(Mail {
                     message: Arc::clone(message),
                     recipient: *recipient,
-                    links: Links { base_url: self.public_base_url.clone(), secret: self.page_secret, workspace: *workspace },
+                    links: Links {
+                        base_url: self.public_base_url.clone(),
+                        secret: self.page_secret,
+                        workspace: *workspace,
+                        accepted: *sequence + 1 + *recipient as i64,
+                    },
                     dkim: domain.and_then(|domain| domain.doc.dkim.clone()),
                     envelope_from: message.sender.clone(),
                 }))
@@ -76,7 +85,7 @@ impl Sender {
         };
         loop {
             let Some(event) = events_of_attempt(&carried.message, carried.recipient, &outcome) else { return };
-            let source = Arc::new(Source { via: "carrier".into(), key: None, ip: None });
+            let source = Arc::new(Source { via: OWN_CARRIER.into(), key: None, ip: None });
             let request = AcceptRequest { workspace: carried.workspace, source, events: vec![event], idempotency: None };
             match self.door.accept_inside(request).await {
                 Ok(_) => return,

@@ -14,6 +14,7 @@
 //! - An attempt's event is stored before the attempt is settled: what was sent and is not known to be is sent again, never forgotten.
 //! - Nothing here knows a vendor. Whoever sends and whoever listens meet in the events.
 
+pub mod actions;
 mod carry;
 mod news;
 mod outcome;
@@ -34,11 +35,15 @@ use crate::edit::Edit;
 use crate::engine::Engine;
 use crate::error::{AcceptError, ResourceError};
 
+pub(crate) use actions::OWN_TRACKING;
 pub(crate) use carry::carrier_id;
 pub(crate) use news::run as run_news;
 
 /// The dialect of marks on what the server makes for itself.
 const OWN: &str = "posthaste";
+
+/// [`Source::via`] of what carriers tell.
+pub(crate) const OWN_CARRIER: &str = "carrier";
 
 /// Events about one message that are read at most.
 const MAX_EVENTS: usize = 20_000;
@@ -184,7 +189,8 @@ impl Engine {
         let addresses = message.recipients.iter().map(|to| to.address.clone()).collect();
         let found = self.suppressions().suppressed(workspace, scopes, addresses).await?;
         for (to, suppression) in message.recipients.iter_mut().zip(found) {
-            to.suppressed = suppression.map(|found| format!("suppress-{}", found.reason.name()));
+            let found = suppression.map(|found| format!("suppress-{}", found.reason.name()));
+            to.suppressed = to.suppressed.take().or(found);
         }
         Ok(())
     }
@@ -208,7 +214,7 @@ impl Engine {
                 MessageChannel::Email => "Outgoing e-mail",
                 MessageChannel::Sms => "Outgoing SMS",
             };
-            let target = Target { dialect: mark(), ..Target::new(name, channel.name(), json!({})) };
+            let target = Target { dialect: mark(), ..Target::new(name, channel.name(), json!({ "carrier": true })) };
             let types = vec![channel.outgoing_type().to_owned()];
             let subscription = Subscription { dialect: mark(), ..Subscription::new(types, target_id.clone()) };
             Ok(vec![Edit::target(target_id, target), Edit::subscription(subscription_id, subscription)])

@@ -12,7 +12,8 @@ use posthaste_store::{Order, Range, StoreError};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::told;
+use super::actions::ActionError;
+use super::{OWN_CARRIER, told};
 use crate::accept::{AcceptRequest, Incoming};
 use crate::engine::Engine;
 use crate::error::AcceptError;
@@ -57,6 +58,8 @@ enum NewsError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Accept(#[from] AcceptError),
+    #[error(transparent)]
+    Action(#[from] ActionError),
 }
 
 impl Engine {
@@ -65,6 +68,7 @@ impl Engine {
         match kind {
             NewsKind::Receipt { state: ReceiptState::Enroute, .. } => Ok(true),
             NewsKind::Receipt { carrier_id, state, code, text } => self.take_receipt(&carrier_id, state, code, text).await,
+            NewsKind::Complaint { message_id, recipient } => Ok(self.take_carriers_complaint(&message_id, &recipient).await?),
             NewsKind::Received { from, to, text } => self.take_inbound(&from, &to, text).await.map(|()| true),
         }
     }
@@ -176,7 +180,7 @@ impl Engine {
 
     /// Stores an event of the server's own.
     pub(super) async fn tell(&self, workspace: i64, event: Incoming) -> Result<(), AcceptError> {
-        let source = Arc::new(Source { via: "carrier".into(), key: None, ip: None });
+        let source = Arc::new(Source { via: OWN_CARRIER.into(), key: None, ip: None });
         let request = AcceptRequest { workspace, source, events: vec![event], idempotency: None };
         self.inner().door.accept_inside(request).await.map(drop)
     }

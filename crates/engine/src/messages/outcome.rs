@@ -51,7 +51,7 @@ pub(crate) fn events_of_attempt(message: &Outgoing, recipient: usize, outcome: &
             failure(&mut data, attempt);
             let reason = match (outcome.gave_up, attempt.status, channel) {
                 (true, ..) => "old",
-                (false, Some(_), MessageChannel::Email) => "bounce",
+                (false, Some(status), MessageChannel::Email) => refusal(status, attempt.message.as_deref().unwrap_or_default()),
                 (false, Some(_), MessageChannel::Sms) => "rejected",
                 (false, None, _) => "generic",
             };
@@ -61,6 +61,22 @@ pub(crate) fn events_of_attempt(message: &Outgoing, recipient: usize, outcome: &
         (DeliveryState::Queued | DeliveryState::Cancelled, _) => return None,
     };
     Some(told(type_name, data, outcome.now_ms))
+}
+
+/// What a mail server means by refusing a mail for good. Only what is about the mailbox is a `bounce`: then nothing more is sent to it.
+/// 550, 551 and 553 are, unless an enhanced code (RFC 3463) speaks of something else; 5.7 is `policy`.
+fn refusal(status: u16, said: &str) -> &'static str {
+    let enhanced = said.split_whitespace().find_map(|word| {
+        let mut parts = word.trim_matches(|c: char| !c.is_ascii_digit()).split('.');
+        let (class, subject, detail) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_code = class == "5" && detail.bytes().all(|byte| byte.is_ascii_digit()) && parts.next().is_none();
+        is_code.then_some(subject)
+    });
+    match (status, enhanced) {
+        (_, Some("7")) => "policy",
+        (550 | 551 | 553, None | Some("0" | "1" | "2")) => "bounce",
+        _ => "generic",
+    }
 }
 
 /// The event of a recipient to whom nothing is sent.
@@ -141,6 +157,21 @@ mod tests {
         let event = events_of_attempt(&message, 0, &outcome).expect("an event");
         let IncomingKind::Named(name) = event.kind else { panic!("named") };
         (name.to_string(), serde_json::from_slice(&event.payload).expect("JSON"))
+    }
+
+    #[test]
+    fn only_a_bad_mailbox_is_a_bounce() {
+        for (status, said, reason) in [
+            (550, "5.1.1 no such user", "bounce"),
+            (550, "no such user at 10.0.0.1", "bounce"),
+            (553, "the relay said: 553 5.1.2 bad domain", "bounce"),
+            (550, "5.7.1 refused", "policy"),
+            (554, "5.7.0 refused", "policy"),
+            (554, "5.1.1 no such user", "generic"),
+            (552, "5.2.2 mailbox full", "generic"),
+        ] {
+            assert_eq!(refusal(status, said), reason, "{status} {said}");
+        }
     }
 
     #[test]

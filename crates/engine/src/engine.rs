@@ -181,6 +181,9 @@ impl Engine {
         if let Some(news) = engine.inner.channels.carrier_news() {
             engine.tasks().spawn("carrier news", crate::messages::run_news(engine.clone(), news));
         }
+        if let Some(work) = engine.inner.channels.carrier_work() {
+            engine.tasks().spawn("carrier", work.run(engine.tasks().cancelled()));
+        }
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         Ok(engine)

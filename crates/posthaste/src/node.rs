@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_channels::sms::{SimulatorSettings, SmsDefaults};
 use posthaste_channels::{AddressGuard, ChannelOptions, Channels, EmailDefaults, SettingsError};
 use posthaste_dialects::DialectSettings;
 use posthaste_dialects::msggo::MsggoSettings;
@@ -184,8 +185,10 @@ impl Node {
 fn channels(config: &Config) -> Result<Channels, SettingsError> {
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let email = EmailDefaults { relay: given(&config.email.relay), from: given(&config.email.from) };
+    let simulator = SimulatorSettings { late_receipt_after: config.sms.simulator_delay.0, ..SimulatorSettings::default() };
+    let sms = SmsDefaults { carrier: config.sms.carrier.0.clone(), from: given(&config.sms.from), simulator };
     let guard = AddressGuard::new(config.allow_network.clone());
-    Channels::standard(&ChannelOptions { guard, email, ..ChannelOptions::default() })
+    Channels::standard(&ChannelOptions { guard, email, sms, ..ChannelOptions::default() })
 }
 
 async fn open_store(data: &Path) -> Result<SqliteStore, StartError> {

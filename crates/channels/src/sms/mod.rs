@@ -54,16 +54,40 @@ impl Default for SmsDefaults {
     }
 }
 
+impl SmsDefaults {
+    /// Checks what the operator wrote.
+    ///
+    /// # Errors
+    /// If a setting cannot be used; the fields are below `sms`.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.from.as_deref().is_some_and(|from| Sender::parse(from).is_none()) {
+            return Err(refuse("sms.from", SENDER_RULE));
+        }
+        Configured::parse(&self.carrier).map(drop)
+    }
+}
+
+/// The carrier that was configured.
+enum Configured {
+    Simulator,
+    Smpp(Box<smpp::SmppSettings>),
+    Gateway(Box<gateway::GatewaySettings>, Option<GatewayRules>),
+}
+
+impl Configured {
+    fn parse(carrier: &Value) -> Result<Self, SettingsError> {
+        match carrier {
+            Value::String(word) if word == "simulator" => Ok(Self::Simulator),
+            Value::String(url) => smpp::SmppSettings::parse(FIELD, url).map(Box::new).map(Self::Smpp),
+            Value::Object(_) => gateway::parse(FIELD, carrier).map(|(settings, rules)| Self::Gateway(Box::new(settings), rules)),
+            _ => Err(refuse(FIELD, "must be \"simulator\", a URL that begins with smpp:// or smpps://, or an HTTP gateway's table")),
+        }
+    }
+}
+
 /// How long the pauses are before a carrier's news are offered again, as long as the listener does not take them: a receipt can be
 /// faster than the record of what it is about.
-const PAUSES: [Duration; 6] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(3),
-    Duration::from_secs(8),
-    Duration::from_secs(20),
-];
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(3)];
 
 /// Offers news until they are durable, or until it has been tried often enough.
 async fn offer_patiently(inbox: &CarrierInbox, kind: NewsKind) -> bool {
@@ -146,38 +170,33 @@ impl SmsChannel {
     /// # Errors
     /// If a setting cannot be used; the fields are below `sms`.
     pub(crate) fn make(defaults: &SmsDefaults, outlet: &Outlet, tls: Arc<Tls>, inbox: CarrierInbox) -> Result<Made, SettingsError> {
-        if defaults.from.as_deref().is_some_and(|from| Sender::parse(from).is_none()) {
-            return Err(refuse("sms.from", SENDER_RULE));
-        }
+        defaults.check()?;
         let (simulator, errands) = simulator::make(&defaults.simulator, inbox.clone());
         let simulator: Arc<dyn Carrier> = Arc::new(simulator);
         let trusted = Arc::new(outlet.guarded_by(AddressGuard::open()));
         let (mut link, mut rules) = (None, None);
-        let carrier: Arc<dyn Carrier> = match &defaults.carrier {
-            Value::String(word) if word == "simulator" => Arc::clone(&simulator),
-            Value::String(url) => {
-                let (smpp, made) = smpp::make(smpp::SmppSettings::parse(FIELD, url)?, trusted, tls, inbox);
+        let carrier: Arc<dyn Carrier> = match Configured::parse(&defaults.carrier)? {
+            Configured::Simulator => Arc::clone(&simulator),
+            Configured::Smpp(settings) => {
+                let (smpp, made) = smpp::make(*settings, trusted, tls, inbox);
                 link = Some(made);
                 Arc::new(smpp)
             }
-            Value::Object(_) => {
-                let (gateway, made) = gateway::make(&defaults.carrier, trusted, tls)?;
+            Configured::Gateway(settings, made) => {
                 rules = made.map(Arc::new);
-                Arc::new(gateway)
-            }
-            _ => {
-                return Err(refuse(FIELD, "must be \"simulator\", a URL that begins with smpp:// or smpps://, or an HTTP gateway's table"));
+                Arc::new(gateway::Gateway::new(*settings, trusted, tls))
             }
         };
         let channel = Self { carrier, simulator, from: defaults.from.clone() };
         Ok(Made { channel, work: CarrierWork { simulator: errands, smpp: link }, rules })
     }
 
-    fn message(&self, dispatch: &Dispatch<'_>) -> Result<Sms, SendError> {
+    /// The message, or why no carrier would take it, with the command status that a message centre would answer.
+    fn message(&self, dispatch: &Dispatch<'_>) -> Result<Sms, (SendError, Option<u16>)> {
         let mut sms = match &dispatch.content {
             Content::Sms(sms) => (**sms).clone(),
             Content::Message(message) => {
-                let target = parse(dispatch.settings).map_err(|error| Code::SettingsInvalid.error(error.to_string()))?;
+                let target = parse(dispatch.settings).map_err(|error| (Code::SettingsInvalid.error(error.to_string()), None))?;
                 Sms {
                     message_id: dispatch.delivery_id.to_owned(),
                     from: target.from,
@@ -186,21 +205,26 @@ impl SmsChannel {
                     test: false,
                 }
             }
-            other => return Err(Code::ContentUnsupported.error(format!("this channel carries no {:?} content", other.kind()))),
+            other => return Err((Code::ContentUnsupported.error(format!("this channel carries no {:?} content", other.kind())), None)),
         };
         if sms.from.is_empty() {
             sms.from = self.from.clone().unwrap_or_default();
         }
         if !is_e164(&sms.to) {
-            return Err(Code::SmsRejected.error("the recipient is not a number in E.164, such as +15551230001"));
+            return Err((Code::SmsRejected.error("the recipient is not a number in E.164, such as +15551230001"), Some(INVALID_RECIPIENT)));
         }
         if !sms.from.is_empty() && Sender::parse(&sms.from).is_none() {
-            return Err(Code::SmsRejected.error(format!("the sender {SENDER_RULE}")));
+            return Err((Code::SmsRejected.error(format!("the sender {SENDER_RULE}")), Some(INVALID_SENDER)));
         }
         Ok(sms)
     }
 }
 
+/// The command statuses ESME_RINVSRCADR and ESME_RINVDSTADR: what is refused with a status is not held against the carrier.
+const INVALID_SENDER: u16 = 0x0A;
+const INVALID_RECIPIENT: u16 = 0x0B;
+/// ESME_RSYSERR.
+const SYSTEM_ERROR: u16 = 0x08;
 const SENDER_RULE: &str = "must be a number such as +15551230001, a short code of 3 to 8 digits, or a name of at most 11 ASCII characters";
 
 struct TargetSettings {
@@ -259,7 +283,7 @@ impl Channel for SmsChannel {
         let started = Instant::now();
         let sms = match self.message(&dispatch) {
             Ok(sms) => sms,
-            Err(error) => return Report::failed(error, Arc::default(), started),
+            Err((error, status)) => return Report { status, ..Report::failed(error, Arc::default(), started) },
         };
         let carrier = if sms.test { &self.simulator } else { &self.carrier };
         let sender = if sms.from.is_empty() { "(the carrier's)" } else { &sms.from };

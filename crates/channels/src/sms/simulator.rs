@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Carrier, Handed, Handover, offer_patiently, told_to_stop};
+use super::{Carrier, Handed, Handover, INVALID_RECIPIENT, SYSTEM_ERROR, offer_patiently, told_to_stop};
 use crate::carrier::CarrierInbox;
 use crate::failure::Code;
 use crate::{NewsKind, ReceiptState};
@@ -136,10 +136,10 @@ impl Carrier for Simulator {
         let behaviour = Behaviour::of(&sms.to);
         let (state, reply) = match behaviour {
             Behaviour::Invalid => {
-                return Handed::refused(Code::SmsRejected.error("the simulator calls this number invalid"), None);
+                return Handed::refused(Code::SmsRejected.error("the simulator calls this number invalid"), Some(INVALID_RECIPIENT));
             }
             Behaviour::RefuseTwice if self.refuses(handover.delivery_id) => {
-                return Handed::refused(Code::SmsDeferred.error("the simulator refuses this number twice"), None);
+                return Handed::refused(Code::SmsDeferred.error("the simulator refuses this number twice"), Some(SYSTEM_ERROR));
             }
             Behaviour::Silent => (None, None),
             Behaviour::Fail => (Some(Failed), None),

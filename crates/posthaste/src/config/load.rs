@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -234,10 +235,27 @@ fn raw(value: DeValue<'_>) -> Raw {
         DeValue::Float(_) => Raw::Other("float"),
         DeValue::Boolean(_) => Raw::Other("boolean"),
         DeValue::Datetime(_) => Raw::Other("date"),
-        DeValue::Table(_) => Raw::Other("table"),
+        table @ DeValue::Table(_) => Raw::Table(json(table)),
         DeValue::Array(items) => {
             let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
             texts.map_or(Raw::Other("list of things that are not text"), Raw::List)
+        }
+    }
+}
+
+/// A value of TOML as JSON; dates as their text.
+fn json(value: DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::String(number.as_str().to_owned()), Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(truth) => Value::Bool(truth),
+        DeValue::Datetime(date) => Value::String(date.to_string()),
+        DeValue::Array(items) => items.into_iter().map(|item| json(item.into_inner())).collect(),
+        DeValue::Table(table) => {
+            Value::Object(table.into_iter().map(|(name, value)| (name.into_inner().into_owned(), json(value.into_inner()))).collect())
         }
     }
 }
@@ -346,6 +364,28 @@ mod tests {
             let row = format!("| `{}` | `{}` | {} |\n", setting.key, setting.show(&Config::default()), setting.help);
             assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
         }
+    }
+
+    #[test]
+    fn the_carrier_of_text_messages_is_a_word_a_url_or_a_table() {
+        let table = "[sms.carrier]\nurl = \"https://g.example/\"\nbody = \"{{ text|tojson }}\"\nsuccess = [202]\n[sms.carrier.headers]\nauthorization = \"Bearer s3cret\"\n";
+        let loaded = file(table).load().expect("valid");
+        assert_eq!(loaded.config.sms.carrier.0["success"], serde_json::json!([202]));
+        let shown = setting("sms.carrier").expect("it exists").show(&loaded.config);
+        let again = file(&format!("[sms]\ncarrier = {shown}\n")).load().expect("valid");
+        assert_eq!(again.config.sms, loaded.config.sms);
+        assert_eq!(setting("sms.carrier").expect("it exists").show_masked(&loaded.config), "{ … }");
+
+        let mut variable = Layers::default();
+        variable.variables.insert("POSTHASTE_SMS_CARRIER".into(), "smpp://me:secret@centre.example?window=5".into());
+        let loaded = variable.load().expect("valid");
+        let shown = setting("sms.carrier").expect("it exists").show_masked(&loaded.config);
+        assert_eq!(shown, "\"smpp://***@centre.example?window=5\"");
+
+        let found = messages(file("[sms]\ncarrier = \"smpp://me:secret@centre?windows=5\"\n"));
+        assert!(found[0].starts_with("posthaste.toml:2: sms.carrier: has a parameter windows that is unknown"), "{found:?}");
+        let found = messages(file("[sms.carrier]\nurl = \"https://g.example/\"\nbodi = \"\"\n"));
+        assert_eq!(found, ["posthaste.toml:1: sms.carrier: bodi: unknown field; did you mean `body`?"]);
     }
 
     #[test]

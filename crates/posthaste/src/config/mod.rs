@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use posthaste_channels::sms::SmsDefaults;
 use posthaste_dialects::msggo::MsggoSettings;
 use posthaste_engine::EngineSettings;
 use posthaste_server::ServeSettings;
 
-use value::{BaseUrl, Field, Listen, LogFormat, LogLevel, Raw, Size, Span};
+use value::{BaseUrl, Carrier, Field, Listen, LogFormat, LogLevel, Raw, Size, Span};
 
 /// The effective configuration of a server.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub inbox: Inbox,
     /// Outgoing e-mail.
     pub email: Email,
+    /// Text messages.
+    pub sms: Sms,
     /// Deliveries.
     pub delivery: Deliveries,
     /// The log.
@@ -93,6 +96,17 @@ pub struct Email {
     pub from: String,
 }
 
+/// Text messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sms {
+    /// The simulator, a message centre or a gateway.
+    pub carrier: Carrier,
+    /// Sender of messages that name none; empty: the carrier's.
+    pub from: String,
+    /// How late the simulator's late receipts are.
+    pub simulator_delay: Span,
+}
+
 /// Deliveries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deliveries {
@@ -119,6 +133,7 @@ impl Default for Config {
         let engine = EngineSettings::default();
         let inbox = MsggoSettings::default();
         let serve = ServeSettings::default();
+        let sms = SmsDefaults::default();
         let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
         Self {
             data: PathBuf::from("./posthaste-data"),
@@ -145,6 +160,11 @@ impl Default for Config {
                 trusted_proxies: inbox.trusted_proxies,
             },
             email: Email { relay: String::new(), from: String::new() },
+            sms: Sms {
+                carrier: Carrier(sms.carrier),
+                from: sms.from.unwrap_or_default(),
+                simulator_delay: Span(sms.simulator.late_receipt_after),
+            },
             delivery: Deliveries {
                 rotation_overlap: Span(engine.rotation_overlap),
                 disable_after: Span(engine.disable_after),
@@ -181,6 +201,9 @@ impl Setting {
     /// Its value as TOML with passwords blotted out.
     pub fn show_masked(&self, config: &Config) -> String {
         let shown = self.show(config);
+        if self.secret && shown.starts_with('{') {
+            return "{ … }".to_owned();
+        }
         match (self.secret, shown.split_once("://"), shown.rsplit_once('@')) {
             (true, Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
             _ => shown,
@@ -253,6 +276,14 @@ pub static SETTINGS: &[Setting] = &[
         true
     ),
     setting!("email.from", email.from, "Sender of e-mail targets that name none. Example: \"Posthaste <events@example.com>\"."),
+    setting!(
+        "sms.carrier",
+        sms.carrier,
+        "How text messages are sent: \"simulator\" (nothing leaves the server), a message centre such as \"smpp://user:password@host:2775?window=10\", or the table of an HTTP gateway (docs/sms.md).",
+        true
+    ),
+    setting!("sms.from", sms.from, "Sender of text messages that name none: a number, a short code or a name. Empty: the carrier's."),
+    setting!("sms.simulator_delay", sms.simulator_delay, "How late the simulator tells of messages to +999…0004."),
     setting!(
         "delivery.rotation_overlap",
         delivery.rotation_overlap,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use posthaste_channels::sms::SmsDefaults;
 
 /// A value before it has a type: text from a flag or the environment, or what the file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,9 @@ pub enum Raw {
     Integer(i64),
     /// A TOML array of strings.
     List(Vec<String>),
-    /// Something no setting takes, by its TOML name (`table`, `float`, …).
+    /// A TOML table below a setting, as JSON.
+    Table(serde_json::Value),
+    /// Something no setting takes, by its TOML name (`float`, `date`, …).
     Other(&'static str),
 }
 
@@ -32,6 +35,7 @@ fn text(raw: &Raw, expected: &str) -> Result<String, String> {
         Raw::Text(text) => Ok(text.trim().to_owned()),
         Raw::Integer(number) => Ok(number.to_string()),
         Raw::List(_) => Err(format!("expected {expected}, found a list")),
+        Raw::Table(_) => Err(format!("expected {expected}, found a table")),
         Raw::Other(found) => Err(format!("expected {expected}, found a {found}")),
     }
 }
@@ -257,6 +261,38 @@ impl Field for String {
 
     fn show(&self) -> String {
         quoted(self)
+    }
+}
+
+/// The carrier of text messages: a word, a URL, or a table (in a variable: JSON).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carrier(pub serde_json::Value);
+
+impl Field for Carrier {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let carrier = match raw {
+            Raw::Table(table) => table.clone(),
+            other => {
+                let text = text(other, "\"simulator\", an smpp:// URL or a table")?;
+                match text.starts_with('{') {
+                    true => serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?,
+                    false => serde_json::Value::String(text),
+                }
+            }
+        };
+        let defaults = SmsDefaults { carrier, ..SmsDefaults::default() };
+        match defaults.check() {
+            Ok(()) => Ok(Self(defaults.carrier)),
+            // The place within the table; the setting itself is named by whoever reads it.
+            Err(error) => Err(match error.field.strip_prefix("sms.carrier.") {
+                Some(place) => format!("{place}: {}", error.reason),
+                None => error.reason,
+            }),
+        }
+    }
+
+    fn show(&self) -> String {
+        toml::Value::try_from(&self.0).map_or_else(|_| String::new(), |value| value.to_string())
     }
 }
 

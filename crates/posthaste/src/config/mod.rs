@@ -12,12 +12,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use posthaste_channels::sms::SmsDefaults;
+use posthaste_channels::sms::{SimulatorSettings, SmsDefaults};
+use posthaste_dialects::DialectSettings;
 use posthaste_dialects::msggo::MsggoSettings;
 use posthaste_engine::EngineSettings;
 use posthaste_server::ServeSettings;
 
-use value::{BaseUrl, Carrier, Field, Listen, LogFormat, LogLevel, Raw, Size, Span};
+use value::{BaseUrl, Carrier, Field, Listen, LogFormat, LogLevel, OrNone, Raw, Size, Span};
 
 /// The effective configuration of a server.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +39,12 @@ pub struct Config {
     pub inbox: Inbox,
     /// Outgoing e-mail.
     pub email: Email,
-    /// Text messages.
-    pub sms: Sms,
     /// Deliveries.
     pub delivery: Deliveries,
+    /// Text messages.
+    pub sms: Sms,
+    /// The vendors' APIs.
+    pub dialects: DialectSettings,
     /// The log.
     pub log: Log,
 }
@@ -94,17 +97,21 @@ pub struct Email {
     pub relay: String,
     /// Sender of targets that name none.
     pub from: String,
+    /// Delays between the tries of a client's mail that is not taken for now.
+    pub retry: Vec<Duration>,
 }
 
 /// Text messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sms {
-    /// The simulator, a message centre or a gateway.
+    /// Who carries them.
     pub carrier: Carrier,
-    /// Sender of messages that name none; empty: the carrier's.
+    /// Sender of messages that name none.
     pub from: String,
-    /// How late the simulator's late receipts are.
-    pub simulator_delay: Span,
+    /// Delays between the tries of a message that is not taken for now.
+    pub retry: Vec<Duration>,
+    /// How fast the simulator is.
+    pub simulator: SimulatorSettings,
 }
 
 /// Deliveries.
@@ -159,12 +166,14 @@ impl Default for Config {
                 max_characters: inbox.max_characters,
                 trusted_proxies: inbox.trusted_proxies,
             },
-            email: Email { relay: String::new(), from: String::new() },
+            email: Email { relay: String::new(), from: String::new(), retry: engine.carriers.email_retry },
             sms: Sms {
                 carrier: Carrier(sms.carrier),
                 from: sms.from.unwrap_or_default(),
-                simulator_delay: Span(sms.simulator.late_receipt_after),
+                retry: engine.carriers.sms_retry,
+                simulator: sms.simulator,
             },
+            dialects: DialectSettings::default(),
             delivery: Deliveries {
                 rotation_overlap: Span(engine.rotation_overlap),
                 disable_after: Span(engine.disable_after),
@@ -201,9 +210,6 @@ impl Setting {
     /// Its value as TOML with passwords blotted out.
     pub fn show_masked(&self, config: &Config) -> String {
         let shown = self.show(config);
-        if self.secret && shown.starts_with('{') {
-            return "{ … }".to_owned();
-        }
         match (self.secret, shown.split_once("://"), shown.rsplit_once('@')) {
             (true, Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
             _ => shown,
@@ -222,6 +228,23 @@ macro_rules! setting {
                 Ok(())
             },
             show: |config| Field::show(&config.$($field).+),
+        }
+    };
+}
+
+/// A setting whose form in the file is another than the one in memory.
+macro_rules! setting_as {
+    ($key:literal, $form:ident, $($field:ident).+, $help:literal) => {
+        Setting {
+            key: $key,
+            help: $help,
+            secret: false,
+            read: |config, raw| {
+                let $form(value) = Field::read(raw)?;
+                config.$($field).+ = value;
+                Ok(())
+            },
+            show: |config| $form(config.$($field).+.clone()).show(),
         }
     };
 }
@@ -277,13 +300,25 @@ pub static SETTINGS: &[Setting] = &[
     ),
     setting!("email.from", email.from, "Sender of e-mail targets that name none. Example: \"Posthaste <events@example.com>\"."),
     setting!(
+        "email.retry",
+        email.retry,
+        "Delays between the tries of a client's mail that the relay does not take for now. After the last one it fails."
+    ),
+    setting!(
         "sms.carrier",
         sms.carrier,
-        "How text messages are sent: \"simulator\" (nothing leaves the server), a message centre such as \"smpp://user:password@host:2775?window=10\", or the table of an HTTP gateway (docs/sms.md).",
+        "Who carries text messages: \"simulator\", an SMPP address such as \"smpp://user:password@host:2775\", or the table of an HTTP gateway (docs/sms.md).",
         true
     ),
-    setting!("sms.from", sms.from, "Sender of text messages that name none: a number, a short code or a name. Empty: the carrier's."),
-    setting!("sms.simulator_delay", sms.simulator_delay, "How late the simulator tells of messages to +999…0004."),
+    setting!("sms.from", sms.from, "Sender of text messages that name none. Empty: the carrier's own."),
+    setting!(
+        "sms.retry",
+        sms.retry,
+        "Delays between the tries of a text message that the carrier does not take for now. After the last one it fails."
+    ),
+    setting!("sms.simulator.receipt_after", sms.simulator.receipt_after, "From taking a message to the simulator's receipt."),
+    setting!("sms.simulator.late_receipt_after", sms.simulator.late_receipt_after, "The same for the simulator's slow number."),
+    setting!("sms.simulator.reply_after", sms.simulator.reply_after, "From the simulator's receipt to the reply of numbers that reply."),
     setting!(
         "delivery.rotation_overlap",
         delivery.rotation_overlap,
@@ -295,6 +330,61 @@ pub static SETTINGS: &[Setting] = &[
         delivery.notify_email,
         "Who gets an e-mail when a target is paused, disabled or works again. Empty: nobody (it is logged, and there is an event, in any case)."
     ),
+    setting!("dialect.msggo.enabled", dialects.msggo.enabled, "Whether the MsgGO inbox is served. Its numbers are in [inbox]."),
+    setting!("dialect.momentum.enabled", dialects.momentum.enabled, "Whether Momentum's webhooks API is served."),
+    setting!(
+        "dialect.momentum.auth",
+        dialects.momentum.auth_required,
+        "Whether its calls need a key. Without, they act on the first workspace."
+    ),
+    setting!(
+        "dialect.momentum.activation",
+        dialects.momentum.activation,
+        "How long after its creation a webhook begins to collect events."
+    ),
+    setting!("dialect.momentum.batch.events", dialects.momentum.batch_events, "Most events in a batch."),
+    setting_as!("dialect.momentum.batch.bytes", Size, dialects.momentum.batch_bytes, "Most bytes of events in a batch."),
+    setting!(
+        "dialect.momentum.batch.wait",
+        dialects.momentum.batch_wait,
+        "Longest time that the first event of a batch waits for company."
+    ),
+    setting!("dialect.momentum.concurrency", dialects.momentum.concurrency, "Batches under way to one webhook at once."),
+    setting!("dialect.momentum.timeout", dialects.momentum.timeout, "Longest time for one attempt, and for the test of a target."),
+    setting!("dialect.momentum.retry.first", dialects.momentum.retry_first, "Delay before the second attempt."),
+    setting!("dialect.momentum.retry.factor", dialects.momentum.retry_factor, "What each delay is multiplied by."),
+    setting!("dialect.momentum.retry.max", dialects.momentum.retry_max, "Where the delay stops growing."),
+    setting!(
+        "dialect.momentum.retry.window",
+        dialects.momentum.retry_window,
+        "How long after its first attempt a batch is tried; then it is dropped."
+    ),
+    setting!("dialect.momentum.status_window", dialects.momentum.status_window, "How far back the batch status looks."),
+    setting!("dialect.msgine.enabled", dialects.msgine.enabled, "Whether MsGine's API is served."),
+    setting!("dialect.msgine.allow_http", dialects.msgine.allow_http, "Whether its webhooks may go to http:// URLs. For tests."),
+    setting!("dialect.msgine.timeout", dialects.msgine.webhook_timeout, "Longest time for one attempt of a webhook."),
+    setting!(
+        "dialect.msgine.retry",
+        dialects.msgine.retry_delays,
+        "Delays before the retries of a webhook. After the last one it fails, and the owner is told."
+    ),
+    setting!("dialect.msgine.sender_id", dialects.msgine.sender_id, "Sender of accounts that chose none."),
+    setting!(
+        "dialect.msgine.tier",
+        dialects.msgine.tier,
+        "Rate limits of accounts that chose none: free, starter, professional or enterprise."
+    ),
+    setting!("dialect.msgine.max_recipients", dialects.msgine.max_recipients, "Most recipients of one message."),
+    setting!("dialect.mailgun.enabled", dialects.mailgun.enabled, "Whether Mailgun's API is served."),
+    setting_as!(
+        "dialect.mailgun.requests_per_minute",
+        OrNone,
+        dialects.mailgun.webhook_requests_per_minute,
+        "Requests that its webhooks API takes from one workspace in a minute. 0: any number."
+    ),
+    setting!("dialect.mailgun.timeout", dialects.mailgun.timeout, "Longest time for one attempt of a webhook, and for the test call."),
+    setting!("dialect.mailgun.retry", dialects.mailgun.retry, "Delays before the retries of a webhook."),
+    setting!("dialect.mailgun.retry_delivered", dialects.mailgun.retry_delivered, "Whether webhooks of `delivered` are retried too."),
     setting!("log.format", log.format, "\"human\" for people, \"json\" for machines. The log goes to standard error."),
     setting!("log.level", log.level, "error, warn, info, debug or trace; or directives such as \"info,posthaste_engine=debug\"."),
 ];
@@ -312,6 +402,10 @@ impl Config {
             ("inbox.public_per", self.inbox.public_per),
             ("inbox.block", self.inbox.block),
             ("delivery.disable_after", self.delivery.disable_after),
+            ("dialect.momentum.timeout", Span(self.dialects.momentum.timeout)),
+            ("dialect.momentum.batch.wait", Span(self.dialects.momentum.batch_wait)),
+            ("dialect.msgine.timeout", Span(self.dialects.msgine.webhook_timeout)),
+            ("dialect.mailgun.timeout", Span(self.dialects.mailgun.timeout)),
         ];
         let sizes = [
             ("limits.max_payload", self.limits.max_payload),
@@ -341,7 +435,7 @@ pub fn example() -> String {
     );
     let mut section = "";
     for setting in SETTINGS {
-        let (in_section, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        let (in_section, name) = section_of(setting.key);
         if in_section != section {
             out.push_str(&format!("\n[{in_section}]\n"));
             section = in_section;
@@ -354,6 +448,12 @@ pub fn example() -> String {
         out.push_str(&format!("{name} = {}\n", setting.show(&defaults)));
     }
     out
+}
+
+/// The table that a key stands in, and its name there: `dialect.NAME` for dialects, the first word for others.
+fn section_of(key: &str) -> (&str, &str) {
+    let dots = if key.starts_with("dialect.") { 2 } else { 1 };
+    key.match_indices('.').nth(dots - 1).map_or(("", key), |(dot, _)| (&key[..dot], &key[dot + 1..]))
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use posthaste_channels::sms::SmsDefaults;
 
 /// A value before it has a type: text from a flag or the environment, or what the file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,9 +15,9 @@ pub enum Raw {
     Integer(i64),
     /// A TOML array of strings.
     List(Vec<String>),
-    /// A TOML table below a setting, as JSON.
+    /// A TOML table, of a setting that takes one.
     Table(serde_json::Value),
-    /// Something no setting takes, by its TOML name (`float`, `date`, …).
+    /// Something no setting takes, by its TOML name (`table`, `float`, …).
     Other(&'static str),
 }
 
@@ -264,38 +263,6 @@ impl Field for String {
     }
 }
 
-/// The carrier of text messages: a word, a URL, or a table (in a variable: JSON).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Carrier(pub serde_json::Value);
-
-impl Field for Carrier {
-    fn read(raw: &Raw) -> Result<Self, String> {
-        let carrier = match raw {
-            Raw::Table(table) => table.clone(),
-            other => {
-                let text = text(other, "\"simulator\", an smpp:// URL or a table")?;
-                match text.starts_with('{') {
-                    true => serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?,
-                    false => serde_json::Value::String(text),
-                }
-            }
-        };
-        let defaults = SmsDefaults { carrier, ..SmsDefaults::default() };
-        match defaults.check() {
-            Ok(()) => Ok(Self(defaults.carrier)),
-            // The place within the table; the setting itself is named by whoever reads it.
-            Err(error) => Err(match error.field.strip_prefix("sms.carrier.") {
-                Some(place) => format!("{place}: {}", error.reason),
-                None => error.reason,
-            }),
-        }
-    }
-
-    fn show(&self) -> String {
-        toml::Value::try_from(&self.0).map_or_else(|_| String::new(), |value| value.to_string())
-    }
-}
-
 impl Field for PathBuf {
     fn read(raw: &Raw) -> Result<Self, String> {
         match text(raw, "a path")? {
@@ -328,6 +295,101 @@ macro_rules! numbers {
 }
 
 numbers!(u32, usize);
+
+/// A whole number that may be zero, which switches something off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrNone(pub u32);
+
+impl Field for OrNone {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = text(raw, "a whole number")?;
+        text.parse().map(Self).map_err(|_| format!("{text:?} is not a whole number from 0 to {}", u32::MAX))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Field for bool {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text(raw, "true or false")?.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => Ok(true),
+            "false" | "no" | "0" => Ok(false),
+            other => Err(format!("expected true or false, found {other:?}")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A factor, at least 1.
+impl Field for f64 {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = text(raw, "a number")?;
+        match text.parse::<Self>() {
+            Ok(number) if (1.0..=10.0).contains(&number) => Ok(number),
+            _ => Err(format!("{text:?} is not a number from 1 to 10")),
+        }
+    }
+
+    fn show(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Field for Duration {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        Span::read(raw).map(|span| span.0)
+    }
+
+    fn show(&self) -> String {
+        Span(*self).show()
+    }
+}
+
+impl Field for Vec<Duration> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let parts: Vec<String> = match raw {
+            Raw::List(items) => items.clone(),
+            other => text(other, "a list of durations such as [\"1m\", \"5m\"]")?.split(',').map(str::to_owned).collect(),
+        };
+        parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).map(|part| part.parse::<Span>().map(|span| span.0)).collect()
+    }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.iter().map(|span| span.show()).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The carrier of text messages: a word, a URL, or the table of an HTTP gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carrier(pub serde_json::Value);
+
+impl Field for Carrier {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Table(table) => Ok(Self(table.clone())),
+            other => {
+                let text = text(other, "\"simulator\", a URL such as \"smpp://user:password@host:2775\", or a table")?;
+                // A table in an environment variable.
+                if text.starts_with('{') {
+                    return serde_json::from_str(&text).map(Self).map_err(|error| format!("is no JSON object: {error}"));
+                }
+                Ok(Self(text.into()))
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match &self.0 {
+            serde_json::Value::String(text) => quoted(text),
+            table => quoted(&table.to_string()),
+        }
+    }
+}
 
 impl Field for Vec<IpNet> {
     fn read(raw: &Raw) -> Result<Self, String> {

@@ -319,9 +319,34 @@ mod tests {
         layers.variables.insert("POSTHASTE_RETENTION_BYTES".into(), "lots".into());
         let found = messages(layers);
         assert_eq!(found.len(), 4, "{found:#?}");
-        assert!(found[0].starts_with("posthaste.toml:2: limits.max_payload: expected a size"), "{}", found[0]);
+        assert!(found[0].starts_with("posthaste.toml:2: limits.max_payload: \"true\" is not a size"), "{}", found[0]);
         assert!(found[1].contains("limits.in_flight") && found[2].contains("inbox.block"), "{found:#?}");
         assert!(found[3].starts_with("POSTHASTE_RETENTION_BYTES: retention.bytes: \"lots\" is not a size"), "{}", found[3]);
+    }
+
+    #[test]
+    fn dialects_have_sections_with_dotted_names_and_tables() {
+        let text = "[dialect.momentum]\nactivation = \"0s\"\nbatch.events = 5\n[dialect.momentum.retry]\nfirst = \"100ms\"\n\
+                    [dialect.msgine]\nallow_http = true\nretry = [\"1s\", \"2s\"]\n[dialect.mailgun]\nrequests_per_minute = 0\n\
+                    [sms.carrier]\nurl = \"http://gateway\"\n[sms.carrier.headers]\nx = \"y\"\n";
+        let mut layers = file(text);
+        layers.variables.insert("POSTHASTE_DIALECT_MOMENTUM_BATCH_WAIT".into(), "50ms".into());
+        let config = layers.load().expect("valid").config;
+        let momentum = &config.dialects.momentum;
+        let ms = std::time::Duration::from_millis;
+        assert_eq!((momentum.activation, momentum.batch_events, momentum.batch_wait, momentum.retry_first), (ms(0), 5, ms(50), ms(100)));
+        assert!(config.dialects.msgine.allow_http && config.dialects.msgine.retry_delays == [ms(1000), ms(2000)]);
+        assert_eq!(config.dialects.mailgun.webhook_requests_per_minute, 0);
+        assert_eq!(config.sms.carrier.0, serde_json::json!({"url": "http://gateway", "headers": {"x": "y"}}));
+        let found = messages(file("[dialect.momentun]\nactivation = \"0s\"\n[dialect.momentum]\nbatch = 5\nbatch_wait = \"1s\"\n"));
+        assert_eq!(
+            found,
+            [
+                "posthaste.toml:1: there is no section [dialect.momentun]; did you mean [dialect.momentum]?",
+                "posthaste.toml:4: dialect.momentum.batch is a section; write [dialect.momentum.batch] and its settings below it",
+                "posthaste.toml:5: there is no setting dialect.momentum.batch_wait; did you mean dialect.momentum.batch.wait?",
+            ]
+        );
     }
 
     #[test]

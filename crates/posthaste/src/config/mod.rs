@@ -210,6 +210,9 @@ impl Setting {
     /// Its value as TOML with passwords blotted out.
     pub fn show_masked(&self, config: &Config) -> String {
         let shown = self.show(config);
+        if self.secret && shown.starts_with('{') {
+            return "{ … }".to_owned();
+        }
         match (self.secret, shown.split_once("://"), shown.rsplit_once('@')) {
             (true, Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
             _ => shown,
@@ -295,7 +298,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(
         "email.relay",
         email.relay,
-        "SMTP relay for e-mail targets that name none. Example: \"smtps://user:password@mail.example.com:465\".",
+        "SMTP relay for clients' mail and for e-mail targets that name none. Empty: clients' mail goes to a simulator that sends nothing. Example: \"smtps://user:password@mail.example.com:465\".",
         true
     ),
     setting!("email.from", email.from, "Sender of e-mail targets that name none. Example: \"Posthaste <events@example.com>\"."),

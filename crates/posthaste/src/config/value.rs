@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use posthaste_channels::sms::SmsDefaults;
 
 /// A value before it has a type: text from a flag or the environment, or what the file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -364,30 +365,35 @@ impl Field for Vec<Duration> {
     }
 }
 
-/// The carrier of text messages: a word, a URL, or the table of an HTTP gateway.
+/// The carrier of text messages: a word, a URL, or a table (in a variable: JSON).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carrier(pub serde_json::Value);
 
 impl Field for Carrier {
     fn read(raw: &Raw) -> Result<Self, String> {
-        match raw {
-            Raw::Table(table) => Ok(Self(table.clone())),
+        let carrier = match raw {
+            Raw::Table(table) => table.clone(),
             other => {
-                let text = text(other, "\"simulator\", a URL such as \"smpp://user:password@host:2775\", or a table")?;
-                // A table in an environment variable.
-                if text.starts_with('{') {
-                    return serde_json::from_str(&text).map(Self).map_err(|error| format!("is no JSON object: {error}"));
+                let text = text(other, "\"simulator\", an smpp:// URL or a table")?;
+                match text.starts_with('{') {
+                    true => serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?,
+                    false => serde_json::Value::String(text),
                 }
-                Ok(Self(text.into()))
             }
+        };
+        let defaults = SmsDefaults { carrier, ..SmsDefaults::default() };
+        match defaults.check() {
+            Ok(()) => Ok(Self(defaults.carrier)),
+            // The place within the table; the setting itself is named by whoever reads it.
+            Err(error) => Err(match error.field.strip_prefix("sms.carrier.") {
+                Some(place) => format!("{place}: {}", error.reason),
+                None => error.reason,
+            }),
         }
     }
 
     fn show(&self) -> String {
-        match &self.0 {
-            serde_json::Value::String(text) => quoted(text),
-            table => quoted(&table.to_string()),
-        }
+        toml::Value::try_from(&self.0).map_or_else(|_| String::new(), |value| value.to_string())
     }
 }
 

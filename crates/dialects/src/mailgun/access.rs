@@ -94,6 +94,7 @@ fn refuse_body(error: BodyError) -> Refusal {
 /// What is left to say when the engine refuses a change or cannot make it.
 pub(crate) fn refuse_change(error: ResourceError) -> Refusal {
     match error {
+        ResourceError::Invalid { field, reason } if field == "settings.url" => Refusal::reason(format!("URL is not a valid url: {reason}")),
         ResourceError::Invalid { field, reason } => Refusal::reason(format!("{field}: {reason}")),
         ResourceError::Limit { .. } | ResourceError::Duplicate { .. } | ResourceError::InUse { .. } | ResourceError::State { .. } => {
             Refusal::bad(error.to_string())

@@ -37,6 +37,9 @@ fn check_url(url: &str) -> Result<(), String> {
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return complaint("invalid URL scheme");
     }
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return complaint("characters other than printable ASCII are written with %, and host names in their xn-- form");
+    }
     match url.parse::<Uri>() {
         Ok(parsed) if parsed.host().is_some_and(|host| !host.is_empty()) => Ok(()),
         Ok(_) => complaint("host not found"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use posthaste_channels::{NewsKind, ReceiptState};
 use posthaste_domain::event::Source;
 use posthaste_domain::message::{MessageChannel, Outgoing, Recipient};
+use posthaste_domain::resource::{Replay, ReplayState, Target};
 use posthaste_engine::{CarrierSettings, EngineSettings, Idempotency, MessageRecord};
 use serde_json::{Map, Value, json};
 use support::{Rig, Script};
@@ -160,4 +161,33 @@ async fn messages_survive_a_restart_and_wait_for_their_time() {
     story(&second, "m-1", 2).await;
     assert_eq!(second.script.seen("sms").len(), 1);
     second.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Whoever replays webhooks does not mean to write to people twice.
+#[tokio::test]
+async fn a_replay_does_not_send_messages_again_unless_their_carrier_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = rig(dir.path()).await;
+    rig.subscribe("watcher", &["message.*"], None).await;
+    rig.engine.send_message(rig.workspace, source(), sms("m-1", &["+15550101"]), None).await.expect("sent");
+    rig.until("all was told", |r| r.script.seen("watcher").len() == 2).await;
+    let replay = |target_id: Option<String>| Replay {
+        target_id,
+        event_type: None,
+        states: vec!["delivered".into()],
+        from_ms: 0,
+        to_ms: i64::MAX,
+        state: ReplayState::Running,
+        scanned: 0,
+        resent: 0,
+        position: 0,
+    };
+    rig.engine.start_replay(rig.workspace, replay(None)).await.expect("a replay");
+    rig.until("the watcher saw all again", |r| r.script.seen("watcher").len() == 4).await;
+    assert_eq!(rig.script.seen("sms").len(), 1);
+    let carriers = rig.engine.list::<Target>(rig.workspace);
+    let carrier = carriers.iter().find(|target| target.doc.channel == "sms").expect("the carrier").id.clone();
+    rig.engine.start_replay(rig.workspace, replay(Some(carrier))).await.expect("a replay");
+    rig.until("it was sent again", |r| r.script.seen("sms").len() == 2).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
 }

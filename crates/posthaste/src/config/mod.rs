@@ -378,6 +378,19 @@ pub static SETTINGS: &[Setting] = &[
         "Rate limits of accounts that chose none: free, starter, professional or enterprise."
     ),
     setting!("dialect.msgine.max_recipients", dialects.msgine.max_recipients, "Most recipients of one message."),
+    setting!("dialect.messagemedia.enabled", dialects.messagemedia.enabled, "Whether MessageMedia's API is served."),
+    setting!(
+        "dialect.messagemedia.signature_keys",
+        dialects.messagemedia.signature_keys,
+        "Whether accounts that chose nothing have signature keys."
+    ),
+    setting!(
+        "dialect.messagemedia.date_tolerance",
+        dialects.messagemedia.date_tolerance,
+        "How far the Date of a request signed by HMAC may be off."
+    ),
+    setting!("dialect.messagemedia.timeout", dialects.messagemedia.read_timeout, "Time for one attempt of webhooks that name none."),
+    setting!("dialect.messagemedia.retry_delay", dialects.messagemedia.retry_delay, "Wait before a retry of webhooks that name none."),
     setting!("dialect.mailgun.enabled", dialects.mailgun.enabled, "Whether Mailgun's API is served."),
     setting_as!(
         "dialect.mailgun.requests_per_minute",

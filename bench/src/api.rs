@@ -62,6 +62,26 @@ impl Api {
         self.make("subscriptions", &json!({"event_types": [EVENT_TYPE], "target_id": target})).await.map(drop)
     }
 
+    /// Makes a Momentum webhook for deliveries, through Momentum's own API.
+    pub async fn make_momentum_webhook(&mut self, url: &str) -> Result<(), BenchError> {
+        let body = json!({"name": "bench", "target": url, "events": ["delivery"]}).to_string();
+        let request = format!(
+            "POST /api/v1/webhooks HTTP/1.1\r\nHost: {}\r\nAuthorization: {KEY}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let answer = self.connection.exchange(request.as_bytes()).await?;
+        if answer.status == 200 { Ok(()) } else { Err(refused("POST /api/v1/webhooks".to_owned(), answer.status, answer.body)) }
+    }
+
+    /// Pauses or resumes (`pause`, `resume`) the only target.
+    pub async fn switch_target(&mut self, action: &str) -> Result<(), BenchError> {
+        let list = self.call("GET", "/posthaste/v1/targets", "").await?;
+        let list: Value = serde_json::from_slice(&list).unwrap_or_default();
+        let id = list["items"][0]["id"].as_str().unwrap_or_default();
+        self.call("POST", &format!("/posthaste/v1/targets/{id}/{action}"), "{}").await.map(drop)
+    }
+
     /// The text of `/metrics`.
     pub async fn metrics(&mut self) -> Result<String, BenchError> {
         let body = self.call("GET", "/metrics", "").await?;

@@ -9,7 +9,7 @@ use crate::BenchError;
 use crate::event::Via;
 use crate::report::Report;
 use crate::run::Bench;
-use crate::scenario::{idle, latency, queued, slow_target, throughput};
+use crate::scenario::{idle, latency, momentum, queued, slow_target, throughput};
 use crate::server::Launch;
 
 /// Measures a Posthaste server: publishes, receives, and keeps an exact ledger of what was accepted and what arrived.
@@ -42,7 +42,7 @@ struct Common {
     /// How long to publish (idle: to watch) [default: 10; idle: 30].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400), global = true)]
     seconds: Option<u32>,
-    /// Connections that publish [default: 64; queued: 4].
+    /// Connections that publish [default: 64; momentum, queued: 4].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
     connections: Option<u16>,
     /// Size of an event's document, at least 90.
@@ -66,6 +66,7 @@ enum Scenario {
     Idle(idle::Idle),
     Queued(queued::Queued),
     SlowTarget(slow_target::SlowTarget),
+    Momentum(momentum::Momentum),
     /// All of them, each with its defaults.
     All,
 }
@@ -94,10 +95,12 @@ impl Cli {
                 Scenario::Idle(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::Queued(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::SlowTarget(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::Momentum(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::All => {
                     defaults::<throughput::Throughput>().run(&bench, &mut report).await?;
                     defaults::<latency::Latency>().run(&bench, &mut report).await?;
                     defaults::<slow_target::SlowTarget>().run(&bench, &mut report).await?;
+                    defaults::<momentum::Momentum>().run(&bench, &mut report).await?;
                     defaults::<queued::Queued>().run(&bench, &mut report).await?;
                     defaults::<idle::Idle>().run(&bench, &mut report).await?;
                 }

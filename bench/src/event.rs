@@ -5,7 +5,8 @@
 //!       number             microseconds since the run began
 //! ```
 //!
-//! So a request is formatted once, and a received body is recognised and compared without parsing.
+//! So a request is formatted once, and a received body is recognised and compared without parsing. Of an event about a message the runs
+//! of digits are its `message_id`, which the record of a Momentum batch has as well, and everything that stands behind it there is known.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use crate::api::EVENT_TYPE;
 use crate::server::KEY;
 
-const MARK: &[u8] = b"{\"n\":\"";
-const BETWEEN: &[u8] = b"\",\"t\":\"";
 const DIGITS: usize = 12;
+/// Type of the events about a message.
+const MESSAGE_TYPE: &str = "message.delivered";
 
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,17 +27,47 @@ pub enum Via {
     Inbox,
 }
 
-/// Everything of a document after its digits.
+/// What documents look like, sent and received.
 #[derive(Clone, Debug)]
-pub struct Tail(Arc<[u8]>);
+pub struct Tail {
+    type_name: &'static str,
+    /// What stands before the first digits of a document that is sent.
+    open: &'static [u8],
+    /// The end of that, by which a document is recognised.
+    mark: &'static [u8],
+    between: &'static [u8],
+    /// Everything of a document after its digits, as it is sent.
+    sent: Arc<[u8]>,
+    /// The same as it is received.
+    received: Arc<[u8]>,
+}
 
 impl Tail {
     /// For documents of `bytes` bytes, or the least that is possible.
     pub fn new(bytes: usize) -> Self {
+        let (open, between) = (b"{\"n\":\"", b"\",\"t\":\"");
         let fixed = format!("\",\"event\":\"{EVENT_TYPE}\",\"pad\":\"\"}}");
-        let before = MARK.len() + BETWEEN.len() + 2 * DIGITS;
+        let before = open.len() + between.len() + 2 * DIGITS;
         let pad = "x".repeat(bytes.saturating_sub(before + fixed.len()));
-        Self(format!("\",\"event\":\"{EVENT_TYPE}\",\"pad\":\"{pad}\"}}").into_bytes().into())
+        let sent: Arc<[u8]> = format!("\",\"event\":\"{EVENT_TYPE}\",\"pad\":\"{pad}\"}}").into_bytes().into();
+        Self { type_name: EVENT_TYPE, open, mark: open, between, received: Arc::clone(&sent), sent }
+    }
+
+    /// For `message.delivered`, received as records of a Momentum batch.
+    pub fn momentum() -> Self {
+        let sent = concat!(
+            r#"","channel":"email","recipient":"Jane.Doe@Example.com","sender":"news@shop.example","subject":"Your order has been shipped","#,
+            r#""tags":["orders","shipping"],"metadata":{"order":"4711","customer":"c-17"},"attempt":1,"size":18432,"status_code":250,"#,
+            r#""description":"2.0.0 OK","transport":"http"}"#
+        );
+        let received = concat!(
+            r#"","rcpt_to":"jane.doe@example.com","raw_rcpt_to":"Jane.Doe@Example.com","rcpt_meta":{"order":"4711","customer":"c-17"},"#,
+            r#""rcpt_tags":["orders","shipping"],"delv_method":"esmtp","friendly_from":"news@shop.example","msg_from":"news@shop.example","#,
+            r#""msg_size":"18432","num_retries":"0","routing_domain":"example.com","subject":"Your order has been shipped","#,
+            r#""recv_method":"rest"}}}"#
+        );
+        let [sent, received] = [sent, received].map(|text| Arc::from(text.as_bytes()));
+        Self { type_name: MESSAGE_TYPE, open: b"{\"message_id\":\"", mark: b"\"message_id\":\"", between: b"-", sent, received }
     }
 }
 
@@ -46,17 +77,19 @@ pub struct Request {
     bytes: Vec<u8>,
     /// Where the number of each event begins.
     slots: Vec<usize>,
+    /// Bytes between number and time.
+    between: usize,
 }
 
 impl Request {
     /// Formats a request. More than one event makes an array, which only the native API takes.
     pub fn new(server: SocketAddr, via: Via, tail: &Tail, events: usize) -> Self {
         let mut document = Vec::new();
-        document.extend_from_slice(MARK);
+        document.extend_from_slice(tail.open);
         document.extend_from_slice(&[b'0'; DIGITS]);
-        document.extend_from_slice(BETWEEN);
+        document.extend_from_slice(tail.between);
         document.extend_from_slice(&[b'0'; DIGITS]);
-        document.extend_from_slice(&tail.0);
+        document.extend_from_slice(&tail.sent);
 
         let mut body = Vec::new();
         let mut slots = Vec::with_capacity(events);
@@ -68,9 +101,9 @@ impl Request {
                 body.push(b',');
             }
             if via == Via::Native {
-                body.extend_from_slice(format!("{{\"type\":\"{EVENT_TYPE}\",\"data\":").as_bytes());
+                body.extend_from_slice(format!("{{\"type\":\"{}\",\"data\":", tail.type_name).as_bytes());
             }
-            slots.push(body.len() + MARK.len());
+            slots.push(body.len() + tail.open.len());
             body.extend_from_slice(&document);
             if via == Via::Native {
                 body.push(b'}');
@@ -91,7 +124,7 @@ impl Request {
         .into_bytes();
         slots.iter_mut().for_each(|slot| *slot += bytes.len());
         bytes.extend_from_slice(&body);
-        Self { bytes, slots }
+        Self { bytes, slots, between: tail.between.len() }
     }
 
     /// Events in the request.
@@ -103,7 +136,7 @@ impl Request {
     pub fn stamp(&mut self, first: u64, at_us: u64) -> &[u8] {
         for (number, &slot) in (first..).zip(&self.slots) {
             write_digits(&mut self.bytes[slot..slot + DIGITS], number);
-            let time = slot + DIGITS + BETWEEN.len();
+            let time = slot + DIGITS + self.between;
             write_digits(&mut self.bytes[time..time + DIGITS], at_us);
         }
         &self.bytes
@@ -128,21 +161,22 @@ pub enum Found {
 pub fn find<'a>(body: &'a [u8], tail: &'a Tail) -> impl Iterator<Item = Found> + 'a {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + body[at..].windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+        let mark = tail.mark;
+        let start = at + body[at..].windows(mark.len()).position(|window| window == mark)? + mark.len();
         at = start;
-        let Some((number, at_us, end)) = digits_at(body, start) else { return Some(Found::Damaged) };
-        if !body[end..].starts_with(&tail.0) {
+        let Some((number, at_us, end)) = digits_at(body, start, tail.between) else { return Some(Found::Damaged) };
+        if !body[end..].starts_with(&tail.received) {
             return Some(Found::Damaged);
         }
-        at = end + tail.0.len();
+        at = end + tail.received.len();
         Some(Found::Whole { number, at_us })
     })
 }
 
-fn digits_at(body: &[u8], start: usize) -> Option<(u64, u64, usize)> {
+fn digits_at(body: &[u8], start: usize, between: &[u8]) -> Option<(u64, u64, usize)> {
     let number = read_digits(body.get(start..start + DIGITS)?)?;
-    let time = start + DIGITS + BETWEEN.len();
-    if body.get(start + DIGITS..time)? != BETWEEN {
+    let time = start + DIGITS + between.len();
+    if body.get(start + DIGITS..time)? != between {
         return None;
     }
     Some((number, read_digits(body.get(time..time + DIGITS)?)?, time + DIGITS))
@@ -184,11 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn a_momentum_record_is_found_by_its_message_id() {
+        let tail = Tail::momentum();
+        let mut request = Request::new(SERVER, Via::Native, &tail, 2);
+        let bytes = request.stamp(7, 8).to_vec();
+        let body = &bytes[Frame::of(&bytes).expect("readable").expect("complete").head..];
+        let sent: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        assert_eq!((&sent[1]["type"], &sent[1]["data"]["message_id"]), (&"message.delivered".into(), &"000000000008-000000000008".into()));
+        let record = format!(
+            r#"[{{"msys":{{"message_event":{{"type":"delivery","message_id":"000000000007-000000000008{}]"#,
+            String::from_utf8_lossy(&tail.received)
+        );
+        serde_json::from_str::<serde_json::Value>(&record).expect("JSON");
+        assert_eq!(find(record.as_bytes(), &tail).collect::<Vec<_>>(), [Found::Whole { number: 7, at_us: 8 }]);
+    }
+
+    #[test]
     fn a_changed_byte_is_damage() {
         let tail = Tail::new(100);
         let bytes = Request::new(SERVER, Via::Inbox, &tail, 1).stamp(7, 8).to_vec();
-        let start = bytes.windows(MARK.len()).position(|w| w == MARK).expect("there");
-        for at in start + MARK.len()..bytes.len() {
+        let start = bytes.windows(tail.mark.len()).position(|w| w == tail.mark).expect("there");
+        for at in start + tail.mark.len()..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] = b'~';
             assert_eq!(find(&changed, &tail).next(), Some(Found::Damaged), "byte {at}");

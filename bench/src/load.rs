@@ -92,6 +92,17 @@ impl Load {
         join(publishers).await
     }
 
+    /// The same, and then on until the number of accepted events is a multiple of `whole`, which the events of a request have to divide.
+    pub async fn closed_loop_rounded(&self, until: Until, whole: u64) -> Result<Published, BenchError> {
+        let published = self.closed_loop(until).await?;
+        if self.ledger.accepted() % whole == 0 {
+            return Ok(published);
+        }
+        let single = Self { connections: 1, ..self.clone() };
+        let rest = single.closed_loop(Until::Accepted(self.ledger.accepted().next_multiple_of(whole))).await?;
+        Ok(published.merge(rest))
+    }
+
     /// Publishes `rate` requests a second for so long. A request that finds no free connection waits, and its wait counts.
     pub async fn open_loop(&self, rate: f64, time: Duration) -> Result<Published, BenchError> {
         let (ticks, receiver) = mpsc::channel(TICKS);

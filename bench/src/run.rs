@@ -84,18 +84,34 @@ impl Bench {
     /// Starts a server and makes its targets.
     pub async fn start(&self, shape: Shape) -> Result<Run, BenchError> {
         let server = self.launch.start()?;
+        let mut run = self.prepare(server, shape, Tail::new(self.bytes), self.via).await?;
+        run.api.make_event_type().await?;
+        if shape.targets > 0 {
+            api::make_targets(run.server.address(), 0..shape.targets, |target| run.sink.url(target)).await?;
+        }
+        Ok(run)
+    }
+
+    /// Starts a server with one Momentum webhook.
+    pub async fn start_momentum(&self, connections: usize, batch: usize) -> Result<Run, BenchError> {
+        let mut launch = self.launch.clone();
+        // The first minute of a webhook is not what is measured. What the caller says comes after this, and counts.
+        launch.settings.insert(0, ("dialect.momentum.activation".to_owned(), "0s".to_owned()));
+        let shape = Shape { targets: 1, connections, batch };
+        let mut run = self.prepare(launch.start()?, shape, Tail::momentum(), Via::Native).await?;
+        run.api.make_momentum_webhook(&run.sink.url(0)).await?;
+        Ok(run)
+    }
+
+    /// A receiver, a ledger and a load for a server.
+    async fn prepare(&self, server: Server, shape: Shape, tail: Tail, via: Via) -> Result<Run, BenchError> {
         let clock = Clock::start();
-        let tail = Tail::new(self.bytes);
         let ledger = Arc::new(Ledger::new(shape.targets));
         let sink = Sink::start(Arc::clone(&ledger), tail.clone(), clock)?;
-        let mut api = Api::open(server.address()).await?;
-        api.make_event_type().await?;
-        if shape.targets > 0 {
-            api::make_targets(server.address(), 0..shape.targets, |target| sink.url(target)).await?;
-        }
+        let api = Api::open(server.address()).await?;
         let load = Load {
             address: server.address(),
-            request: Request::new(server.address(), self.via, &tail, shape.batch),
+            request: Request::new(server.address(), via, &tail, shape.batch),
             connections: self.connections.unwrap_or(shape.connections),
             ledger,
             clock,
@@ -119,6 +135,11 @@ impl Run {
     /// What the server has used so far.
     pub fn usage(&self) -> Result<Usage, BenchError> {
         self.server.usage()
+    }
+
+    /// Pauses or resumes (`pause`, `resume`) the only target.
+    pub async fn switch_target(&mut self, action: &str) -> Result<(), BenchError> {
+        self.api.switch_target(action).await
     }
 
     /// The load begins now.

@@ -20,7 +20,9 @@ use crate::ledger::Ledger;
 use crate::timing::{Clock, Timings};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-const READ: usize = 16 << 10;
+const READ: usize = 64 << 10;
+/// What a Momentum webhook is tested with when it is made.
+const TEST: &[u8] = br#"[{"msys":{}}]"#;
 
 /// What the receiver writes.
 pub struct Receipts {
@@ -150,6 +152,9 @@ fn target(path: &[u8]) -> Option<usize> {
 
 impl Receipts {
     fn note(&self, target: usize, body: &[u8]) {
+        if body == TEST {
+            return;
+        }
         let now_us = self.clock.us();
         let mut found_any = false;
         for found in find(body, &self.tail) {

@@ -2,6 +2,7 @@
 
 pub mod idle;
 pub mod latency;
+pub mod momentum;
 pub mod queued;
 pub mod slow_target;
 pub mod throughput;
@@ -12,3 +13,5 @@ use std::time::Duration;
 const TIME: Duration = Duration::from_secs(10);
 /// Connections that publish, unless the caller says otherwise.
 const CONNECTIONS: usize = 64;
+/// The same where each request is a long array.
+const ARRAY_CONNECTIONS: usize = 4;

@@ -111,7 +111,10 @@ impl Sender {
         };
         let carrier_id = carrier_id(&report);
         // What a carrier says of one recipient says nothing of the carrier, unless it asks to be left alone.
-        let spoke = report.as_ref().is_ok_and(|report| report.status.is_some() && report.retry_after.is_none());
+        let spoke = report.as_ref().is_ok_and(|report| {
+            let said_no = matches!(&report.outcome, Outcome::Failed(error) if error.fault == Fault::Theirs);
+            (report.status.is_some() || said_no) && report.retry_after.is_none()
+        });
         let mut conclusion = self.conclude(pending, subscription, target, at_ms, report);
         if spoke && matches!(conclusion.verdict, LaneVerdict::Failure(_)) {
             conclusion.verdict = LaneVerdict::Nothing;

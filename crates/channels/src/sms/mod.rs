@@ -71,7 +71,7 @@ impl SmsDefaults {
 enum Configured {
     Simulator,
     Smpp(Box<smpp::SmppSettings>),
-    Gateway(Box<gateway::GatewaySettings>, Option<GatewayRules>),
+    Gateway(Box<gateway::GatewaySettings>, Option<Arc<GatewayRules>>),
 }
 
 impl Configured {
@@ -79,7 +79,9 @@ impl Configured {
         match carrier {
             Value::String(word) if word == "simulator" => Ok(Self::Simulator),
             Value::String(url) => smpp::SmppSettings::parse(FIELD, url).map(Box::new).map(Self::Smpp),
-            Value::Object(_) => gateway::parse(FIELD, carrier).map(|(settings, rules)| Self::Gateway(Box::new(settings), rules)),
+            Value::Object(_) => {
+                gateway::parse(FIELD, carrier).map(|(settings, rules)| Self::Gateway(Box::new(settings), rules.map(Arc::new)))
+            }
             _ => Err(refuse(FIELD, "must be \"simulator\", a URL that begins with smpp:// or smpps://, or an HTTP gateway's table")),
         }
     }
@@ -183,7 +185,7 @@ impl SmsChannel {
                 Arc::new(smpp)
             }
             Configured::Gateway(settings, made) => {
-                rules = made.map(Arc::new);
+                rules = made;
                 Arc::new(gateway::Gateway::new(*settings, trusted, tls))
             }
         };

@@ -40,6 +40,9 @@ use crate::{SendError, Sms};
 const HALF_DONE: usize = 10_000;
 /// A centre reads receipts asked for with this.
 const FINAL_RECEIPT: u8 = 1;
+/// `esm_class` of a message as it is, and of one whose text begins with a header.
+const PLAIN: u8 = 0;
+const WITH_HEADER: u8 = 0x40;
 /// UTF-16 in `data_coding`.
 const UCS2: u8 = 8;
 
@@ -145,7 +148,7 @@ impl Smpp {
             }
             let mut pdu = template.clone();
             if several {
-                pdu.esm_class = EsmClass::default().with_udhi_indicator();
+                pdu.esm_class = EsmClass::from(WITH_HEADER);
             }
             pdu.set_short_message(OctetString::from_vec(octets).expect("a segment has at most 160 octets"));
             pdu
@@ -167,6 +170,8 @@ impl Smpp {
             .dest_addr_ton(Ton::from(dest_ton))
             .dest_addr_npi(Npi::from(dest_npi))
             .destination_addr(address(sms.to.trim_start_matches('+'))?)
+            // Not the codec's default, which says that the message is an acknowledgement.
+            .esm_class(EsmClass::from(PLAIN))
             .registered_delivery(RegisteredDelivery::from(FINAL_RECEIPT))
             .data_coding(DataCoding::from(if coding == Coding::Gsm7 { 0 } else { UCS2 }))
             .build())

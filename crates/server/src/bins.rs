@@ -1,7 +1,7 @@
 //! Request bins: `/bin/{token}` takes anything and shows it.
 //!
 //! The path segment is the bin's number in base 36, a hyphen, and its unguessable token: the number finds the bin without a search, the
-//! token is compared in constant time. What strangers sent is shown as escaped text, never interpreted.
+//! token is compared in constant time. Bins for everybody ([`public_bins`]) have a short segment of their own. What strangers sent is shown as escaped text, never interpreted.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use posthaste_domain::clock::rfc3339;
 use posthaste_domain::resource::Bin;
 use posthaste_domain::signature::constant_time_eq;
 use posthaste_engine::Entry;
-use posthaste_store::{BinRequest, BinRoom, Order};
+use posthaste_store::{BinRequest, BinRoom, Order, WhenFull};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,6 +29,7 @@ use crate::input::{PAGE, Param, Params, read_body};
 use crate::native::{json_bytes, list_page};
 use crate::pages::{document, escape, html};
 use crate::problem::Problem;
+use crate::public_bins;
 
 /// Requests that one look page shows.
 const LOOK: usize = 50;
@@ -51,6 +52,9 @@ pub(crate) fn router() -> Router<AppState> {
 
 /// Where a bin takes requests; `base` is the server's public URL without a trailing slash.
 pub fn bin_url(base: &str, bin: &Entry<Bin>) -> String {
+    if public_bins::is_token(&bin.doc.token) {
+        return format!("{base}/bin/{}", bin.doc.token);
+    }
     format!("{base}/bin/{}-{}", base36(bin.number), bin.doc.token)
 }
 
@@ -108,6 +112,9 @@ impl From<BinRequest> for BinRequestView {
 /// The living bin of a path segment.
 fn find(state: &AppState, segment: &str) -> Result<Arc<Entry<Bin>>, Problem> {
     let not_found = || Problem::new(Code::NotFound, "there is no such request bin");
+    if public_bins::is_token(segment) {
+        return public_bins::find(state, segment).ok_or_else(not_found);
+    }
     let (number, token) = segment.split_once('-').ok_or_else(not_found)?;
     let number = i64::from_str_radix(number, 36).map_err(|_| not_found())?;
     let entry = state.engine.by_number::<Bin>(number).ok_or_else(not_found)?;
@@ -128,7 +135,12 @@ fn segment(uri: &Uri) -> &str {
 /// Takes any request, keeps it, and answers with the bin's status.
 async fn catch(State(state): State<AppState>, request: Request) -> Response {
     let is_preflight = request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let answer = if is_preflight { preflight(&state, &request) } else { keep(&state, request).await };
+    let token = segment(request.uri()).to_owned();
+    let answer = match () {
+        () if is_preflight => preflight(&state, &request),
+        () if public_bins::is_token(&token) => Ok(public_bins::serve(&state, &token, request).await),
+        () => keep(&state, request).await,
+    };
     let mut response = match answer {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -157,12 +169,32 @@ fn preflight(state: &AppState, request: &Request) -> Result<Response, Problem> {
 
 async fn keep(state: &AppState, request: Request) -> Result<Response, Problem> {
     let bin = find(state, segment(request.uri()))?;
+    let is_head = request.method() == Method::HEAD;
+    let settings = &state.settings;
+    let room = BinRoom { requests: settings.bin_keep, bytes: settings.bin_keep_bytes, when_full: WhenFull::DropOldest };
+    let number = keep_request(state, &bin, request, settings.max_bin_body_bytes, room).await?;
+    let status = StatusCode::from_u16(bin.doc.status).unwrap_or(StatusCode::OK);
+    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok((status, Body::empty()).into_response());
+    }
+    let number = number.unwrap_or_default();
+    Ok(json_bytes(status, format!("{{\"ok\":{},\"number\":{number}}}", status.is_success()).into_bytes()))
+}
+
+/// Stores a request in a bin; answers its number, or `None` if the bin refuses.
+pub(crate) async fn keep_request(
+    state: &AppState,
+    bin: &Entry<Bin>,
+    request: Request,
+    max_body: usize,
+    room: BinRoom,
+) -> Result<Option<i64>, Problem> {
     let _permit = state
         .bin_permits
         .try_acquire()
         .map_err(|_| Problem::new(Code::TooManyRequests, "request bins are storing as many requests as they may").retry_after(1))?;
     let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, state.settings.max_bin_body_bytes, state.settings.body_time).await?;
+    let body = read_body(&parts.headers, body, max_body, state.settings.body_time).await?;
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let below = parts.uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -175,13 +207,7 @@ async fn keep(state: &AppState, request: Request) -> Result<Response, Problem> {
         body,
         ip: peer(&parts).map(|ip| ip.to_string()),
     };
-    let room = BinRoom { requests: state.settings.bin_keep, bytes: state.settings.bin_keep_bytes };
-    let number = state.engine.bins().put(bin.number, caught, room).await?;
-    let status = StatusCode::from_u16(bin.doc.status).unwrap_or(StatusCode::OK);
-    if parts.method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-        return Ok((status, Body::empty()).into_response());
-    }
-    Ok(json_bytes(status, format!("{{\"ok\":{},\"number\":{number}}}", status.is_success()).into_bytes()))
+    Ok(state.engine.bins().put(bin.number, caught, room).await?)
 }
 
 /// Parameters of the list of what a bin caught.
@@ -219,9 +245,7 @@ async fn look(State(state): State<AppState>, uri: Uri) -> Response {
     let shown = async {
         let bin = find(&state, segment(&uri))?;
         let params = Params::read(uri.query(), &REQUESTS[..1])?;
-        let (requests, next) = caught(&state, &bin, params.cursor(List::BinRequests, Order::Desc)?, LOOK).await?;
-        let older = next.map(|before| cursor::encode(List::BinRequests, Order::Desc, before));
-        Ok::<_, Problem>(page(&bin.doc, &bin_url(&state.engine.settings().public_base_url, &bin), requests, older.as_deref()))
+        look_page(&state, &bin, "_.json", params.cursor(List::BinRequests, Order::Desc)?).await
     };
     match shown.await {
         Ok(page) => html(page),
@@ -232,14 +256,22 @@ async fn look(State(state): State<AppState>, uri: Uri) -> Response {
     }
 }
 
-fn page(bin: &Bin, url: &str, requests: Vec<BinRequest>, older: Option<&str>) -> String {
+/// The look page of a bin; `json_href` leads to the same as JSON.
+pub(crate) async fn look_page(state: &AppState, bin: &Entry<Bin>, json_href: &str, before: Option<i64>) -> Result<String, Problem> {
+    let (requests, next) = caught(state, bin, before, LOOK).await?;
+    let older = next.map(|before| cursor::encode(List::BinRequests, Order::Desc, before));
+    Ok(page(&bin.doc, &bin_url(&state.engine.settings().public_base_url, bin), json_href, requests, older.as_deref()))
+}
+
+fn page(bin: &Bin, url: &str, json_href: &str, requests: Vec<BinRequest>, older: Option<&str>) -> String {
     let title = if bin.name.is_empty() { "Request bin" } else { bin.name.as_str() };
     let mut body = format!(
         "<h1>{}</h1><p>Send anything to <code>{}</code>. It is kept until {}. Reload this page to see more; \
-         the same as <a href=\"_.json\">JSON</a>.</p>",
+         the same as <a href=\"{}\">JSON</a>.</p>",
         escape(title),
         escape(url),
-        rfc3339(bin.expires_ms)
+        rfc3339(bin.expires_ms),
+        escape(json_href)
     );
     if requests.is_empty() {
         body.push_str("<p class=\"dim\">Nothing has arrived yet.</p>");
@@ -286,7 +318,7 @@ mod tests {
             body: bytes::Bytes::from_static(b"</pre><script>3</script>\xff"),
             ip: None,
         };
-        let page = page(&bin, "http://h/bin/1-t", vec![request], None);
+        let page = page(&bin, "http://h/bin/1-t", "_.json", vec![request], None);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;/pre&gt;&lt;script&gt;3"));
         assert!(!page.contains("Older requests"));
@@ -304,7 +336,7 @@ mod tests {
             body: "é".repeat(SHOWN_BODY).into(),
             ip: None,
         };
-        let page = page(&bin, "http://h/bin/1-t", vec![request], Some("abc"));
+        let page = page(&bin, "http://h/bin/1-t", "_.json", vec![request], Some("abc"));
         assert!(page.len() < SHOWN_BODY + 4000, "{} bytes", page.len());
         assert!(page.contains(&format!("and {SHOWN_BODY} bytes more")) && page.contains("<a href=\"?cursor=abc\">"), "{page}");
     }

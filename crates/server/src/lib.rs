@@ -18,10 +18,11 @@ mod native;
 mod ops;
 mod pages;
 mod problem;
+mod public_bins;
 mod serve;
 mod trace;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +30,7 @@ use axum::extract::FromRef;
 use axum::response::{IntoResponse, Response};
 use http::{Method, Uri};
 use posthaste_dialects::accounts::Accounts;
+use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
 
@@ -36,6 +38,7 @@ pub use bins::bin_url;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use native::openapi_json;
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
+pub use public_bins::PublicBins;
 pub use serve::{Closing, ServeSettings, serve, serve_with};
 
 /// Limits of the surface. Every default is stated in [`ServerSettings::default`] and nowhere else.
@@ -59,6 +62,8 @@ pub struct ServerSettings {
     pub bin_keep_bytes: u64,
     /// Requests that bins store at once.
     pub max_bin_in_flight: usize,
+    /// Limits of the bins for everybody.
+    pub public_bins: PublicBins,
     /// What the dialects are told.
     pub dialects: posthaste_dialects::DialectSettings,
 }
@@ -75,6 +80,7 @@ impl Default for ServerSettings {
             bin_keep: 500,
             bin_keep_bytes: 8 << 20,
             max_bin_in_flight: 64,
+            public_bins: PublicBins::default(),
             dialects: posthaste_dialects::DialectSettings::default(),
         }
     }
@@ -91,6 +97,8 @@ pub struct AppState {
     pub started_ms: i64,
     watchers: Arc<Semaphore>,
     bin_permits: Arc<Semaphore>,
+    /// Bins that strangers made lately.
+    bins_made: Arc<Mutex<RateLimiter>>,
     /// How accounts are read and written.
     accounts: Accounts,
 }
@@ -102,6 +110,7 @@ impl AppState {
             started_ms: engine.now_ms(),
             watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             bin_permits: Arc::new(Semaphore::new(settings.max_bin_in_flight)),
+            bins_made: Arc::new(Mutex::new(RateLimiter::new(settings.public_bins.rate()))),
             accounts: posthaste_dialects::accounts(&settings.dialects),
             settings: Arc::new(settings),
             engine,
@@ -128,9 +137,11 @@ impl FromRef<AppState> for Engine {
 /// The whole application.
 pub fn app(state: AppState) -> Router {
     let dialects = posthaste_dialects::router(state.engine.clone(), state.settings.dialects.clone());
+    let public_bins = state.settings.public_bins.clone();
     Router::new()
         .merge(native::router())
         .merge(bins::router())
+        .merge(public_bins::router(&public_bins))
         .merge(ops::router())
         .merge(pages::router())
         .with_state(state)

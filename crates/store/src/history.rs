@@ -130,13 +130,24 @@ pub struct BinRoom {
     pub requests: usize,
     /// Bytes of their bodies, headers and targets.
     pub bytes: u64,
+    /// What a bin without room does.
+    pub when_full: WhenFull,
+}
+
+/// What a bin without room does with one more request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It drops its oldest ones.
+    DropOldest,
+    /// It refuses the new one if it holds as many requests as it may; bytes do not count.
+    Refuse,
 }
 
 /// Requests caught by bins.
 #[async_trait]
 pub trait Bins: Send + Sync {
-    /// Keeps a request, dropping the bin's oldest beyond `room`; answers its number.
-    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<i64, StoreError>;
+    /// Keeps a request within `room`; answers its number, or `None` if the bin is full and refuses.
+    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError>;
 
     /// Requests newest first with numbers below `before`.
     async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError>;

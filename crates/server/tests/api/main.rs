@@ -10,6 +10,7 @@ mod log;
 mod openapi;
 mod ops;
 mod pages;
+mod public_bins;
 mod refusals;
 mod resources;
 mod rig;

@@ -7,7 +7,7 @@ use posthaste_domain::resource::Kind;
 use serde_json::{Value, json};
 
 use super::{Factory, append, attempt, delivery, event, key, queued, settlement};
-use crate::{Append, BatchPart, BinRequest, BinRoom, CatalogError, Change, NewDelivery, NewEvent, RetentionRule, StoreError};
+use crate::{Append, BatchPart, BinRequest, BinRoom, CatalogError, Change, NewDelivery, NewEvent, RetentionRule, StoreError, WhenFull};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -139,17 +139,17 @@ pub async fn bins_keep_the_newest(open: &impl Factory) {
         body: Bytes::from_static(b"\x00\xff{}"),
         ip: Some("127.0.0.1".into()),
     };
-    let room = BinRoom { requests: 3, bytes: 1 << 20 };
+    let room = BinRoom { requests: 3, bytes: 1 << 20, when_full: WhenFull::DropOldest };
     for n in 1..=5 {
-        assert_eq!(store.bins.put(1, request(n), room).await.expect("put"), n);
+        assert_eq!(store.bins.put(1, request(n), room).await.expect("put"), Some(n));
     }
-    assert_eq!(store.bins.put(2, BinRequest { ip: None, ..request(9) }, room).await.expect("put"), 1);
+    assert_eq!(store.bins.put(2, BinRequest { ip: None, ..request(9) }, room).await.expect("put"), Some(1));
     let numbered = |n| BinRequest { number: n, ..request(n) };
     assert_eq!(store.bins.list(1, None, 10).await.expect("list"), [numbered(5), numbered(4), numbered(3)]);
     assert_eq!(store.bins.list(1, Some(5), 1).await.expect("list"), [numbered(4)]);
     // Bytes count as requests do; the newest one stays even if it is larger than all the room.
     let large = |at_ms, bytes: usize| BinRequest { body: vec![b'x'; bytes].into(), ..request(at_ms) };
-    let small_room = BinRoom { requests: 3, bytes: 1000 };
+    let small_room = BinRoom { bytes: 1000, ..room };
     for (n, bytes, kept) in [(1, 300, vec![1]), (2, 300, vec![2, 1]), (3, 600, vec![3, 2]), (4, 5000, vec![4]), (5, 10, vec![5])] {
         store.bins.put(3, large(n, bytes), small_room).await.expect("put");
         let numbers: Vec<i64> = store.bins.list(3, None, 10).await.expect("list").iter().map(|request| request.number).collect();
@@ -157,10 +157,16 @@ pub async fn bins_keep_the_newest(open: &impl Factory) {
     }
     store.bins.clear(1).await.expect("clear");
     assert_eq!(store.bins.list(1, None, 10).await.expect("list"), []);
-    assert_eq!(store.bins.put(1, request(6), room).await.expect("put"), 6);
+    assert_eq!(store.bins.put(1, request(6), room).await.expect("put"), Some(6));
+    // One that refuses keeps what it has, whatever it was allowed before.
+    let strict = BinRoom { requests: 2, bytes: 1, when_full: WhenFull::Refuse };
+    for (n, kept) in [(7, Some(7)), (8, None), (9, None)] {
+        assert_eq!(store.bins.put(1, request(n), strict).await.expect("put"), kept);
+    }
+    assert_eq!(store.bins.list(1, None, 10).await.expect("list"), [numbered(7), numbered(6)]);
     store.journal.close().await;
     let store = open(dir.path()).await;
-    assert_eq!(store.bins.list(1, None, 10).await.expect("list").len(), 1);
+    assert_eq!(store.bins.list(1, None, 10).await.expect("list").len(), 2);
     assert_eq!(store.bins.list(2, None, 10).await.expect("list").len(), 1);
     store.journal.close().await;
 }

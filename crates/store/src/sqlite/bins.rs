@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::schema::{self, Access};
 use crate::StoreError;
-use crate::history::{BinRequest, BinRoom};
+use crate::history::{BinRequest, BinRoom, WhenFull};
 
 /// The open file.
 pub(super) struct BinsDb {
@@ -24,11 +24,17 @@ impl BinsDb {
     }
 
     /// See `Bins::put`.
-    pub(super) fn put(&mut self, bin: i64, request: &BinRequest, room: BinRoom) -> Result<i64, StoreError> {
+    pub(super) fn put(&mut self, bin: i64, request: &BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
         let headers = serde_json::to_string(&request.headers).expect("headers are plain strings");
         let failed = schema::failed(&self.path);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let number = (|| {
+            if room.when_full == WhenFull::Refuse {
+                let held: i64 = tx.prepare_cached("SELECT count(*) FROM request WHERE bin = ?1")?.query_row([bin], |row| row.get(0))?;
+                if held >= super::sql_count(room.requests) {
+                    return Ok(None);
+                }
+            }
             let number: i64 = tx
                 .prepare_cached("INSERT INTO bin(bin, last) VALUES (?1, 1) ON CONFLICT(bin) DO UPDATE SET last = last + 1 RETURNING last")?
                 .query_row([bin], |row| row.get(0))?;
@@ -45,6 +51,9 @@ impl BinsDb {
                 &request.body[..],
                 request.ip
             ])?;
+            if room.when_full == WhenFull::Refuse {
+                return Ok(Some(number));
+            }
             let oldest = number.saturating_sub(i64::try_from(room.requests.max(1)).unwrap_or(i64::MAX));
             tx.prepare_cached("DELETE FROM request WHERE bin = ?1 AND number <= ?2")?.execute((bin, oldest))?;
             // The sum runs from the newest on: the first request that does not fit goes, and all older ones with it.
@@ -56,7 +65,7 @@ impl BinsDb {
                    WHERE total > ?3)",
             )?
             .execute((bin, number, i64::try_from(room.bytes).unwrap_or(i64::MAX)))?;
-            Ok(number)
+            Ok(Some(number))
         })()
         .map_err(&failed)?;
         tx.commit().map_err(&failed)?;

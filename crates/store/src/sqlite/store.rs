@@ -304,7 +304,7 @@ impl Catalog for SqliteStore {
 
 #[async_trait]
 impl Bins for SqliteStore {
-    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<i64, StoreError> {
+    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
         self.bins(move |bins| bins.put(bin, &request, room)).await
     }
 

@@ -6,7 +6,7 @@
 pub mod accounts;
 pub mod auth;
 mod body;
-mod client;
+pub mod client;
 mod json;
 pub mod mailgun;
 pub mod messagemedia;

@@ -2,7 +2,7 @@
 //!
 //! - `/posthaste/v1/…`: the native API ([`native`](crate::openapi_json) describes it), problem documents on every error.
 //! - Dialects: their routers are merged as they are; what they answer is theirs.
-//! - `/bin/…`: request bins. `/m/…`: pages of full messages. `/healthz`, `/readyz`, `/metrics`: operations.
+//! - `/bin/…`: request bins. `/m/…`: pages of full messages. `/t/…`: links of mails. `/healthz`, `/readyz`, `/metrics`: operations.
 //!
 //! Invariants:
 //! - Nothing here decides what happens to an event: handlers read, ask the [`Engine`], and write an answer.
@@ -21,6 +21,7 @@ mod problem;
 mod public_bins;
 mod serve;
 mod trace;
+mod tracking;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -144,6 +145,7 @@ pub fn app(state: AppState) -> Router {
         .merge(public_bins::router(&public_bins))
         .merge(ops::router())
         .merge(pages::router())
+        .merge(tracking::router())
         .with_state(state)
         .merge(dialects)
         .fallback(route_not_found)

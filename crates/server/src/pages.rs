@@ -54,11 +54,19 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// A page of ours: no scripts, no frames, no foreign content; only our own style.
 pub(crate) fn html(page: String) -> Response {
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    html_under(page, &policy("'none'"))
+}
+
+/// The same for a page whose form is posted back to this server.
+pub(crate) fn form_html(page: String) -> Response {
+    html_under(page, &policy("'self'"))
+}
+
+fn policy(form_action: &str) -> String {
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action {form_action}; frame-ancestors 'none'",
         STANDARD.encode(Sha256::digest(STYLE))
-    );
-    html_under(page, &policy)
+    )
 }
 
 fn html_under(page: String, policy: &str) -> Response {

@@ -132,7 +132,7 @@ impl Email {
         match (dispatch.content, &ready.letterhead) {
             (Content::Mail(mail), _) => {
                 let via = if mail.message.test { TEST.to_owned() } else { ready.via() };
-                (mail.request_text(&via), envelope(&mail).and_then(|envelope| Ok((envelope, mail.compose()?))))
+                (mail.request_text(&via), envelope(&mail).and_then(|envelope| Ok((envelope, mail.mime()?))))
             }
             (content, Some(letterhead)) => {
                 let composed = message_of(content).and_then(|message| letterhead.compose(dispatch.delivery_id, message));

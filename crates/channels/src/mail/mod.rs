@@ -42,7 +42,10 @@ impl Mail {
 
     /// The mail as it goes over the wire, signed if there is a key. Its lines end by CRLF but the last one, whose end belongs to the
     /// end of the data (RFC 5321).
-    pub(crate) fn compose(&self) -> Result<Vec<u8>, SendError> {
+    ///
+    /// # Errors
+    /// If its parts make no mail, or its domain's key cannot sign.
+    pub fn mime(&self) -> Result<Vec<u8>, SendError> {
         let mut mail = match self.message.email.as_ref().and_then(|email| email.mime.as_deref()) {
             Some(mime) => raw::prepare(mime, &self.message.id)?,
             None => compose::compose(self)?,

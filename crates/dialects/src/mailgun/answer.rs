@@ -129,6 +129,13 @@ impl Refusal {
         refusal
     }
 
+    /// The server cannot serve this now.
+    pub(crate) fn unavailable(seconds: u32) -> Self {
+        let mut refusal = Self::message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        refusal.header = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        refusal
+    }
+
     /// The server failed; what happened is in the log.
     pub(crate) fn internal() -> Self {
         Self::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")

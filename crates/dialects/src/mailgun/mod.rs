@@ -7,13 +7,17 @@
 mod access;
 mod account;
 mod answer;
+mod domains;
 mod event;
 mod events;
 pub mod filter;
 mod format;
+mod messages;
 mod names;
 pub mod params;
 mod pretty;
+mod stored;
+mod tracking;
 mod webhooks;
 
 use std::sync::{Arc, Mutex};
@@ -54,6 +58,16 @@ pub struct MailgunSettings {
     pub max_body_bytes: usize,
     /// Longest time for a request body to arrive.
     pub body_timeout: Duration,
+    /// Most bytes of a message to send: its texts and files.
+    pub max_message_bytes: usize,
+    /// Longest time for a message to send to arrive.
+    pub message_timeout: Duration,
+    /// Recipients of one call.
+    pub max_recipients: usize,
+    /// How far ahead a message may be scheduled.
+    pub max_schedule: Duration,
+    /// How long a message can be read again, if retention does not drop it sooner.
+    pub stored_messages: Duration,
 }
 
 impl Default for MailgunSettings {
@@ -69,6 +83,11 @@ impl Default for MailgunSettings {
             events_late: Duration::from_secs(24 * 3600),
             max_body_bytes: 256 << 10,
             body_timeout: Duration::from_secs(30),
+            max_message_bytes: 25 << 20,
+            message_timeout: Duration::from_secs(300),
+            max_recipients: 1000,
+            max_schedule: Duration::from_secs(3 * 24 * 3600),
+            stored_messages: Duration::from_secs(3 * 24 * 3600),
         }
     }
 }
@@ -102,6 +121,10 @@ pub fn router(state: MailgunState) -> Router {
     Router::new()
         .merge(webhooks::router())
         .merge(events::router())
+        .merge(messages::router())
+        .merge(stored::router())
+        .merge(tracking::router())
+        .merge(domains::router())
         .route("/v5/accounts/http_signing_key", get(account::show).post(account::regenerate))
         .layer(middleware::from_fn(spread))
         .with_state(state)

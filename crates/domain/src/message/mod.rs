@@ -6,8 +6,10 @@
 //!
 //! Invariants: message data is read leniently and never changed; a field of an unexpected type counts as absent, not as an error.
 
+pub mod address;
 pub mod data;
 pub mod letter;
+pub mod mime;
 pub mod outgoing;
 pub mod placeholders;
 pub mod rewrite;

@@ -1,7 +1,7 @@
 //! Messages that this server sends: the document that is stored, and what its events say of it.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -255,6 +255,9 @@ impl Outgoing {
                 set("attachments", email.attachments.iter().map(fact).collect());
             }
         }
+        if self.email.is_some() {
+            set("storage_key", json!(URL_SAFE_NO_PAD.encode(&self.id)));
+        }
         if let Some(at) = self.deliver_at_ms {
             set("scheduled_for", json!(rfc3339(at)));
         }
@@ -309,7 +312,7 @@ pub(super) mod tests {
             "channel": "email", "message_id": "1@d.example", "recipient": "cy@y.example", "sender": "ann@d.example",
             "from": "Ann <ann@d.example>", "to": "bob@x.example, cy@y.example", "subject": "Hi", "domain": "d.example", "tags": ["t"],
             "metadata": {"k": "v"}, "size": 14, "recipients": ["bob@x.example", "cy@y.example"],
-            "attachments": [{"filename": "a.txt", "content_type": "text/plain", "size": 5}], "scheduled_for": "1970-01-01T00:00:00.000Z"
+            "attachments": [{"filename": "a.txt", "content_type": "text/plain", "size": 5}], "storage_key": "MUBkLmV4YW1wbGU", "scheduled_for": "1970-01-01T00:00:00.000Z"
         });
         assert_eq!(data, expected);
     }

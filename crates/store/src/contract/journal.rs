@@ -247,6 +247,45 @@ pub async fn batches_are_found(open: &impl Factory) {
     store.journal.close().await;
 }
 
+/// Members come in pages of any size, whatever lies between them and however the commits fell.
+pub async fn members_come_in_pages(open: &impl Factory) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let batch = key(1, 0);
+    let is_member = |n: i64| n == 1 || n % 3 == 0 || (200..260).contains(&n) || n % 97 == 0;
+    let (mut next, mut all) = (1, Vec::new());
+    for (commit, size) in [1, 2, 50, 1, 100, 7, 140, 99].into_iter().enumerate() {
+        if commit == 4 {
+            // The later members lie in another bucket.
+            store.journal.retire(never(), i64::MAX / 2).await.expect("retire");
+        }
+        let sequences: Vec<i64> = (next..next + size).collect();
+        next += size;
+        let open = |n: i64| if n == 1 { vec![NewDelivery { is_batch: true, ..delivery(0, 5, Some(100_000)) }] } else { vec![] };
+        let event = |n: i64| NewEvent { payload: Bytes::from(vec![b' '; (n * n % 41) as usize]), ..event(n, 1, open(n)) };
+        let members: Vec<Sequence> = sequences.iter().copied().filter(|n| is_member(*n)).map(Sequence).collect();
+        all.extend(members.iter().map(|member| member.0));
+        let parts = if members.is_empty() { vec![] } else { vec![BatchPart { batch, members, closed_due_ms: None }] };
+        let append = Append { events: sequences.iter().map(|n| event(*n)).collect(), batches: parts, ..Append::default() };
+        store.journal.append(append).await.expect("append");
+    }
+    for (items, bytes) in [(1, usize::MAX), (7, usize::MAX), (64, 300), (1000, 90), (1000, 1), (1000, usize::MAX)] {
+        let mut found: Vec<i64> = Vec::new();
+        loop {
+            let after = Sequence(found.last().copied().unwrap_or(0));
+            let page = store.journal.members(batch, after, PageLimit { items, bytes }).await.expect("members");
+            let size: usize = page.iter().map(|event| event.payload.len()).sum();
+            assert!(page.len() <= items && (size <= bytes || page.len() == 1), "{} items, {size} bytes", page.len());
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.iter().map(|event| event.sequence.0));
+        }
+        assert_eq!(found, all, "pages of {items} items, {bytes} bytes");
+    }
+    store.journal.close().await;
+}
+
 /// Idempotency keys: durable, per workspace, newest first, for 24 hours.
 pub async fn idempotency_keys_last_a_day(open: &impl Factory) {
     const DAY: i64 = 24 * 60 * 60 * 1000;

@@ -25,6 +25,7 @@ mod checkpoint;
 mod lists;
 mod lock;
 mod master;
+mod members;
 mod pages;
 #[cfg(test)]
 mod plans;

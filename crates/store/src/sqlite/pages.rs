@@ -1,8 +1,8 @@
-//! Reads of the delivery path: pages of lanes, members of batches, idempotency keys.
+//! Reads of the delivery path: pages of lanes, idempotency keys.
 //!
 //! Only segments whose counts say that there is something to find are visited.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -13,7 +13,7 @@ use rusqlite::{OptionalExtension, params};
 use super::readers::{Pool, Reader};
 use super::rows;
 use super::segments::{Segment, Segments};
-use super::{sql_count, varint};
+use super::sql_count;
 use crate::{IdempotencyRecord, LaneSummary, PageLimit, Recovered, StoreError};
 
 /// How long an idempotency key is remembered.
@@ -26,27 +26,34 @@ pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY lan
      WHERE target = ?1 AND state = 1 AND due_ms = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
 pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
      WHERE target = ?1 AND state = 1 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
-pub(super) const MEMBERS: &str = "SELECT members FROM batch_part WHERE batch = ?1 ORDER BY first";
 pub(super) const IDEMPOTENT: &str = "SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2";
 
 /// Collects items up to a limit, at least one.
-struct Page<T> {
-    items: Vec<T>,
+pub(super) struct Page<T> {
+    /// What was collected.
+    pub(super) items: Vec<T>,
     bytes: usize,
     limit: PageLimit,
 }
 
 impl<T> Page<T> {
-    fn new(limit: PageLimit) -> Self {
+    /// An empty page; a limit of no items is one of one.
+    pub(super) fn new(limit: PageLimit) -> Self {
         Self { items: Vec::new(), bytes: 0, limit: PageLimit { items: limit.items.max(1), bytes: limit.bytes } }
     }
 
-    fn room(&self) -> usize {
+    /// How many more items may come.
+    pub(super) fn room(&self) -> usize {
         self.limit.items - self.items.len()
     }
 
+    /// Bytes that may still come.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.limit.bytes.saturating_sub(self.bytes)
+    }
+
     /// Takes an item; `false` when it does not fit and the page is complete.
-    fn push(&mut self, item: T, bytes: usize) -> bool {
+    pub(super) fn push(&mut self, item: T, bytes: usize) -> bool {
         if self.room() == 0 || (!self.items.is_empty() && self.bytes.saturating_add(bytes) > self.limit.bytes) {
             return false;
         }
@@ -189,43 +196,6 @@ fn due_in(
         found.push(row?);
     }
     Ok(())
-}
-
-/// See `Journal::members`.
-pub(super) fn members(
-    segments: &Segments,
-    pool: &Arc<Pool>,
-    batch: DeliveryKey,
-    after: Sequence,
-    limit: PageLimit,
-) -> Result<Vec<Arc<Event>>, StoreError> {
-    let mut page = Page::new(limit);
-    let Some(home) = segments.of(batch.sequence()) else { return Ok(Vec::new()) };
-    let Some(delivery) = rows::delivery_by_key(&*pool.take(&home)?, batch).map_err(home.failed())? else { return Ok(Vec::new()) };
-    // Nothing joins a batch after it was settled, so later segments need not be asked.
-    let until_ms = if delivery.state.is_terminal() { delivery.updated_ms } else { i64::MAX };
-    for segment in segments.matching(|s| s.id >= home.id && s.floor_ms <= until_ms && s.with(|state| state.last_sequence > after.0)) {
-        let mut reader = pool.take(&segment)?;
-        let members = members_in(&reader, batch).map_err(segment.failed())?;
-        for member in members.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)) {
-            let Some(event) = rows::event(&mut reader, *member).map_err(segment.failed())? else { continue };
-            let bytes = event.payload.len();
-            if !page.push(event, bytes) {
-                return Ok(page.items);
-            }
-        }
-    }
-    Ok(page.items)
-}
-
-fn members_in(reader: &Reader, batch: DeliveryKey) -> rusqlite::Result<BTreeSet<Sequence>> {
-    let mut select = reader.conn.prepare_cached(MEMBERS)?;
-    let mut rows = select.query([batch.0])?;
-    let mut members = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        members.extend(varint::unpack(row.get_ref(0)?.as_blob()?));
-    }
-    Ok(members)
 }
 
 /// See `Journal::idempotent`.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{about, lists, pages, rows, schema, segments};
+use super::{about, lists, members, pages, rows, schema, segments};
 
 fn reads() -> Vec<&'static str> {
     let mut reads = vec![
@@ -15,7 +15,9 @@ fn reads() -> Vec<&'static str> {
         pages::QUEUED,
         pages::DUE_AT,
         pages::DUE_AFTER,
-        pages::MEMBERS,
+        members::PART_BEFORE,
+        members::PARTS_FROM,
+        members::EVENTS_BETWEEN,
         pages::IDEMPOTENT,
         lists::NEXT_EVENT,
         lists::TYPE_ID,

@@ -67,6 +67,11 @@ impl RawEvent {
         })
     }
 
+    /// Size of the payload.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Looks the numbers up.
     pub(super) fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Arc<Event>> {
         Ok(Arc::new(Event {

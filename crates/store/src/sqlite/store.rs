@@ -20,7 +20,7 @@ use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
 use super::writer::{Command, Reply, Writer};
-use super::{SqliteOptions, about, lists, pages, schema, suppressions};
+use super::{SqliteOptions, about, lists, members, pages, schema, suppressions};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
     PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize, Suppression, Suppressions,
@@ -186,7 +186,7 @@ impl Journal for SqliteStore {
     }
 
     async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.page(move |segments, pool| pages::members(segments, pool, batch, after, limit)).await
+        self.page(move |segments, pool| members::members(segments, pool, batch, after, limit)).await
     }
 
     async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError> {

@@ -30,6 +30,7 @@ contract!(
     pages_are_bounded,
     due_is_ordered,
     batches_are_found,
+    members_come_in_pages,
     idempotency_keys_last_a_day,
     reopening_queues_again,
     survives_a_restart,

@@ -3,6 +3,7 @@
 //! Invariants: every attempt carries a timestamp and a token of its own, so that no receiver takes a retry for a replay (O-2); the event
 //! data is the same in all of them, and the same as in the Events API.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
@@ -12,7 +13,7 @@ use posthaste_engine::{Format, FormatBody, FormatError, FormatInput, Prepared};
 use serde_json::Value;
 
 use super::MailgunSettings;
-use super::event::{Facts, Kind, render};
+use super::event::{Facts, Kind, belongs_to, is_rejection, render};
 use super::names::Name;
 
 /// Name of the dialect, of its format and of its account settings.
@@ -36,6 +37,8 @@ pub struct MailgunFormat {
 struct Webhook {
     /// The webhook's name; `None` for a subscription that no webhook made.
     name: Option<Name>,
+    /// The domain whose events it gets; `None` for all.
+    domain: Option<String>,
 }
 
 impl MailgunFormat {
@@ -85,15 +88,18 @@ impl Format for MailgunFormat {
             return Err(FormatError { field: "settings.method".to_owned(), reason });
         }
         let name = settings.get("name").and_then(Value::as_str).and_then(Name::of);
-        Ok(Prepared::new(Webhook { name }))
+        let domain = settings.get("domain").and_then(Value::as_str).map(str::to_owned);
+        Ok(Prepared::new(Webhook { name, domain }))
     }
 
-    fn wants<'d>(&self, _: &Prepared, _: &str, document: &mut dyn FnMut() -> Option<&'d Value>) -> bool {
+    fn wants<'d>(&self, prepared: &Prepared, _: &str, document: &mut dyn FnMut() -> Option<&'d Value>) -> bool {
         let Some(document) = document() else { return false };
-        let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| document.get(name).and_then(Value::as_str).map(Cow::Borrowed);
+        let domain = prepared.get::<Webhook>().and_then(|webhook| webhook.domain.as_deref());
         // The same as in `Facts::of`, which decides again when the event is written. What was rejected has no webhook.
-        let is_text_message = matches!(text("channel"), "sms" | "mms");
-        !(is_text_message && text("domain").is_empty()) && text("severity") != "internal" && text("reason") != "rejected"
+        text("severity").is_none_or(|severity| severity != "internal")
+            && !is_rejection(text)
+            && domain.is_none_or(|domain| belongs_to(domain, text))
     }
 
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
@@ -203,12 +209,22 @@ mod tests {
     }
 
     #[test]
-    fn text_messages_and_rejections_are_not_wanted() {
+    fn rejections_are_not_wanted() {
         let wants = |document: Value| MailgunFormat::default().wants(&Prepared::none(), "message.failed", &mut || Some(&document));
         assert!(wants(json!({ "channel": "email" })) && wants(json!({ "channel": "sms", "domain": "d.test" })) && wants(json!({})));
-        assert!(
-            !wants(json!({ "channel": "sms" })) && !wants(json!({ "reason": "rejected" })) && !wants(json!({ "severity": "internal" }))
-        );
+        assert!(wants(json!({ "channel": "sms", "reason": "rejected" })));
+        assert!(!wants(json!({ "reason": "rejected" })) && !wants(json!({ "severity": "internal" })));
+    }
+
+    // MAILGUN-12
+    #[test]
+    fn a_domain_gets_its_own_events_and_those_that_tell_of_none() {
+        let format = MailgunFormat::default();
+        let of_domain = format.prepare(&json!({ "name": "clicked", "domain": "d.test" }), &Value::Null).unwrap();
+        let wants = |document: Value| format.wants(&of_domain, "message.clicked", &mut || Some(&document));
+        assert!(wants(json!({ "domain": "D.test" })) && wants(json!({ "sender": "Ann <ann@d.test>" })));
+        assert!(wants(json!({})) && wants(json!({ "channel": "sms", "sender": "MyApp" })));
+        assert!(!wants(json!({ "domain": "e.test", "sender": "ann@d.test" })) && !wants(json!({ "sender": "ann@e.test" })));
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Facts {
         let happened = time("occurred_at").unwrap_or(event.received_ms);
         let mut facts = Self {
             kind: Some(kind),
-            format: if text("channel").is_some_and(|channel| channel.eq_ignore_ascii_case("mms")) { "MMS" } else { "SMS" },
+            format: match text("channel").map(|channel| channel.to_ascii_lowercase()).as_deref() {
+                Some("mms") => "MMS",
+                Some("email") => "EMAIL",
+                _ => "SMS",
+            },
             message_id: text("message_id"),
             account_id: text("account_id")
                 .or_else(|| chosen("account_id"))

@@ -149,8 +149,8 @@ impl Format for MessageMediaFormat {
         }
         let unknown = |reason: &str| FormatError { field: "event".to_owned(), reason: reason.to_owned() };
         let ready = input.prepared.get::<Ready>().ok_or_else(|| unknown("the webhook's settings cannot be used"))?;
-        let facts = Facts::of(input.event, input.account, &ready.account_id)
-            .ok_or_else(|| unknown("it is none of MessageMedia's events; it needs a message.* type and a channel sms or mms"))?;
+        let facts =
+            Facts::of(input.event, input.account, &ready.account_id).ok_or_else(|| unknown("it is none of MessageMedia's events"))?;
         let variables = facts.variables(input.attempt.number.saturating_sub(1));
         let render = |field: &str, template: &Template, form: Form| {
             let rendered = template.render(&variables, form, &Limits::DEFAULT);

@@ -102,16 +102,29 @@ pub(crate) struct Facts<'a> {
     pub(super) message: Option<Map<String, Value>>,
 }
 
+/// Whether an event is shown to a domain: it names it, or comes from an address of it. What tells neither (events from outside that hold
+/// the least, text messages) is shown to every domain of its workspace.
+pub(crate) fn belongs_to<'t>(domain: &str, text: impl Fn(&str) -> Option<Cow<'t, str>>) -> bool {
+    if let Some(own) = text("domain").filter(|own| !own.is_empty()) {
+        return own.eq_ignore_ascii_case(domain);
+    }
+    match text("sender").as_deref().and_then(|sender| sender.rsplit_once('@')) {
+        Some((_, own)) => own.trim_end_matches('>').eq_ignore_ascii_case(domain),
+        None => true,
+    }
+}
+
+/// Whether a failure is Mailgun's `rejected`: refused before it was queued. A carrier that rejects a text message had it queued.
+pub(crate) fn is_rejection<'t>(text: impl Fn(&str) -> Option<Cow<'t, str>>) -> bool {
+    let is_mail = text("channel").is_none_or(|channel| channel == "email");
+    is_mail && text("reason").is_some_and(|reason| reason == "rejected")
+}
+
 impl<'a> Facts<'a> {
-    /// Reads an event; `None` if Mailgun has no place for it: other types, text messages that belong to no sending domain, internal
-    /// failures, payloads that are no object.
+    /// Reads an event; `None` if Mailgun has no place for it: other types, internal failures, payloads that are no object.
     pub(crate) fn of(event: &'a Event) -> Option<Self> {
         let type_name = event.type_name.as_deref().filter(|name| TYPES.contains(name))?;
         let data = MessageData::parse(&event.payload)?;
-        let is_text_message = data.text("channel").is_some_and(|channel| matches!(&*channel, "sms" | "mms"));
-        if is_text_message && data.text("domain").is_none_or(|domain| domain.is_empty()) {
-            return None;
-        }
         if data.text("severity").is_some_and(|severity| severity == "internal") {
             return None;
         }
@@ -119,7 +132,7 @@ impl<'a> Facts<'a> {
             message::ACCEPTED => Kind::Accepted,
             message::DELIVERED => Kind::Delivered,
             message::DEFERRED => Kind::TemporaryFail,
-            message::FAILED if data.text("reason").is_some_and(|reason| reason == "rejected") => Kind::Rejected,
+            message::FAILED if is_rejection(|name| data.text(name)) => Kind::Rejected,
             message::FAILED => Kind::PermanentFail,
             message::OPENED => Kind::Opened,
             message::CLICKED => Kind::Clicked,
@@ -146,6 +159,11 @@ impl<'a> Facts<'a> {
     /// The sending domain, if it has one.
     pub(crate) fn domain(&self) -> Option<Cow<'a, str>> {
         self.text("domain")
+    }
+
+    /// Whether it is shown to a domain.
+    pub(crate) fn belongs_to(&self, domain: &str) -> bool {
+        belongs_to(domain, |name| self.text(name))
     }
 
     /// A field that is a text and not empty.

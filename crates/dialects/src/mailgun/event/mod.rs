@@ -18,7 +18,7 @@ use posthaste_domain::signature::hmac_sha256;
 use serde_json::Value;
 
 use agent::Agent;
-pub(crate) use facts::{Facts, Kind, TYPES};
+pub(crate) use facts::{Facts, Kind, TYPES, belongs_to, is_rejection};
 use json::Json;
 
 /// Most bytes of user variables that events show.

@@ -56,13 +56,12 @@ fn what_has_no_place_at_mailgun_is_not_shown() {
         (message::SENT, json!({"channel": "email"})),
         ("order.created", json!({})),
         ("delivered", json!({"channel": "email"})),
-        (message::DELIVERED, json!({"channel": "sms", "message_id": "1"})),
         (message::DELIVERED, json!({"channel": "email", "severity": "internal"})),
         (message::DELIVERED, json!([])),
     ] {
         assert_eq!(shown(type_name, payload.clone()), None, "{type_name} {payload}");
     }
-    assert!(shown(message::DELIVERED, json!({"channel": "sms", "domain": "d.test"})).is_some());
+    assert!(shown(message::DELIVERED, json!({"channel": "sms", "message_id": "1"})).is_some());
 }
 
 #[test]

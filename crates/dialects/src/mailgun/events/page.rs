@@ -151,8 +151,10 @@ impl Source<'_> {
 
     fn takes(&self, walk: &Walk, event: &Event) -> bool {
         Facts::of(event).is_some_and(|facts| {
-            let is_known = facts.domain().is_some_and(|domain| domain.eq_ignore_ascii_case(self.domain));
-            is_known && facts.at_us >= self.kept_from_us && facts.lateness() <= self.late_in(walk) && walk.query.takes(&facts)
+            facts.belongs_to(self.domain)
+                && facts.at_us >= self.kept_from_us
+                && facts.lateness() <= self.late_in(walk)
+                && walk.query.takes(&facts)
         })
     }
 

@@ -92,17 +92,12 @@ impl Hook {
     fn document(&self, target: &str) -> Result<Subscription, ResourceError> {
         let data = Data { name: self.name.text().to_owned(), position: self.position, level: self.level.clone() };
         let data = serde_json::to_value(data).map_err(|error| ResourceError::invalid("dialect", error.to_string()))?;
-        let filter = match &self.level {
-            Level::Domain { domain } => Some(json!({ "domain": domain })),
-            Level::Account(_) => None,
-        };
         let description = match &self.level {
             Level::Domain { domain } => format!("Mailgun webhook {} of {domain}", self.name.text()),
             Level::Account(_) => format!("Mailgun account webhook {}", self.name.text()),
         };
         Ok(Subscription {
             format: Some(DIALECT.to_owned()),
-            filter,
             description,
             // The same URL at both levels gets an event once.
             once: Some(format!("{DIALECT}:{}", self.name.text())),

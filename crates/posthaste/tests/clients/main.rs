@@ -6,6 +6,7 @@
 mod chat;
 mod inbox;
 mod mail;
+mod mailgun;
 mod momentum;
 mod msggo;
 mod receiver;

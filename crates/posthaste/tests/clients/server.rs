@@ -52,19 +52,22 @@ impl Server {
         Self { process, url, http: Client::builder(TokioExecutor::new()).build_http(), _data: data }
     }
 
-    /// What a call of the native API answers.
-    pub async fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> (StatusCode, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/posthaste/v1{path}", self.url))
-            .header("authorization", format!("Bearer {KEY}"))
-            .header("content-type", "application/json")
-            .body(Full::new(body.unwrap_or_default()))
-            .unwrap();
-        let response = self.http.request(request).await.unwrap();
+    /// What a request answers: its status, and its body if that is JSON.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, String)], body: Bytes) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = self.http.request(request.body(Full::new(body)).unwrap()).await.unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// What a call of the native API answers.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> (StatusCode, Value) {
+        let headers = [("authorization", format!("Bearer {KEY}")), ("content-type", "application/json".to_owned())];
+        self.send(method, &format!("/posthaste/v1{path}"), &headers, body.unwrap_or_default()).await
     }
 
     pub async fn get(&self, path: &str) -> Value {

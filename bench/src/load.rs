@@ -95,7 +95,7 @@ impl Load {
     /// The same, and then on until the number of accepted events is a multiple of `whole`, which the events of a request have to divide.
     pub async fn closed_loop_rounded(&self, until: Until, whole: u64) -> Result<Published, BenchError> {
         let published = self.closed_loop(until).await?;
-        if self.ledger.accepted() % whole == 0 {
+        if self.ledger.accepted().is_multiple_of(whole) {
             return Ok(published);
         }
         let single = Self { connections: 1, ..self.clone() };

@@ -9,6 +9,7 @@ mod mail;
 mod mailgun;
 mod momentum;
 mod msggo;
+mod msgine;
 mod receiver;
 mod server;
 mod standard;

@@ -12,5 +12,6 @@ mod msggo;
 mod msgine;
 mod receiver;
 mod server;
+mod sms;
 mod standard;
 mod tools;

@@ -7,6 +7,7 @@ mod chat;
 mod inbox;
 mod mail;
 mod mailgun;
+mod messagemedia;
 mod momentum;
 mod msggo;
 mod msgine;

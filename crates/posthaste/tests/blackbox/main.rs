@@ -8,6 +8,7 @@ mod first_minute;
 mod http;
 mod kill;
 mod load;
+mod matrix;
 mod process;
 mod receiver;
 mod serve;

@@ -6,6 +6,7 @@ mod cli;
 mod contract;
 mod first_minute;
 mod http;
+mod isolation;
 mod kill;
 mod load;
 mod matrix;

@@ -35,7 +35,8 @@ const VENDORS: [&str; 4] = ["momentum", "mailgun", "msgine", "messagemedia"];
 fn expected(type_name: &str, message: &str) -> impl Iterator<Item = Told> {
     let words = WORDS.iter().find(|(name, _)| *name == type_name).expect("a type of the life cycle").1;
     let (type_name, message) = (type_name.to_owned(), message.to_owned());
-    let vendors = VENDORS.into_iter().zip(words).filter(|(_, word)| !word.is_empty()).map(|(vendor, word)| (vendor.to_owned(), word.to_owned()));
+    let vendors =
+        VENDORS.into_iter().zip(words).filter(|(_, word)| !word.is_empty()).map(|(vendor, word)| (vendor.to_owned(), word.to_owned()));
     let all = vendors.chain([("native".to_owned(), type_name)]).collect::<Vec<_>>();
     all.into_iter().map(move |(vendor, word)| (vendor, word, message.clone()))
 }
@@ -73,7 +74,16 @@ async fn watch_all(server: &Server, receiver: &Receiver) {
     let basic = |user: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{KEY}")));
     let url = |vendor: &str| receiver.url(&format!("/{vendor}"));
     let all = [
-        "injection", "delivery", "policy_rejection", "bounce", "delay", "out_of_band", "spam_complaint", "open", "click", "list_unsubscribe",
+        "injection",
+        "delivery",
+        "policy_rejection",
+        "bounce",
+        "delay",
+        "out_of_band",
+        "spam_complaint",
+        "open",
+        "click",
+        "list_unsubscribe",
         "link_unsubscribe",
     ];
     let webhook = json!({"name": "matrix", "target": url("momentum"), "events": all}).to_string();
@@ -81,10 +91,13 @@ async fn watch_all(server: &Server, receiver: &Receiver) {
     api.call(Method::POST, "/api/v1/webhooks", &headers, webhook).await.expect(200);
 
     api.make("/domains", json!({"name": "d.example"})).await;
-    let (mailgun, names) = (basic("api"), ["accepted", "delivered", "opened", "clicked", "unsubscribed", "complained", "permanent_fail", "temporary_fail"]);
+    let (mailgun, names) =
+        (basic("api"), ["accepted", "delivered", "opened", "clicked", "unsubscribed", "complained", "permanent_fail", "temporary_fail"]);
     for name in names {
         let form = format!("id={name}&url={}", url("mailgun"));
-        api.call(Method::POST, "/v3/domains/d.example/webhooks", &[("authorization", &mailgun), ("content-type", FORM)], form).await.expect(200);
+        api.call(Method::POST, "/v3/domains/d.example/webhooks", &[("authorization", &mailgun), ("content-type", FORM)], form)
+            .await
+            .expect(200);
     }
 
     let target = id(&server.target(&url("msgine")).await);
@@ -93,7 +106,15 @@ async fn watch_all(server: &Server, receiver: &Receiver) {
 
     let template = "#if($status)$status|$mtId#elseif($notificationId)opt-out|$mtId#{else}reply|$mtId#end";
     let events = [
-        "RECEIVED_SMS", "OPT_OUT_SMS", "RECEIVED_MMS", "ENROUTE_DR", "SUBMITTED_DR", "DELIVERED_DR", "EXPIRED_DR", "REJECTED_DR", "FAILED_DR",
+        "RECEIVED_SMS",
+        "OPT_OUT_SMS",
+        "RECEIVED_MMS",
+        "ENROUTE_DR",
+        "SUBMITTED_DR",
+        "DELIVERED_DR",
+        "EXPIRED_DR",
+        "REJECTED_DR",
+        "FAILED_DR",
     ];
     let webhook = json!({"url": url("messagemedia"), "method": "POST", "encoding": "JSON", "events": events, "template": template});
     let headers = [("authorization", basic(KEY)), ("content-type", "application/json".to_owned())];
@@ -112,7 +133,8 @@ async fn send_all(server: &Server) -> BTreeSet<Told> {
     // Mailgun's and MsGine's own sending, and ours.
     let mail = "from=ann@d.example&to=bob@x.example&subject=Hi&text=Hello";
     let basic = format!("Basic {}", STANDARD.encode(format!("api:{KEY}")));
-    let sent = api.call(Method::POST, "/v3/d.example/messages", &[("authorization", &basic), ("content-type", FORM)], mail).await.expect(200);
+    let sent =
+        api.call(Method::POST, "/v3/d.example/messages", &[("authorization", &basic), ("content-type", FORM)], mail).await.expect(200);
     let message = sent["id"].as_str().expect("an id").trim_matches(['<', '>']).to_owned();
     wants(&["message.accepted", "message.delivered"], &message);
     let sms = json!({"to": "+256701521269", "message": "Hello"}).to_string();
@@ -121,7 +143,9 @@ async fn send_all(server: &Server) -> BTreeSet<Told> {
         let sent = api.call(Method::POST, path, &headers, sms.clone()).await.expect(201);
         wants(&["message.accepted", "message.sent", "message.delivered"], sent["id"].as_str().expect("an id"));
     }
-    let sent = api.post("/messages", json!({"channel": "email", "from": "ann@d.example", "to": ["bob@x.example"], "subject": "Hi", "text": "Hello"})).await;
+    let sent = api
+        .post("/messages", json!({"channel": "email", "from": "ann@d.example", "to": ["bob@x.example"], "subject": "Hi", "text": "Hello"}))
+        .await;
     wants(&["message.accepted", "message.delivered"], &id(&sent.expect(202)));
     let sent = api.post("/messages", json!({"channel": "sms", "from": "MyApp", "to": ["+256701521269"], "text": "Hello"})).await;
     wants(&["message.accepted", "message.sent", "message.delivered"], &id(&sent.expect(202)));
@@ -130,7 +154,9 @@ async fn send_all(server: &Server) -> BTreeSet<Told> {
     for (name, _) in WORDS {
         for (channel, recipient) in [("email", "bob@x.example"), ("sms", "+15550100")] {
             let message = format!("{name}-{channel}");
-            api.post("/events", json!({"type": name, "data": {"channel": channel, "message_id": message, "recipient": recipient}})).await.expect(202);
+            api.post("/events", json!({"type": name, "data": {"channel": channel, "message_id": message, "recipient": recipient}}))
+                .await
+                .expect(202);
             wants(&[name], &message);
         }
         api.make("/event-types", json!({"name": name, "rule": {"event": name}})).await;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -72,6 +74,20 @@ impl Api {
         );
         let answer = self.connection.exchange(request.as_bytes()).await?;
         if answer.status == 200 { Ok(()) } else { Err(refused("POST /api/v1/webhooks".to_owned(), answer.status, answer.body)) }
+    }
+
+    /// Makes a Mailgun account webhook for deliveries, through Mailgun's own API.
+    pub async fn make_mailgun_webhook(&mut self, url: &str) -> Result<(), BenchError> {
+        let body = format!("url={url}&event_types=delivered");
+        let credentials = STANDARD.encode(format!("api:{KEY}"));
+        let request = format!(
+            "POST /v1/webhooks HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {credentials}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let answer = self.connection.exchange(request.as_bytes()).await?;
+        if answer.status == 200 { Ok(()) } else { Err(refused("POST /v1/webhooks".to_owned(), answer.status, answer.body)) }
     }
 
     /// Pauses or resumes (`pause`, `resume`) the only target.

@@ -9,7 +9,7 @@ use crate::BenchError;
 use crate::event::Via;
 use crate::report::Report;
 use crate::run::Bench;
-use crate::scenario::{idle, latency, momentum, queued, slow_target, throughput};
+use crate::scenario::{idle, latency, mailgun, momentum, queued, slow_target, throughput};
 use crate::server::Launch;
 
 /// Measures a Posthaste server: publishes, receives, and keeps an exact ledger of what was accepted and what arrived.
@@ -67,6 +67,7 @@ enum Scenario {
     Queued(queued::Queued),
     SlowTarget(slow_target::SlowTarget),
     Momentum(momentum::Momentum),
+    Mailgun(mailgun::Mailgun),
     /// All of them, each with its defaults.
     All,
 }
@@ -96,10 +97,12 @@ impl Cli {
                 Scenario::Queued(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::SlowTarget(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::Momentum(scenario) => scenario.run(&bench, &mut report).await?,
+                Scenario::Mailgun(scenario) => scenario.run(&bench, &mut report).await?,
                 Scenario::All => {
                     defaults::<throughput::Throughput>().run(&bench, &mut report).await?;
                     defaults::<latency::Latency>().run(&bench, &mut report).await?;
                     defaults::<slow_target::SlowTarget>().run(&bench, &mut report).await?;
+                    defaults::<mailgun::Mailgun>().run(&bench, &mut report).await?;
                     defaults::<momentum::Momentum>().run(&bench, &mut report).await?;
                     defaults::<queued::Queued>().run(&bench, &mut report).await?;
                     defaults::<idle::Idle>().run(&bench, &mut report).await?;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! So a request is formatted once, and a received body is recognised and compared without parsing. Of an event about a message the runs
-//! of digits are its `message_id`, which the record of a Momentum batch has as well, and everything that stands behind it there is known.
+//! of digits are its `message_id`, which the record of a Momentum batch and the event of a Mailgun webhook have as well, and everything that
+//! stands behind it there is known.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,12 @@ use crate::server::KEY;
 const DIGITS: usize = 12;
 /// Type of the events about a message.
 const MESSAGE_TYPE: &str = "message.delivered";
+/// What stands behind the digits of such an event.
+const MESSAGE: &str = concat!(
+    r#"","channel":"email","recipient":"Jane.Doe@Example.com","sender":"news@shop.example","subject":"Your order has been shipped","#,
+    r#""tags":["orders","shipping"],"metadata":{"order":"4711","customer":"c-17"},"attempt":1,"size":18432,"status_code":250,"#,
+    r#""description":"2.0.0 OK","transport":"http"}"#
+);
 
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,19 +62,29 @@ impl Tail {
 
     /// For `message.delivered`, received as records of a Momentum batch.
     pub fn momentum() -> Self {
-        let sent = concat!(
-            r#"","channel":"email","recipient":"Jane.Doe@Example.com","sender":"news@shop.example","subject":"Your order has been shipped","#,
-            r#""tags":["orders","shipping"],"metadata":{"order":"4711","customer":"c-17"},"attempt":1,"size":18432,"status_code":250,"#,
-            r#""description":"2.0.0 OK","transport":"http"}"#
-        );
         let received = concat!(
             r#"","rcpt_to":"jane.doe@example.com","raw_rcpt_to":"Jane.Doe@Example.com","rcpt_meta":{"order":"4711","customer":"c-17"},"#,
             r#""rcpt_tags":["orders","shipping"],"delv_method":"esmtp","friendly_from":"news@shop.example","msg_from":"news@shop.example","#,
             r#""msg_size":"18432","num_retries":"0","routing_domain":"example.com","subject":"Your order has been shipped","#,
             r#""recv_method":"rest"}}}"#
         );
-        let [sent, received] = [sent, received].map(|text| Arc::from(text.as_bytes()));
-        Self { type_name: MESSAGE_TYPE, open: b"{\"message_id\":\"", mark: b"\"message_id\":\"", between: b"-", sent, received }
+        Self::of_message(b"\"message_id\":\"", received)
+    }
+
+    /// For `message.delivered`, received as the events of a Mailgun webhook.
+    pub fn mailgun() -> Self {
+        let received = concat!(
+            r#"","from":"news@shop.example","subject":"Your order has been shipped"},"attachments":[],"size":18432},"#,
+            r#""envelope":{"sender":"news@shop.example","transport":"smtp","targets":"Jane.Doe@Example.com"},"#,
+            r#""flags":{"is-authenticated":true,"is-routed":false,"is-system-test":false,"is-test-mode":false},"#,
+            r#""delivery-status":{"code":250,"message":"2.0.0 OK","description":"","attempt-no":1,"session-seconds":0.0}}}"#
+        );
+        Self::of_message(b"\"message-id\":\"", received)
+    }
+
+    fn of_message(mark: &'static [u8], received: &str) -> Self {
+        let [sent, received] = [MESSAGE, received].map(|text| Arc::from(text.as_bytes()));
+        Self { type_name: MESSAGE_TYPE, open: b"{\"message_id\":\"", mark, between: b"-", sent, received }
     }
 }
 
@@ -231,6 +248,17 @@ mod tests {
         );
         serde_json::from_str::<serde_json::Value>(&record).expect("JSON");
         assert_eq!(find(record.as_bytes(), &tail).collect::<Vec<_>>(), [Found::Whole { number: 7, at_us: 8 }]);
+    }
+
+    #[test]
+    fn a_mailgun_event_is_found_by_its_message_id() {
+        let tail = Tail::mailgun();
+        let body = format!(
+            r#"{{"signature":{{}},"event-data":{{"message":{{"headers":{{"to":"Jane.Doe@Example.com","message-id":"000000000007-000000000008{}"#,
+            String::from_utf8_lossy(&tail.received)
+        );
+        serde_json::from_str::<serde_json::Value>(&body).expect("JSON");
+        assert_eq!(find(body.as_bytes(), &tail).collect::<Vec<_>>(), [Found::Whole { number: 7, at_us: 8 }]);
     }
 
     #[test]

@@ -103,6 +103,14 @@ impl Bench {
         Ok(run)
     }
 
+    /// Starts a server with one Mailgun webhook.
+    pub async fn start_mailgun(&self, connections: usize, batch: usize) -> Result<Run, BenchError> {
+        let shape = Shape { targets: 1, connections, batch };
+        let mut run = self.prepare(self.launch.start()?, shape, Tail::mailgun(), Via::Native).await?;
+        run.api.make_mailgun_webhook(&run.sink.url(0)).await?;
+        Ok(run)
+    }
+
     /// A receiver, a ledger and a load for a server.
     async fn prepare(&self, server: Server, shape: Shape, tail: Tail, via: Via) -> Result<Run, BenchError> {
         let clock = Clock::start();

@@ -2,6 +2,7 @@
 
 pub mod idle;
 pub mod latency;
+pub mod mailgun;
 pub mod momentum;
 pub mod queued;
 pub mod slow_target;

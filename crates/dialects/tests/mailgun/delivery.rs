@@ -161,7 +161,7 @@ async fn pending_retries_survive_a_restart() {
     rig.stage.settled().await;
 }
 
-// MAILGUN-108
+// MAILGUN-108, MAILGUN-120, MAILGUN-121
 #[tokio::test]
 async fn each_name_fires_for_its_events_and_domain_only() {
     let rig = Rig::start().await;
@@ -177,8 +177,13 @@ async fn each_name_fires_for_its_events_and_domain_only() {
     rig.event("message.failed", json!({"reason": "rejected"})).await;
     rig.event("message.failed", json!({"message_id": "p"})).await;
     rig.event("message.deferred", json!({"message_id": "t"})).await;
-    let id = |received: &crate::support::receiver::Received| received.json()["event-data"]["message"]["headers"]["message-id"].clone();
-    assert_eq!((id(&permanent.next().await), id(&temporary.next().await)), (json!("p"), json!("t")));
+    let (failed, deferred) = (permanent.next().await.json(), temporary.next().await.json());
+    for (body, id, severity, level) in [(&failed, "p", "permanent", "error"), (&deferred, "t", "temporary", "warn")] {
+        let event = &body["event-data"];
+        assert_eq!((&event["message"]["headers"]["message-id"], &event["severity"]), (&json!(id), &json!(severity)));
+        assert_eq!(event["log-level"], level);
+    }
+    assert_eq!(deferred["event-data"]["delivery-status"]["retry-seconds"], 600);
     assert_eq!(rig.stage.settled().await.len(), 2);
     assert!(permanent.rest().is_empty() && temporary.rest().is_empty());
 }

@@ -17,7 +17,7 @@ fn message(type_name: &str, mut more: Value) -> Value {
     shown(type_name, payload).expect("an event of Mailgun's")
 }
 
-// MAILGUN-129: no other names, and every type is shown though nothing but the least is known.
+// MAILGUN-117, MAILGUN-129: no other names, and every type is shown though nothing but the least is known.
 #[test]
 fn the_least_is_enough_for_every_type() {
     let mut words = std::collections::BTreeSet::new();
@@ -64,6 +64,7 @@ fn what_has_no_place_at_mailgun_is_not_shown() {
     assert!(shown(message::DELIVERED, json!({"channel": "sms", "message_id": "1"})).is_some());
 }
 
+// MAILGUN-119
 #[test]
 fn an_accepted_event_tells_all_of_the_message() {
     let event = message(

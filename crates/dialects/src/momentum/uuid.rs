@@ -1,24 +1,17 @@
 //! UUIDs in their usual spelling.
 
+use posthaste_domain::id;
 use posthaste_domain::signature::hmac_sha256;
 
 /// A random one.
 pub fn random() -> String {
-    text(rand::random())
+    id::uuid(rand::random())
 }
 
 /// The one of a delivery: the same in all its attempts, another one for each delivery.
 pub fn of_delivery(delivery_id: &str) -> String {
     let hash = hmac_sha256(b"momentum batch id", delivery_id.as_bytes());
-    text(hash[..16].try_into().expect("a hash has 32 bytes"))
-}
-
-/// Version 4 and the usual variant (RFC 9562), so that strict receivers take it.
-fn text(mut bytes: [u8; 16]) -> String {
-    bytes[6] = bytes[6] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    let hex = posthaste_domain::signature::hex(&bytes);
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    id::uuid(hash[..16].try_into().expect("a hash has 32 bytes"))
 }
 
 #[cfg(test)]

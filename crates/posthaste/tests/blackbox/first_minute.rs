@@ -91,16 +91,27 @@ async fn the_quick_start_of_the_readme_works_as_it_is_printed() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path()).await;
     let blocks = tested_lines(&server.api.url);
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
     let script =
         format!("set -euo pipefail; curl() {{ command curl --silent --show-error --fail-with-body \"$@\"; echo; }}\n{}", blocks.concat());
     let (good, out, err) = shell(dir.path(), &script, &[("POSTHASTE_KEY", KEY)]);
     assert!(good, "{out}\n{err}");
-    let events = server.api.all("/events").await;
+    let mut events = server.api.all("/events").await;
+    events.retain(|event| !event["type"].as_str().is_some_and(|name| name.starts_with("message.")));
     let shown: Vec<_> = events.iter().map(|event| (event["type"].clone(), event["data"].clone())).collect();
     let backup = (json!("Nightly Backup"), json!({"event": "nightly-backup", "status": "success"}));
     assert_eq!(shown, [(json!("order.paid"), json!({"order": "A-17", "total": 1250})), backup.clone(), backup]);
-    let delivered = server.api.until("/deliveries?state=delivered", |page| page["items"].get(0).cloned()).await;
-    assert_eq!(delivered["event_id"], events[0]["id"]);
+    let of_order = |page: &Value| page["items"].as_array()?.iter().find(|delivery| delivery["event_id"] == events[0]["id"]).cloned();
+    server.api.until("/deliveries?state=delivered", of_order).await;
+    assert!(out.contains("Queued. Thank you.") && out.contains("\"status\":\"pending\""), "{out}");
+    let told = |channel: &'static str| {
+        move |page: &Value| {
+            let mut items = page["items"].as_array()?.iter();
+            items.find(|event| event["data"]["channel"] == channel).cloned()
+        }
+    };
+    for channel in ["email", "sms"] {
+        server.api.until("/events?type=message.delivered", told(channel)).await;
+    }
     server.stop().await;
 }

@@ -25,6 +25,7 @@ mod manage;
 mod messages;
 mod metrics;
 mod ops;
+mod replays;
 mod retention;
 mod routing;
 mod settings;

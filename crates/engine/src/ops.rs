@@ -1,26 +1,25 @@
-//! What surfaces ask of the engine besides accepting: configuration, targets, deliveries, replays.
+//! What surfaces ask of the engine besides accepting: configuration and targets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use posthaste_channels::{Content, Dispatch, Report};
-use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, PendingDelivery};
+use posthaste_domain::delivery::{Attempt, Delivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, Sequence};
 use posthaste_domain::resource::{
-    Account, Domain, EventType, Key, KeyKind, Kind, Replay, ReplayState, Resource, Scope, SigningKey, Subscription, Target, TargetStatus,
-    Workspace,
+    Account, Domain, EventType, Key, KeyKind, Kind, Resource, Scope, SigningKey, Subscription, Target, TargetStatus, Workspace,
 };
 use posthaste_domain::signature::{SigningSecret, hex};
-use posthaste_store::{Change, DeliveryFilter, Order, PageLimit, Range, StoreError};
+use posthaste_store::{Change, PageLimit, StoreError};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
-use crate::lanes::{Arrival, Command, How, LaneHealth};
+use crate::lanes::{Command, LaneHealth};
 use crate::manage::{Context, Managed};
 
 /// What came of testing a target.
@@ -61,9 +60,6 @@ const MAX_SECRETS: usize = 5;
 
 /// Bytes of payloads that are read at once to find the ids of a batch.
 const MEMBER_BYTES: usize = 4 << 20;
-
-/// Deliveries that a replay looks at before it looks whether it should stop.
-const REPLAY_PAGE: usize = 200;
 
 impl Engine {
     pub(crate) fn context<'a>(
@@ -368,172 +364,6 @@ impl Engine {
         }
         Ok(ids)
     }
-
-    /// Sends a finished delivery again: the same id, a fresh schedule.
-    pub async fn resend(&self, workspace: i64, key: DeliveryKey) -> Result<Delivery, ResourceError> {
-        let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
-        if !delivery.state.is_terminal() {
-            return Err(ResourceError::State { reason: "the delivery is still pending" });
-        }
-        if self.by_number::<Target>(delivery.target).is_none() {
-            return Err(ResourceError::State { reason: "the target of the delivery was deleted" });
-        }
-        let engine = self.clone();
-        let reopen = async move {
-            let reopened = engine.inner().journal.reopen(vec![key], engine.now_ms()).await?;
-            let answer =
-                reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
-            engine.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
-            Ok(answer)
-        };
-        self.to_the_end(reopen).await
-    }
-
-    /// Cancels a pending delivery. One that is in flight may still arrive.
-    pub async fn cancel(&self, workspace: i64, key: DeliveryKey) -> Result<Delivery, ResourceError> {
-        let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
-        if delivery.state.is_terminal() {
-            return Err(ResourceError::State { reason: "the delivery is finished" });
-        }
-        // An open batch takes no more members from now on.
-        self.inner().gate.close(key);
-        let (engine, target) = (self.clone(), delivery.target);
-        let cancel = async move {
-            let settlement = crate::lanes::cancellation(key, target, engine.now_ms());
-            engine.inner().journal.settle([settlement].into()).await?;
-            engine.inner().lanes.send(target, Command::Cancelled { target, key }).await;
-            Ok(())
-        };
-        self.to_the_end(cancel).await?;
-        self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
-    }
-
-    /// Starts a bulk replay in the background.
-    pub async fn start_replay(&self, workspace: i64, replay: Replay) -> Result<Arc<Entry<Replay>>, ResourceError> {
-        let entry = self.create(workspace, replay).await?;
-        self.run_replay(workspace, entry.id.clone());
-        Ok(entry)
-    }
-
-    /// Stops a bulk replay.
-    pub async fn cancel_replay(&self, workspace: i64, id: &str) -> Result<Arc<Entry<Replay>>, ResourceError> {
-        loop {
-            let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
-            if entry.doc.state != ReplayState::Running {
-                return Ok(entry);
-            }
-            let doc = Replay { state: ReplayState::Cancelled, ..entry.doc.clone() };
-            match self.update(workspace, id, Some(entry.version), doc).await {
-                // The job saved its progress in between.
-                Err(ResourceError::Conflict { .. }) => {}
-                other => return other,
-            }
-        }
-    }
-
-    /// Goes on with the replays that a stop interrupted.
-    pub(crate) fn continue_replays(&self) {
-        for workspace in self.workspaces() {
-            for entry in self.list::<Replay>(workspace) {
-                if entry.doc.state == ReplayState::Running {
-                    self.run_replay(workspace, entry.id.clone());
-                }
-            }
-        }
-    }
-
-    fn run_replay(&self, workspace: i64, id: String) {
-        let engine = self.clone();
-        self.tasks().spawn("replay", async move {
-            while !engine.tasks().is_cancelled() {
-                match engine.replay_page(workspace, &id).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(ResourceError::NotFound) => return,
-                    Err(ResourceError::Conflict { .. }) => {}
-                    Err(error) => {
-                        tracing::error!(%error, replay = id, "a replay waits because the store failed");
-                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                    }
-                }
-            }
-        });
-    }
-
-    /// Does one page of a replay; answers whether there is more. Waits for the lanes, so that live traffic goes first.
-    async fn replay_page(&self, workspace: i64, id: &str) -> Result<bool, ResourceError> {
-        let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
-        let doc = &entry.doc;
-        if doc.state != ReplayState::Running {
-            return Ok(false);
-        }
-        let targets = doc.target_id.as_ref().map(|t| self.number_of(workspace, t).into_iter().collect());
-        let states = [DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled]
-            .into_iter()
-            .filter(|s| doc.states.iter().any(|name| *name == shown_state(*s, false)))
-            .collect();
-        let filter = DeliveryFilter { targets, states: Some(states), type_name: doc.event_type.clone() };
-        let after = (doc.position != 0).then_some(doc.position);
-        let range = Range { order: Order::Asc, after, limit: REPLAY_PAGE, from_ms: Some(doc.from_ms), to_ms: Some(doc.to_ms) };
-        let page = self.inner().history.deliveries(workspace, filter, range).await?;
-        self.yield_to_live(&page).await;
-        // It may have been stopped while it waited.
-        if self.get::<Replay>(workspace, id).is_none_or(|now| now.version != entry.version) {
-            return Ok(true);
-        }
-        // Messages are sent again only when they are asked for by name: whoever replays webhooks does not mean to write to people twice.
-        let routes = self.inner().routing.of(&self.inner().catalogue, workspace);
-        let carried = |d: &&Delivery| routes.subscriptions.get(&d.subscription).is_some_and(|s| s.carrier.is_some());
-        let mut keys: Vec<DeliveryKey> = page.iter().filter(|d| doc.target_id.is_some() || !carried(d)).map(|d| d.key).collect();
-        let mut resent = 0;
-        // One call may answer only some of them when the store fails in between.
-        while !keys.is_empty() {
-            let reopened = self.inner().journal.reopen(keys.clone(), self.now_ms()).await?;
-            if reopened.is_empty() {
-                break;
-            }
-            keys.retain(|key| reopened.iter().all(|pending| pending.delivery.key != *key));
-            resent += reopened.len() as u64;
-            self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
-        }
-        // What was sent is counted, even if the replay was stopped in this moment.
-        loop {
-            let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
-            let mut doc = entry.doc.clone();
-            doc.scanned += page.len() as u64;
-            doc.resent += resent;
-            doc.position = page.last().map_or(doc.position, |d| d.key.0);
-            if page.len() < REPLAY_PAGE && doc.state == ReplayState::Running {
-                doc.state = ReplayState::Done;
-            }
-            let is_running = doc.state == ReplayState::Running;
-            match self.update(workspace, id, Some(entry.version), doc).await {
-                Err(ResourceError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
-                Ok(_) => return Ok(is_running),
-            }
-        }
-    }
-
-    /// Waits until the targets of a page have worked off most of what waits, but not for ever: a dead target must not stop the job.
-    async fn yield_to_live(&self, page: &[Delivery]) {
-        for _ in 0..50 {
-            let mut busy = false;
-            let mut targets: Vec<i64> = page.iter().map(|d| d.target).collect();
-            targets.dedup();
-            for target in targets {
-                let health = self.health(target).await;
-                busy |= health.backlog > 2 * REPLAY_PAGE as u64 && health.breaker == "active";
-            }
-            if !busy {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    }
-}
-
-fn again(delivery: PendingDelivery) -> Arrival {
-    Arrival { delivery, how: How::Again }
 }
 
 /// A fresh signing secret: 32 random bytes.

@@ -215,3 +215,96 @@ fn the_policy_is_the_documented_one() {
         "within bounds"
     );
 }
+
+mod properties {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::super::super::{events, fields, record};
+    use crate::fixture;
+
+    /// Names that mean something, and some that do not.
+    fn names() -> impl Strategy<Value = String> {
+        let ours = [
+            "attempt",
+            "carrier_id",
+            "channel",
+            "client",
+            "description",
+            "metadata",
+            "occurred_at",
+            "recipient",
+            "segments",
+            "sender",
+            "size",
+            "status_code",
+            "tags",
+            "text",
+            "transport",
+            "url",
+            "é\"\\",
+        ];
+        let known = fields::FIELDS.iter().map(|field| field.name).chain(ours).map(str::to_owned).collect::<Vec<_>>();
+        proptest::sample::select(known)
+    }
+
+    /// JSON as people may spell it.
+    fn values() -> impl Strategy<Value = String> {
+        let scalar = prop_oneof![
+            "[ -~é]{0,20}".prop_map(|text| Value::from(text).to_string()),
+            proptest::sample::select(vec![
+                "null",
+                "true",
+                "1.5e3",
+                "-0",
+                "12",
+                "\"\\u00e9 \\\"A@B.C\\\"\"",
+                "\"sms\"",
+                "\"email\"",
+                "\"10.0.0.1\""
+            ])
+            .prop_map(str::to_owned),
+        ];
+        let nested = scalar.clone().prop_map(|inner| format!("{{ \"ip\": {inner}, \"city\":{inner}}}"));
+        let list = scalar.clone().prop_map(|inner| format!("[{inner} , {{\"a\":{inner}}}]"));
+        prop_oneof![4 => scalar, 1 => nested, 1 => list]
+    }
+
+    proptest! {
+        /// Whatever the data, a record is one JSON object with one class, and its fields are those of the event, each in its type.
+        #[test]
+        fn every_record_is_well_formed(
+            type_name in proptest::sample::select(vec![
+                "message.accepted", "message.delivered", "message.deferred", "message.failed", "message.opened", "message.clicked",
+                "message.unsubscribed", "message.complained", "injection", "sms_status", "generation_rejection", "ad_adjust", "click",
+            ]),
+            data in proptest::collection::vec((names(), values()), 0..20),
+        ) {
+            let members: Vec<String> = data.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
+            let payload: &'static str = Box::leak(format!("{{{}}}", members.join(",")).into_boxed_str());
+            let mut out = Vec::new();
+            prop_assert!(record::write(&mut out, &fixture::event(1, Some(type_name), payload)));
+            let text = String::from_utf8(out).expect("UTF-8");
+            let parsed: Value = serde_json::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+            let msys = parsed["msys"].as_object().expect("an object");
+            prop_assert_eq!((parsed.as_object().map(serde_json::Map::len), msys.len()), (Some(1), 1));
+            let (class, content) = msys.iter().next().expect("one class");
+            let key = content["type"].as_str().expect("a type");
+            let event = events::EVENTS.iter().find(|event| event.key == key).expect("a key");
+            prop_assert_eq!(class, event.class);
+            let content = content.as_object().expect("an object");
+            prop_assert!(text.matches("\":").count() >= content.len(), "no field twice");
+            for (name, value) in content {
+                prop_assert!(event.field_names().any(|field| field == name), "{} has no {}", key, name);
+                let fits = match fields::FIELDS[fields::index(name).expect("a field")].kind {
+                    fields::Kind::Text => value.is_string(),
+                    fields::Kind::Lower => value.as_str().is_some_and(|text| text == text.to_lowercase()),
+                    fields::Kind::Integer => value.is_i64(),
+                    fields::Kind::Object => value.is_object(),
+                    fields::Kind::Array => value.is_array(),
+                };
+                prop_assert!(fits, "{}: {}", name, value);
+            }
+        }
+    }
+}

@@ -31,6 +31,9 @@ pub async fn events_are_found_by_their_subject(open: &impl Factory) {
     let at = |event: NewEvent| NewEvent { received_ms: later, ..event };
     let second = vec![at(told(4, 1, DELIVERED, r#"{"message_id":"m-1"}"#)), at(told(5, 1, OPENED, r#"{"message_id":"m-1"}"#))];
     store.journal.append(append(second)).await.expect("append");
+    // Far behind them, however the index is cut.
+    let third = vec![at(told(100_000, 1, OPENED, r#"{"message_id":"m-1"}"#)), at(told(100_001, 1, OPENED, r#"{"message_id":"m-3"}"#))];
+    store.journal.append(append(third)).await.expect("append");
     check(&store).await;
     store.journal.close().await;
     let store = open(dir.path()).await;
@@ -39,9 +42,10 @@ pub async fn events_are_found_by_their_subject(open: &impl Factory) {
 }
 
 async fn check(store: &Store) {
-    assert_eq!(found(store, Some(1), "m-1", range(Order::Asc, 10)).await, [1, 4, 5]);
-    assert_eq!(found(store, Some(1), "m-1", range(Order::Desc, 2)).await, [5, 4]);
-    assert_eq!(found(store, None, "m-1", range(Order::Asc, 10)).await, [1, 3, 4, 5]);
+    assert_eq!(found(store, Some(1), "m-1", range(Order::Asc, 10)).await, [1, 4, 5, 100_000]);
+    assert_eq!(found(store, Some(1), "m-1", range(Order::Desc, 3)).await, [100_000, 5, 4]);
+    assert_eq!(found(store, None, "m-1", range(Order::Asc, 10)).await, [1, 3, 4, 5, 100_000]);
+    assert_eq!(found(store, Some(1), "m-1", Range { after: Some(100_000), ..range(Order::Desc, 2) }).await, [5, 4]);
     let behind = Range { after: Some(1), ..range(Order::Asc, 1) };
     assert_eq!(found(store, Some(1), "m-1", behind).await, [4]);
     assert_eq!(found(store, None, "carrier:c-9", range(Order::Desc, 1)).await, [1]);

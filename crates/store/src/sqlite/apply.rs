@@ -114,6 +114,7 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
         "INSERT INTO delivery(key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?6, ?6)",
     )?;
+    let mut about_row = tx.prepare_cached(about::INSERT)?;
     for event in &group.events {
         if event.sequence.0 < floor {
             return Err(ApplyError::Refused(Refusal::OutOfOrder(event.sequence.0)));
@@ -122,8 +123,7 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
         let source = words.source(tx, &event.source)?;
         event_row.execute(params![event.sequence.0, event.workspace, type_id, event.received_ms, source, &event.payload[..]])?;
         for subject in &event.about {
-            tx.prepare_cached("INSERT OR IGNORE INTO about(subject, sequence) VALUES (?1, ?2)")?
-                .execute((about::hash(subject), event.sequence.0))?;
+            about_row.execute((event.sequence.0, about::hash(subject)))?;
         }
         for delivery in &event.deliveries {
             let state = if delivery.due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
@@ -156,16 +156,24 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
 }
 
 fn batch_parts(tx: &Connection, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    let Some(first) = group.events.first() else {
+        return match group.batches.iter().find_map(|part| part.members.first()) {
+            Some(member) => Err(ApplyError::Refused(Refusal::ForeignMember(member.0))),
+            None => Ok(()),
+        };
+    };
     let mut parts: BTreeMap<DeliveryKey, Vec<Sequence>> = BTreeMap::new();
     for part in &group.batches {
         for member in &part.members {
-            if group.events.binary_search_by_key(member, |event| event.sequence).is_err() {
+            // Sequences are given one after the other, so nearly always the place is known.
+            let place = usize::try_from(member.0 - first.sequence.0).ok();
+            let is_there = place.and_then(|place| group.events.get(place)).is_some_and(|event| event.sequence == *member);
+            if !is_there && group.events.binary_search_by_key(member, |event| event.sequence).is_err() {
                 return Err(ApplyError::Refused(Refusal::ForeignMember(member.0)));
             }
         }
         parts.entry(part.batch).or_default().extend(&part.members);
     }
-    let Some(first) = group.events.first() else { return Ok(()) };
     let mut part_row = tx.prepare_cached("INSERT INTO batch_part(batch, first, members) VALUES (?1, ?2, ?3)")?;
     for (batch, mut members) in parts {
         if members.is_empty() {

@@ -152,6 +152,11 @@ impl Span {
         }
     }
 
+    /// What lies from `low` to `high`.
+    pub(super) fn within(self, low: i64, high: i64) -> Self {
+        Self { low: self.low.max(low), high: self.high.min(high) }
+    }
+
     pub(super) fn is_empty(self) -> bool {
         self.low > self.high
     }

@@ -92,12 +92,19 @@ CREATE VIEW log AS -- for people with a shell
   FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempt a ON a.delivery = d.key;
 ";
 
+/// Events of a block of [`ABOUT`], as a power of two.
+pub(super) const BLOCK_BITS: u32 = 14;
+
 /// What finds events by their subject. Added to segments of releases that did not have it when they are opened.
+///
+/// Hashes come in no order. The block before them keeps what one commit writes together: within a block the tree is small, and older
+/// blocks are not touched again.
 pub(super) const ABOUT: &str = "
-CREATE TABLE IF NOT EXISTS about(
-  subject INTEGER NOT NULL,        -- first 8 bytes of the SHA-256 of what the event is about; the event tells whether it really is
+CREATE TABLE IF NOT EXISTS subject(
+  block INTEGER NOT NULL,          -- sequence >> 14
+  hash INTEGER NOT NULL,           -- first 8 bytes of the SHA-256 of what the event is about; the event tells whether it really is
   sequence INTEGER NOT NULL,
-  PRIMARY KEY(subject, sequence)
+  PRIMARY KEY(block, hash, sequence)
 ) WITHOUT ROWID;
 ";
 

@@ -1,6 +1,7 @@
 //! The HTTP surface: one axum application that puts every door of Posthaste together.
 //!
 //! - `/posthaste/v1/…`: the native API ([`native`](crate::openapi_json) describes it), problem documents on every error.
+//! - `/posthaste/v1/carriers/…`: callbacks of the SMS gateway.
 //! - Dialects: their routers are merged as they are; what they answer is theirs.
 //! - `/bin/…`: request bins. `/m/…`: pages of full messages. `/t/…`: links of mails. `/healthz`, `/readyz`, `/metrics`: operations.
 //!
@@ -11,6 +12,7 @@
 
 mod auth;
 mod bins;
+mod carriers;
 mod codes;
 mod cursor;
 mod input;
@@ -146,6 +148,7 @@ pub fn app(state: AppState) -> Router {
         .merge(ops::router())
         .merge(pages::router())
         .merge(tracking::router())
+        .merge(carriers::router())
         .with_state(state)
         .merge(dialects)
         .fallback(route_not_found)

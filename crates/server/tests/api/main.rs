@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bins;
+mod carriers;
 mod contract;
 mod events;
 mod keys;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use posthaste_channels::sms::SmsDefaults;
 use posthaste_channels::{
     AddressGuard, Channel, ChannelOptions, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError,
     failure,
@@ -239,12 +240,14 @@ pub struct Made {
     pub engine: EngineSettings,
     /// The channels and formats that come with Posthaste, in place of the recorder; loopback is allowed.
     pub is_real: bool,
+    /// The carrier of text messages of those channels.
+    pub sms: SmsDefaults,
 }
 
 impl Default for Made {
     fn default() -> Self {
         let engine = EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() };
-        Self { server: ServerSettings::default(), engine, is_real: false }
+        Self { server: ServerSettings::default(), engine, is_real: false, sms: SmsDefaults::default() }
     }
 }
 
@@ -253,7 +256,7 @@ impl Made {
         if !self.is_real {
             return Channels::default().with(recorder.clone()).with(Pager(recorder.clone()));
         }
-        let options = ChannelOptions { guard: AddressGuard::open(), ..ChannelOptions::default() };
+        let options = ChannelOptions { guard: AddressGuard::open(), sms: self.sms.clone(), ..ChannelOptions::default() };
         Channels::standard(&options).expect("the options are good")
     }
 

@@ -50,9 +50,12 @@ fn with_common_headers(mut response: Response) -> Response {
     response
 }
 
-/// A request that is not served.
+/// A request that is not served. Boxed, since every step before an answer may end with it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct Refusal(Box<Said>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Said {
     status: StatusCode,
     body: RefusalBody,
     header: Option<(HeaderName, HeaderValue)>,
@@ -104,7 +107,7 @@ impl Refusal {
             Service::Webhooks => RefusalBody::Json(json!({ "message": "Invalid private key" })),
             Service::Messages => RefusalBody::Text("Forbidden"),
         };
-        Self { status: StatusCode::UNAUTHORIZED, body, header: Some(challenge) }
+        Self(Box::new(Said { status: StatusCode::UNAUTHORIZED, body, header: Some(challenge) }))
     }
 
     /// The key may not do this.
@@ -125,14 +128,14 @@ impl Refusal {
     /// More requests than the webhooks API takes.
     pub(crate) fn too_many_requests() -> Self {
         let mut refusal = Self::json(StatusCode::TOO_MANY_REQUESTS, json!({ "retry-seconds": RATE_SECONDS }));
-        refusal.header = Some((header::RETRY_AFTER, HeaderValue::from(RATE_SECONDS)));
+        refusal.0.header = Some((header::RETRY_AFTER, HeaderValue::from(RATE_SECONDS)));
         refusal
     }
 
     /// The server cannot serve this now.
     pub(crate) fn unavailable(seconds: u32) -> Self {
         let mut refusal = Self::message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
-        refusal.header = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        refusal.0.header = Some((header::RETRY_AFTER, HeaderValue::from(seconds)));
         refusal
     }
 
@@ -142,17 +145,18 @@ impl Refusal {
     }
 
     fn json(status: StatusCode, body: Value) -> Self {
-        Self { status, body: RefusalBody::Json(body), header: None }
+        Self(Box::new(Said { status, body: RefusalBody::Json(body), header: None }))
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = match self.body {
-            RefusalBody::Json(body) => json_answer(self.status, &body),
-            RefusalBody::Text(text) => typed(self.status, TEXT, text.into()),
+        let Said { status, body, header } = *self.0;
+        let mut response = match body {
+            RefusalBody::Json(body) => json_answer(status, &body),
+            RefusalBody::Text(text) => typed(status, TEXT, text.into()),
         };
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
         response

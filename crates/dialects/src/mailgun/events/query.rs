@@ -128,7 +128,7 @@ impl Query {
             let of_event = self.filters.iter().filter(|filter| filter.field == Field::Event);
             words.iter().any(|word| of_event.clone().all(|filter| filter.expression.matches(&[word])))
         };
-        TYPES.iter().copied().filter(|name| fits(&name)).map(str::to_owned).collect()
+        TYPES.iter().copied().filter(|name| fits(name)).map(str::to_owned).collect()
     }
 
     /// Whether an event is in the range and fulfils the filters.

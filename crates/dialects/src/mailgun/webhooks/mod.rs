@@ -83,7 +83,7 @@ fn webhooks_value(hooks: &[Hook], domain: &str, all: bool) -> Value {
 }
 
 /// The values of a parameter, each once.
-fn distinct<'a>(values: Vec<&'a str>) -> Vec<&'a str> {
+fn distinct(values: Vec<&str>) -> Vec<&str> {
     let mut kept: Vec<&str> = Vec::new();
     for value in values {
         if !kept.contains(&value) {

@@ -31,7 +31,8 @@ impl MessageMediaState {
             body::discard(&mut raw).await;
         }
         let (key, body) = admitted?;
-        if !may(&key.doc, scope) && !(scope == Scope::Read && may(&key.doc, Scope::Manage)) {
+        let suffices = may(&key.doc, scope) || (scope == Scope::Read && may(&key.doc, Scope::Manage));
+        if !suffices {
             return Err(Refusal::Scope);
         }
         let workspace = self.account_of(&key, &parts.headers)?;

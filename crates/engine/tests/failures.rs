@@ -204,7 +204,7 @@ async fn a_change_is_whole_when_nobody_waits_for_it() {
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
-// A delivery that fails for good: an event, one mail, and no notice about a notice.
+// MSGINE-58: a delivery that fails for good: an event, one mail, and no notice about a notice.
 #[tokio::test]
 async fn an_owner_is_told_once_of_a_delivery_that_failed() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -49,6 +49,11 @@ fn tier(name: &str) -> Option<Tier> {
     TIERS.into_iter().find(|tier| tier.name == name)
 }
 
+/// Whether accounts may choose a tier of this name.
+pub fn is_tier(name: &str) -> bool {
+    name == ENTERPRISE || tier(name).is_some()
+}
+
 /// What one recipient costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
@@ -190,8 +195,7 @@ impl AccountRules for MsgineAccounts {
             Some(_) => Err(ResourceError::invalid(name, wanted)),
         };
         let sender = text("sender_id", &is_sender_id, "must be 1 to 11 letters and digits")?;
-        let known = |name: &str| name == ENTERPRISE || tier(name).is_some();
-        let tier = text("tier", &known, "must be free, starter, professional or enterprise")?;
+        let tier = text("tier", &is_tier, "must be free, starter, professional or enterprise")?;
         let email = text("owner_email", &is_email, "must be an e-mail address")?;
         let is_enterprise = tier.as_ref().and_then(Value::as_str) == Some(ENTERPRISE);
         for (name, value) in [("sender_id", sender), ("tier", tier), ("owner_email", email)] {

@@ -102,11 +102,18 @@ impl Format for MsgineFormat {
     }
 
     fn body(&self, input: &FormatInput<'_>) -> Result<FormatBody, FormatError> {
+        secret_of(input)?;
         let callback = MessageData::parse(&input.event.payload).and_then(|data| data.text("callback_url").map(String::from));
         let is_callback = matches!(input.prepared.get::<Role>(), Some(Role::Callbacks(_)));
         let mut body = Vec::with_capacity(256);
         write(input.event, &mut body)?;
         Ok(FormatBody { url: callback.filter(|_| is_callback), ..FormatBody::new(body) })
+    }
+
+    fn open(&self, input: &FormatInput<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        secret_of(input)?;
+        out.push(b'[');
+        Ok(())
     }
 
     fn member(&self, _: &FormatInput<'_>, event: &Event, index: usize, out: &mut Vec<u8>) {
@@ -126,11 +133,18 @@ impl Format for MsgineFormat {
             (header::USER_AGENT, USER_AGENT),
             (DELIVERY, visible(input.delivery_id)),
         ];
-        if let Some(secret) = input.account.get("webhook_secret").and_then(Value::as_str) {
+        if let Ok(secret) = secret_of(input) {
             headers.push((SIGNATURE, visible(&hex(&hmac_sha256(secret.as_bytes(), &made.body)))));
         }
         headers
     }
+}
+
+/// What signs. Every use of the dialect makes an account with a secret, so this fails only where somebody removed it.
+fn secret_of<'a>(input: &FormatInput<'a>) -> Result<&'a str, FormatError> {
+    let secret = input.account.get("webhook_secret").and_then(Value::as_str);
+    let reason = "the workspace has no MsGine account, whose secret signs; reading /posthaste/v1/accounts/msgine makes one";
+    secret.ok_or_else(|| FormatError { field: "account".to_owned(), reason: reason.to_owned() })
 }
 
 /// The status that an event tells of, if MsGine knows it.
@@ -238,15 +252,31 @@ mod tests {
         MsgineFormat::new(&MsgineSettings::default())
     }
 
+    fn account() -> &'static Value {
+        static ACCOUNT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| json!({ "webhook_secret": SECRET }));
+        &ACCOUNT
+    }
+
+    /// The first attempt to send an event from a workspace that has an account.
+    fn input(event: &std::sync::Arc<Event>) -> FormatInput<'_> {
+        FormatInput { account: account(), ..FormatInput::of(event) }
+    }
+
     fn body(type_name: &str, payload: &'static str) -> String {
         let event = event(1, Some(type_name), payload);
-        String::from_utf8(format().body(&FormatInput::of(&event)).unwrap().body.to_vec()).unwrap()
+        String::from_utf8(format().body(&input(&event)).unwrap().body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_sent_unsigned() {
+        let event = event(1, Some(message::SENT), r#"{"message_id":"m"}"#);
+        assert_eq!(format().body(&FormatInput::of(&event)).unwrap_err().field, "account");
+        assert_eq!(format().open(&FormatInput::of(&event), &mut Vec::new()).unwrap_err().field, "account");
     }
 
     fn signature(body: &str) -> String {
         let event = event(1, None, "{}");
-        let account = json!({ "webhook_secret": SECRET });
-        let input = FormatInput { delivery_id: "dlv_1", account: &account, ..FormatInput::of(&event) };
+        let input = FormatInput { delivery_id: "dlv_1", ..input(&event) };
         let headers = format().headers(&input, &FormatBody::new(body.to_owned()));
         let shown: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         let [("content-type", "application/json"), ("user-agent", "MsGine-Webhook/1.0"), ("x-msgine-delivery", "dlv_1"), (name, value)] =
@@ -320,7 +350,7 @@ mod tests {
             assert!(!wants(&dashboard, strange, &plain));
         }
         let sent = event(1, Some(message::SENT), r#"{"message_id":"m","callback_url":"https://a.example/hook?x=1"}"#);
-        let url = |prepared| format.body(&FormatInput { prepared, ..FormatInput::of(&sent) }).unwrap().url;
+        let url = |prepared| format.body(&FormatInput { prepared, ..input(&sent) }).unwrap().url;
         assert_eq!(url(&callbacks).as_deref(), Some("https://a.example/hook?x=1"));
         assert_eq!(url(&dashboard), None);
     }
@@ -344,7 +374,7 @@ mod tests {
         assert_eq!((&sample["status"], &sample["to"]), (&json!("failed"), &json!("+15550100")));
         assert!(sample["failureReason"].is_string() && sample["errorCode"].is_string());
         let wrong = event(1, Some(TEST), r#"{"event":"message.opened"}"#);
-        assert_eq!(format().body(&FormatInput::of(&wrong)).unwrap_err().field, "type");
+        assert_eq!(format().body(&input(&wrong)).unwrap_err().field, "type");
     }
 
     // MSGINE-53, MSGINE-54, MSGINE-56: the numbers; the engine keeps them.
@@ -360,7 +390,7 @@ mod tests {
     #[test]
     fn batches_are_arrays() {
         let first = event(1, Some(message::SENT), r#"{"message_id":"m"}"#);
-        let input = FormatInput { is_batch: true, ..FormatInput::of(&first) };
+        let input = FormatInput { is_batch: true, ..input(&first) };
         let mut out = Vec::new();
         format().open(&input, &mut out).unwrap();
         for (index, event) in [&first, &event(2, Some("order.paid"), "[]")].into_iter().enumerate() {
@@ -377,7 +407,7 @@ mod tests {
         fn texts_come_through(sender in ".{0,20}", recipient in ".{0,20}", id in ".{1,20}") {
             let payload = json!({ "message_id": id, "recipient": recipient, "sender": sender }).to_string();
             let event = std::sync::Arc::new(Event { payload: payload.into(), ..(*event(1, Some(message::SENT), "{}")).clone() });
-            let body = format().body(&FormatInput::of(&event)).unwrap().body;
+            let body = format().body(&input(&event)).unwrap().body;
             let value: Value = serde_json::from_slice(&body).unwrap();
             prop_assert_eq!((&value["id"], &value["to"], &value["from"]), (&json!(id), &json!(recipient), &json!(sender)));
             prop_assert_eq!(serde_json::to_vec(&value).unwrap(), body.to_vec());

@@ -90,8 +90,40 @@ impl Default for MsgineSettings {
     }
 }
 
+impl MsgineSettings {
+    /// Names of the settings whose values cannot be used, each with the reason.
+    pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
+        let mut mistakes = Vec::new();
+        if !input::is_sender_id(&self.sender_id) {
+            mistakes.push(("sender_id", "must be 1 to 11 letters and digits"));
+        }
+        if !account::is_tier(&self.tier) {
+            mistakes.push(("tier", "must be free, starter, professional or enterprise"));
+        }
+        mistakes
+    }
+}
+
 /// The provider id of a message: a fact of its id, so that every event can tell it.
 fn sid(message_id: &str) -> String {
     let digest = hmac_sha256(b"msgine sid", message_id.as_bytes());
     format!("SM{}", hex(&digest[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked() {
+        assert!(MsgineSettings::default().mistakes().is_empty());
+        let wrong = MsgineSettings { sender_id: "My App".to_owned(), tier: "gold".to_owned(), ..MsgineSettings::default() };
+        assert_eq!(wrong.mistakes().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sender_id", "tier"]);
+    }
+
+    #[test]
+    fn a_sid_is_a_fact_of_the_message() {
+        assert_eq!(sid("msg_1"), sid("msg_1"));
+        assert!(sid("msg_1") != sid("msg_2") && sid("msg_1").len() == 18);
+    }
 }

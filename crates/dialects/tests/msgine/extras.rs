@@ -74,10 +74,7 @@ async fn numbers_are_counted_by_day() {
     let sent = rig.post(EMAIL, &mail()).await.expect(201);
     rig.until_status(sent["id"].as_str().unwrap(), "delivered").await;
     // All three recipients of the mail.
-    let mut committed = rig.engine.committed();
-    while rig.events(message::DELIVERED).await.len() < 5 {
-        committed.changed().await.unwrap();
-    }
+    rig.until_events(message::DELIVERED, 5).await;
     // In another currency: no sum.
     let sent = rig.sms(NUMBER).await;
     rig.until_status(sent["id"].as_str().unwrap(), "delivered").await;

@@ -37,10 +37,7 @@ async fn five_retries_at_the_documented_times() {
         }
     }
     assert_eq!(rig.until_attempts(&target, 6).await.state, DeliveryState::Failed);
-    let mut committed = rig.engine.committed();
-    while rig.events("posthaste.delivery.failed").await.is_empty() {
-        committed.changed().await.unwrap();
-    }
+    rig.until_events("posthaste.delivery.failed", 1).await;
     rig.pass(Duration::from_secs(7 * 86_400));
     rig.nudge().await;
     assert_eq!(rig.until_attempts(&target, 6).await.state, DeliveryState::Failed);

@@ -180,6 +180,22 @@ impl Rig {
         self.engine.history().events(self.workspace, filter, range).await.unwrap()
     }
 
+    /// Waits until so many events of a type are stored.
+    pub async fn until_events(&self, type_name: &str, count: usize) -> Vec<Arc<Event>> {
+        let mut committed = self.engine.committed();
+        let wait = async {
+            loop {
+                committed.mark_unchanged();
+                let events = self.events(type_name).await;
+                if events.len() >= count {
+                    return events;
+                }
+                committed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{count} events {type_name}"))
+    }
+
     /// Reads a message until its status is as wanted.
     pub async fn until_status(&self, id: &str, status: &str) -> Value {
         let mut committed = self.engine.committed();

@@ -432,6 +432,10 @@ impl Config {
         let mut found: Vec<_> =
             spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(key, _)| (*key, "must not be zero".into())).collect();
         found.extend(sizes.iter().filter(|(_, size)| size.0 == 0).map(|(key, _)| (*key, "must not be zero".to_owned())));
+        for (name, reason) in self.dialects.msgine.mistakes() {
+            let key = SETTINGS.iter().map(|setting| setting.key).find(|key| key.strip_prefix("dialect.msgine.") == Some(name));
+            found.extend(key.map(|key| (key, reason.to_owned())));
+        }
         if self.limits.accept_queue < self.limits.max_payload {
             let reason =
                 format!("is smaller than limits.max_payload ({}), so the largest event could never be accepted", self.limits.max_payload);

@@ -125,6 +125,15 @@ async fn store(
     }
 }
 
+/// Makes the account of a dialect that has rules for one, if the workspace has none: its secrets are there before they are needed.
+pub(super) async fn ensure(state: &AppState, workspace: i64, dialect: &str) -> Result<(), Problem> {
+    let Some(rules) = state.accounts.get(dialect) else { return Ok(()) };
+    if state.engine.account(workspace, dialect).is_none() {
+        store(state, workspace, rules.as_ref(), None, Map::new()).await?;
+    }
+    Ok(())
+}
+
 async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(dialect): Id) -> Result<Response, Problem> {
     let rules = rules(&state, &dialect)?;
     let mut entry = state.engine.account(caller.workspace(), rules.dialect());

@@ -75,6 +75,11 @@ pub(crate) trait Crud: Managed {
     /// The document that an input asks for. `old` is the present one on a change.
     fn build(state: &AppState, input: Self::Input, old: Option<&Entry<Self>>) -> Result<Self, Problem>;
 
+    /// What has to be there once a client made or changed this; it was stored.
+    fn saved(_: &AppState, _: &Entry<Self>) -> impl Future<Output = Result<(), Problem>> + Send {
+        async { Ok(()) }
+    }
+
     /// What clients see, secrets masked.
     fn view(state: &AppState, entry: &Entry<Self>) -> impl Future<Output = Self::View> + Send;
 }
@@ -240,6 +245,7 @@ pub(crate) async fn change<R: Crud>(
     let input: R::Input = read_value(Value::Object(body))?;
     let doc = R::build(state, input, Some(old))?;
     let entry = state.engine.update::<R>(old.workspace, &old.id, version, doc).await?;
+    R::saved(state, &entry).await?;
     Ok(shown(state, StatusCode::OK, &*entry).await)
 }
 

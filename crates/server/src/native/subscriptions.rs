@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::api::{Api, Op};
 use super::crud::{self, Crud, Family, Meta, shown};
-use super::json;
+use super::{accounts, json};
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::cursor::List;
@@ -42,6 +42,10 @@ pub(crate) struct SubscriptionInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     policy: Option<Value>,
+    /// Who is mailed when a delivery fails for good: `owner` or an e-mail address. Nobody if absent, except where the format says otherwise
+    /// (`msgine`: the owner). There is an event `posthaste.delivery.failed` as well then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<String>,
     /// Free text.
     #[serde(default)]
     description: String,
@@ -111,14 +115,22 @@ impl Crud for Subscription {
     }
 
     fn input(&self) -> SubscriptionInput {
-        let Self { event_types, target_id, template_id, format, filter, policy, description, enabled, .. } = self.clone();
-        SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled }
+        let Self { event_types, target_id, template_id, format, filter, policy, notify, description, enabled, .. } = self.clone();
+        SubscriptionInput { event_types, target_id, template_id, format, filter, policy, notify, description, enabled }
     }
 
     fn build(_: &AppState, input: SubscriptionInput, old: Option<&Entry<Self>>) -> Result<Self, Problem> {
-        let SubscriptionInput { event_types, target_id, template_id, format, filter, policy, description, enabled } = input;
+        let SubscriptionInput { event_types, target_id, template_id, format, filter, policy, notify, description, enabled } = input;
         let base = old.map_or_else(|| Self::new(Vec::new(), String::new()), |old| old.doc.clone());
-        Ok(Self { event_types, target_id, template_id, format, filter, policy, description, enabled, ..base })
+        Ok(Self { event_types, target_id, template_id, format, filter, policy, notify, description, enabled, ..base })
+    }
+
+    /// Formats sign with secrets of the workspace's account.
+    async fn saved(state: &AppState, entry: &Entry<Self>) -> Result<(), Problem> {
+        match &entry.doc.format {
+            Some(format) => accounts::ensure(state, entry.workspace, format).await,
+            None => Ok(()),
+        }
     }
 
     async fn view(_: &AppState, entry: &Entry<Self>) -> SubscriptionView {
@@ -161,6 +173,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let doc = Subscription::build(&state, input, None)?;
     let entry = state.engine.create(caller.workspace(), doc).await?;
+    Subscription::saved(&state, &entry).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }
 

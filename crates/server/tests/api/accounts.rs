@@ -81,7 +81,14 @@ async fn msgine_webhooks_need_https_and_tokens_are_shown_once() {
     let refused = rig.post("/subscriptions", subscription(&plain)).await.expect(422);
     assert_eq!(refused["field"], "settings.url", "{refused}");
     let safe = id(&rig.post("/targets", webhook("https://shop.example/hook")).await.expect(201));
-    rig.post("/subscriptions", subscription(&safe)).await.expect(201);
+    let reader = rig.key(&["read"]).await;
+    assert_eq!(read_with(&rig, &reader).await["version"], 0);
+    let made = rig.post("/subscriptions", subscription(&safe)).await.expect(201);
+    assert_eq!(read_with(&rig, &reader).await["version"], 1, "what signs is there before anything is sent");
+    let told = rig.call("PATCH", &format!("/subscriptions/{}", id(&made)), json!({ "notify": "ann@example.com" })).await.expect(200);
+    assert_eq!(told["notify"], "ann@example.com");
+    let nobody = rig.call("PATCH", &format!("/subscriptions/{}", id(&made)), json!({ "notify": "everybody" })).await.expect(422);
+    assert_eq!(nobody["field"], "notify");
     // Nor can a webhook that is in use be moved to a plain URL.
     let moved = rig.call("PATCH", &format!("/targets/{safe}"), json!({ "settings": { "url": "http://shop.example/hook" } })).await;
     assert_eq!(moved.expect(422)["field"], "settings.url");

@@ -12,4 +12,5 @@ mod domain_webhooks;
 mod listing;
 mod paging;
 mod rig;
+mod sending;
 mod test_call;

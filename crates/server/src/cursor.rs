@@ -29,6 +29,7 @@ pub(crate) enum List {
     Bins = b'b',
     Replays = b'r',
     Domains = b'o',
+    Messages = b'x',
 }
 
 /// The cursor that goes on after `key`.

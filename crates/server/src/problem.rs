@@ -7,7 +7,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use posthaste_engine::{AcceptError, ResourceError};
+use posthaste_engine::{ActionError, AcceptError, ResourceError, SendError};
 use posthaste_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -207,6 +207,26 @@ impl From<AcceptError> for Problem {
                 tracing::error!(error = &*error as &dyn std::error::Error, "storage failed");
                 Self::new(Code::StorageFailed, "the store could not do this; the server's log says why")
             }
+        }
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Accept(error) => error.into(),
+            SendError::Carrier(error) => error.into(),
+            SendError::Store(error) => error.into(),
+            SendError::Recipients => Self::invalid("to", error.to_string()),
+        }
+    }
+}
+
+impl From<ActionError> for Problem {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::Accept(error) => error.into(),
+            ActionError::Store(error) => error.into(),
         }
     }
 }

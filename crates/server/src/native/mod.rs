@@ -9,8 +9,10 @@ mod domains;
 mod event_types;
 mod events;
 mod keys;
+mod messages;
 mod replays;
 mod subscriptions;
+mod suppressions;
 mod targets;
 mod templates;
 mod view;
@@ -43,6 +45,8 @@ fn operations() -> (Router<AppState>, OpenApi) {
     bins::operations(&mut api);
     workspaces::operations(&mut api);
     domains::operations(&mut api);
+    messages::operations(&mut api);
+    suppressions::operations(&mut api);
     accounts::operations(&mut api);
     api.finish()
 }

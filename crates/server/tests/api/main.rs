@@ -8,6 +8,7 @@ mod events;
 mod keys;
 mod listener;
 mod log;
+mod mail;
 mod openapi;
 mod ops;
 mod pages;

@@ -10,6 +10,7 @@ use posthaste_domain::resource::Scope;
 use super::api::{Api, Op};
 use super::view::{DeliveryView, EventView};
 use publish::{Accepted, EventInput};
+pub(super) use publish::{REPLAYED, idempotency};
 use read::{EVENTS, WATCH};
 use stream::STREAM;
 

@@ -27,7 +27,7 @@ use crate::native::json_bytes;
 use crate::problem::{FieldProblem, MAX_LISTED_ERRORS, Problem};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(in crate::native) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Most characters of an event type's name.
 const MAX_TYPE: usize = 255;
@@ -130,7 +130,7 @@ pub(super) async fn publish(
     Ok(response)
 }
 
-fn idempotency(headers: &HeaderMap, body: &Bytes) -> Result<Option<Idempotency>, Problem> {
+pub(in crate::native) fn idempotency(headers: &HeaderMap, body: &Bytes) -> Result<Option<Idempotency>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let refuse = |detail: &str| Problem::new(Code::InvalidIdempotencyKey, detail).at("Idempotency-Key");

@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/entries/filter.rs"]
 mod filter;
+#[path = "../../../fuzz/entries/mail.rs"]
+mod mail;
 #[path = "../../../fuzz/entries/signature.rs"]
 mod signature;
 #[path = "../../../fuzz/entries/smpp_receipt.rs"]
@@ -24,6 +26,44 @@ fn soup(words: &'static [&'static str], most: usize) -> impl Strategy<Value = Ve
     let stray = prop::collection::vec(any::<u8>(), 0..3);
     prop::collection::vec(prop_oneof![12 => word, 1 => stray], 0..most).prop_map(|words| words.concat())
 }
+
+const PAGE: &[&str] = &[
+    "<a ",
+    "<area ",
+    "href=",
+    "href",
+    "=",
+    "\"",
+    "'",
+    "http://x.example/?a&amp;b",
+    "https://é",
+    " ",
+    "\r\n",
+    "\n",
+    ">",
+    "</a>",
+    "<!--",
+    "-->",
+    "<script>",
+    "</script>",
+    "disable-tracking=true",
+    "&lt;",
+    "&",
+    "\0",
+    "<",
+    "/",
+    "(",
+    ")",
+    ".",
+    "<title>",
+    "</title>",
+    "</body>",
+    "</html>",
+];
+
+const ADDRESSES: &[&str] = &["ann@x.example", "Ann ", "<", ">", "\"", "\\", ",", " ", "@", ".", "é", "b@c", "\r\n"];
+
+const MAIL: &[&str] = &["From", ":", " ", "=?utf-8?Q?", "=?utf-8?B?", "?=", "=C3=A9", "w6k=", "\r\n", "\t", "_", "{\"a\":1}"];
 
 const TWIG: &[&str] = &[
     "{{ ",
@@ -383,6 +423,11 @@ proptest! {
     #[test]
     fn velocity_templates_render_within_bounds_or_are_refused(source in velocity_template(), value in soup(VTL, 4)) {
         velocity::check(&join(&[&source, &value]));
+    }
+
+    #[test]
+    fn mail_keeps_everything_but_its_links(page in soup(PAGE, 30), addresses in soup(ADDRESSES, 12), mail in soup(MAIL, 12)) {
+        mail::check(&join(&[&page, &page, &addresses, &mail, &page]));
     }
 
     #[test]

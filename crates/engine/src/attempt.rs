@@ -22,7 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::door::Door;
 use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
-use crate::messages::carrier_id;
+use crate::messages::{Recent, carrier_id};
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
 use crate::steward::{DELIVERY_FAILED, News, Steward};
 
@@ -41,6 +41,7 @@ pub(crate) struct Sender {
     pub routing: Arc<Routing>,
     pub public_base_url: String,
     pub page_secret: [u8; 32],
+    pub recent: Recent,
     pub steward: Steward,
 }
 

@@ -117,6 +117,7 @@ impl Engine {
             routing: Arc::clone(&routing),
             public_base_url: settings.public_base_url.clone(),
             page_secret: settings.page_secret,
+            recent: crate::messages::Recent::default(),
             steward: steward.clone(),
         });
         let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };

@@ -7,7 +7,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use posthaste_engine::{ActionError, AcceptError, ResourceError, SendError};
+use posthaste_engine::{AcceptError, ActionError, ResourceError, SendError};
 use posthaste_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;

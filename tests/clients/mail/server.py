@@ -4,6 +4,7 @@ First line of standard output: {"port": N}. Then one line a mail. With MAIL_USER
 MAIL_KEY (PEM files) it offers STARTTLS and takes no mail without it. It ends when its standard input does.
 """
 import asyncio
+import base64
 import email
 import email.policy
 import json
@@ -27,6 +28,7 @@ class Printer:
             "type": mail.get_content_type(),
             "parts": {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()},
             "headers": {name.lower(): str(value) for name, value in mail.items()},
+            "raw": base64.b64encode(envelope.original_content).decode(),
             "defects": [str(defect) for part in mail.walk() for defect in part.defects],
         }), flush=True)
         return "250 2.0.0 taken"

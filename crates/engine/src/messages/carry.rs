@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use posthaste_channels::{Content, Mail, Report, Sms};
 use posthaste_domain::delivery::{DeliveryState, Fault, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
@@ -18,6 +19,9 @@ use crate::error::AcceptError;
 /// How long an outcome waits before it is told again, when it could not be stored.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Messages to many that are remembered; each may have tens of megabytes.
+const MAX_RECENT: usize = 3;
+
 /// What an attempt leaves behind for its story.
 pub(crate) struct Carried {
     message: Arc<Outgoing>,
@@ -27,18 +31,42 @@ pub(crate) struct Carried {
     sequence: i64,
 }
 
+/// The messages to many recipients that are being sent: each is read once and not once for every recipient.
+#[derive(Default)]
+pub(crate) struct Recent(Mutex<Vec<(i64, Arc<Outgoing>)>>);
+
+impl Recent {
+    fn read(&self, event: &Event) -> Option<Arc<Outgoing>> {
+        let sequence = event.sequence.0;
+        if let Some((_, message)) = self.0.lock().iter().find(|(known, _)| *known == sequence) {
+            return Some(Arc::clone(message));
+        }
+        let message: Arc<Outgoing> = Arc::new(serde_json::from_slice(&event.payload).ok()?);
+        if message.recipients.len() > 1 {
+            let mut recent = self.0.lock();
+            recent.retain(|(known, _)| *known != sequence);
+            if recent.len() >= MAX_RECENT {
+                recent.remove(0);
+            }
+            recent.push((sequence, Arc::clone(&message)));
+        }
+        Some(message)
+    }
+}
+
 impl Sender {
     /// The message of a delivery, for its recipient.
     pub(crate) fn message(&self, pending: &PendingDelivery) -> Result<Carried, Unsendable> {
         let recipient = pending.delivery.key.ordinal() as usize;
-        let message = read(&pending.event).filter(|message| recipient < message.recipients.len()).ok_or_else(|| Unsendable {
-            code: "message_unreadable",
-            message: "the stored message cannot be read".into(),
-            fault: Fault::Ours,
-            retryable: false,
-        })?;
+        let message =
+            self.recent.read(&pending.event).filter(|message| recipient < message.recipients.len()).ok_or_else(|| Unsendable {
+                code: "message_unreadable",
+                message: "the stored message cannot be read".into(),
+                fault: Fault::Ours,
+                retryable: false,
+            })?;
         let (workspace, sequence) = (pending.delivery.workspace, pending.event.sequence.0);
-        Ok(Carried { message: Arc::new(message), recipient, workspace, sequence })
+        Ok(Carried { message, recipient, workspace, sequence })
     }
 
     /// What the carrier is offered.
@@ -105,8 +133,4 @@ impl Sender {
 /// The carrier's id in a report.
 pub(crate) fn carrier_id(report: &Result<Report, Unsendable>) -> Option<String> {
     report.as_ref().ok().and_then(|report| report.carrier_id.clone())
-}
-
-fn read(event: &Event) -> Option<Outgoing> {
-    serde_json::from_slice(&event.payload).ok()
 }

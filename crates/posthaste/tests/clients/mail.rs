@@ -14,14 +14,14 @@ use crate::server::{PATIENCE, Server};
 use crate::tools::command;
 
 /// A mail server; it ends with its owner.
-struct MailServer {
+pub struct MailServer {
     process: Child,
-    port: u64,
+    pub port: u64,
     mails: mpsc::Receiver<Value>,
 }
 
 impl MailServer {
-    fn start(variables: &[(&str, &str)]) -> Self {
+    pub fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = command("mail/server.py");
         let mut process = command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -35,7 +35,8 @@ impl MailServer {
         Self { process, port, mails }
     }
 
-    fn next(&self) -> Value {
+    /// The next mail, which has to be well-formed.
+    pub fn next(&self) -> Value {
         let mail = tokio::task::block_in_place(|| self.mails.recv_timeout(PATIENCE)).expect("a mail within the time");
         assert_eq!(mail["defects"], json!([]), "{mail}");
         mail
@@ -51,7 +52,7 @@ impl Drop for MailServer {
 }
 
 /// The plain part, its lines ended as in Rust.
-fn plain(mail: &Value) -> String {
+pub fn plain(mail: &Value) -> String {
     mail["parts"]["text/plain"].as_str().unwrap().replace("\r\n", "\n").trim_end().to_owned()
 }
 

@@ -12,6 +12,7 @@ mod momentum;
 mod msggo;
 mod msgine;
 mod receiver;
+mod sending;
 mod server;
 mod sms;
 mod standard;

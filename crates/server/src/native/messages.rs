@@ -303,10 +303,7 @@ pub(super) fn operations(api: &mut Api) {
             .answer::<MessageAccepted>(StatusCode::ACCEPTED, "It is stored and will be sent."),
         send,
     );
-    api.add(
-        Op::get("/messages", "listMessages", "List, newest first").scope(Scope::Read).query(&[&LIST]).page_of::<MessageView>(),
-        list,
-    );
+    api.add(Op::get("/messages", "listMessages", "List, newest first").scope(Scope::Read).query(&[&LIST]).page_of::<MessageView>(), list);
     api.add(
         Op::get("/messages/{id}", "readMessage", "Read one, with the status of each recipient and what happened")
             .scope(Scope::Read)
@@ -393,7 +390,9 @@ impl MessageInput {
         if self.tags.len() > MAX_TAGS {
             return Err(Problem::invalid("tags", format!("at most {MAX_TAGS}")));
         }
-        if let Some(place) = self.tags.iter().position(|tag| tag.is_empty() || tag.chars().count() > MAX_TAG || tag.chars().any(char::is_control)) {
+        if let Some(place) =
+            self.tags.iter().position(|tag| tag.is_empty() || tag.chars().count() > MAX_TAG || tag.chars().any(char::is_control))
+        {
             return Err(Problem::invalid(format!("tags[{place}]"), "expected 1 to 128 characters, none of them a control character"));
         }
         if serde_json::to_vec(&self.metadata).map_or(0, |bytes| bytes.len()) > MAX_METADATA {
@@ -402,7 +401,8 @@ impl MessageInput {
         let deliver_at_ms = match self.deliver_at.as_deref() {
             None => None,
             Some(text) => {
-                let at = parse_rfc3339(text).ok_or_else(|| Problem::invalid("deliver_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?;
+                let at = parse_rfc3339(text)
+                    .ok_or_else(|| Problem::invalid("deliver_at", "expected an RFC 3339 time such as 2026-11-21T12:00:00Z"))?;
                 if at - now_ms > MAX_AHEAD_MS {
                     return Err(Problem::invalid("deliver_at", "at most a year ahead"));
                 }
@@ -458,7 +458,10 @@ impl MessageInput {
             return Err(Problem::invalid(name, "an SMS has none"));
         }
         if Sender::parse(&self.from).is_none() {
-            return Err(Problem::invalid("from", "expected a number such as +15551230001, a short code, or a name of at most 11 characters"));
+            return Err(Problem::invalid(
+                "from",
+                "expected a number such as +15551230001, a short code, or a name of at most 11 characters",
+            ));
         }
         if self.text.as_deref().is_none_or(|text| text.is_empty()) {
             return Err(Problem::invalid("text", "an SMS must have a text"));

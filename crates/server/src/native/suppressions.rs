@@ -19,12 +19,9 @@ use crate::codes::Code;
 use crate::input::{Input, PAGE, Param, ParamKind, Params};
 use crate::problem::Problem;
 
-const LIST: [Param; 3] =
-    [PAGE[0], PAGE[1], Param::new("scope", ParamKind::Text, "Only of this mail domain, or `sms`.")];
-const ONE: [Param; 2] = [
-    Param::new("scope", ParamKind::Text, "The mail domain, or `sms`."),
-    Param::new("address", ParamKind::Text, "The address or number."),
-];
+const LIST: [Param; 3] = [PAGE[0], PAGE[1], Param::new("scope", ParamKind::Text, "Only of this mail domain, or `sms`.")];
+const ONE: [Param; 2] =
+    [Param::new("scope", ParamKind::Text, "The mail domain, or `sms`."), Param::new("address", ParamKind::Text, "The address or number.")];
 /// Characters of a scope or an address at most.
 const MAX_TEXT: usize = 320;
 
@@ -105,12 +102,8 @@ async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(qu
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(cursor);
-    let shown = |one: Suppression| SuppressionView {
-        scope: one.scope,
-        address: one.address,
-        reason: one.reason.name(),
-        since: rfc3339(one.at_ms),
-    };
+    let shown =
+        |one: Suppression| SuppressionView { scope: one.scope, address: one.address, reason: one.reason.name(), since: rfc3339(one.at_ms) };
     Ok(json(StatusCode::OK, &Page { items: found.into_iter().map(shown).collect(), next }))
 }
 

@@ -59,7 +59,7 @@ pub struct MailgunSettings {
     /// Longest time for a request body to arrive.
     pub body_timeout: Duration,
     /// Most bytes of a message to send: its texts and files.
-    pub max_message_bytes: usize,
+    pub max_message_bytes: u64,
     /// Longest time for a message to send to arrive.
     pub message_timeout: Duration,
     /// Recipients of one call.

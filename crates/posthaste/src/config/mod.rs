@@ -401,6 +401,9 @@ pub static SETTINGS: &[Setting] = &[
     setting!("dialect.mailgun.timeout", dialects.mailgun.timeout, "Longest time for one attempt of a webhook, and for the test call."),
     setting!("dialect.mailgun.retry", dialects.mailgun.retry, "Delays before the retries of a webhook."),
     setting!("dialect.mailgun.retry_delivered", dialects.mailgun.retry_delivered, "Whether webhooks of `delivered` are retried too."),
+    setting_as!("dialect.mailgun.max_message", Size, dialects.mailgun.max_message_bytes, "Largest message that is sent, files included."),
+    setting!("dialect.mailgun.max_schedule", dialects.mailgun.max_schedule, "How far ahead a message may be scheduled."),
+    setting!("dialect.mailgun.stored_messages", dialects.mailgun.stored_messages, "How long a sent message can be read again."),
     setting!("log.format", log.format, "\"human\" for people, \"json\" for machines. The log goes to standard error."),
     setting!("log.level", log.level, "error, warn, info, debug or trace; or directives such as \"info,posthaste_engine=debug\"."),
 ];

@@ -22,6 +22,8 @@ use crate::problem::Problem;
 const LIST: [Param; 3] = [PAGE[0], PAGE[1], Param::new("scope", ParamKind::Text, "Only of this mail domain, or `sms`.")];
 const ONE: [Param; 2] =
     [Param::new("scope", ParamKind::Text, "The mail domain, or `sms`."), Param::new("address", ParamKind::Text, "The address or number.")];
+/// What cursors of this list begin with.
+const CURSOR: &str = "suppressions 1\n";
 /// Characters of a scope or an address at most.
 const MAX_TEXT: usize = 320;
 
@@ -108,13 +110,13 @@ async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(qu
 }
 
 fn cursor(last: &Suppression) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}\n{}", last.scope, last.address))
+    URL_SAFE_NO_PAD.encode(format!("{CURSOR}{}\n{}", last.scope, last.address))
 }
 
 fn read_cursor(text: &str) -> Result<(String, String), Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
     let read = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let pair = read.as_deref().and_then(|text| text.split_once('\n')).map(|(scope, address)| (scope.to_owned(), address.to_owned()));
+    let pair = read.as_deref().and_then(|text| text.strip_prefix(CURSOR)?.split_once('\n')).map(|(scope, address)| (scope.to_owned(), address.to_owned()));
     pair.ok_or_else(|| Problem::new(Code::InvalidCursor, "the cursor is not one that this server gave out").at("cursor"))
 }
 

@@ -24,6 +24,7 @@ fn families() -> Vec<Family> {
         family("/subscriptions", true, "enabled", json!(false)),
         family("/bins", true, "name", json!("changed")),
         family("/keys", false, "description", json!("changed")),
+        family("/domains", true, "name", json!("changed.test")),
         family("/workspaces", false, "name", json!("changed")),
     ]
 }
@@ -45,6 +46,9 @@ pub async fn input(rig: &Rig, path: &str, n: usize) -> Value {
         }),
         "/bins" => json!({"name": format!("Bin {n}"), "status": 202}),
         "/keys" => json!({"kind": "private", "description": format!("Key {n}"), "scopes": ["read"]}),
+        "/domains" => json!({
+            "name": format!("d{n}.test"), "track": {"opens": true, "clicks": false, "html_clicks_only": false, "unsubscribe": true},
+        }),
         "/workspaces" => json!({"name": format!("Workspace {n}")}),
         other => panic!("what is made at {other}?"),
     }

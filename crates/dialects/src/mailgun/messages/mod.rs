@@ -67,7 +67,7 @@ impl Shared {
         let key = self.caller(&parts.headers, Service::Messages, Scope::Publish)?;
         let domain = self.sending_domain(key.workspace, domain)?;
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let limit = self.settings.max_message_bytes;
+        let limit = usize::try_from(self.settings.max_message_bytes).unwrap_or(usize::MAX - FORM_OVERHEAD);
         let read = SendForm::read(content_type, &mut body, limit + FORM_OVERHEAD, self.settings.message_timeout).await;
         let too_large =
             || Refusal::message(StatusCode::PAYLOAD_TOO_LARGE, format!("Message is too large: at most {limit} bytes are taken"));

@@ -14,8 +14,20 @@ use crate::resources::input;
 use crate::rig::{Answer, Rig, id, ids};
 
 const PREFIX: &str = "/posthaste/v1";
-const LISTS: [&str; 9] =
-    ["/events", "/deliveries", "/event-types", "/targets", "/templates", "/subscriptions", "/bins", "/keys", "/replays"];
+const LISTS: [&str; 12] = [
+    "/events",
+    "/deliveries",
+    "/event-types",
+    "/targets",
+    "/templates",
+    "/subscriptions",
+    "/bins",
+    "/keys",
+    "/replays",
+    "/domains",
+    "/messages",
+    "/suppressions",
+];
 
 /// A workspace that has one of everything, and one beside it.
 struct Stage {
@@ -31,7 +43,7 @@ impl Stage {
         // No test needs more to be too much.
         let rig = Rig::with(ServerSettings { max_body_bytes: 64 << 10, ..ServerSettings::default() }).await;
         let mut made = BTreeMap::new();
-        for path in ["/event-types", "/targets", "/templates", "/subscriptions", "/bins", "/keys"] {
+        for path in ["/event-types", "/targets", "/templates", "/subscriptions", "/bins", "/keys", "/domains"] {
             made.insert(&path[1..], id(&rig.post(path, input(&rig, path, 1).await).await.expect(201)));
         }
         let event = rig.publish("order.paid", json!({"amount": 5})).await;
@@ -40,6 +52,8 @@ impl Stage {
         let replay = id(&rig.post("/replays", json!({})).await.expect(201));
         rig.until(&format!("/replays/{replay}"), |replay| replay["state"] == "done").await;
         made.insert("replays", replay);
+        // Messages need a carrier, which this stage has not: whatever has this form is unknown.
+        made.insert("messages", "msg_01ARZ3NDEKTSV4RRFFQ69G5FAV@d.test".to_owned());
         let stranger = rig.post("/workspaces", json!({"name": "Other"})).await.expect(201);
         made.insert("workspaces", ids(&rig.get("/workspaces?order=asc").await.expect(200)).remove(0));
         Self { rig, ids: made, stranger: stranger["token"].as_str().expect("a token").to_owned() }
@@ -81,6 +95,9 @@ impl Stage {
             "previewTemplate" => json!({"blocks": blocks, "event": {"type": "a"}}),
             "testFilter" => json!({"filter": {"a": 1}, "sample": {}}),
             "replaceAccount" => json!({"settings": {"tier": "free"}}),
+            "sendMessage" => json!({"channel": "email", "from": "a@d.test", "to": ["b@x.test"], "text": "x"}),
+            "complain" => json!({"recipient": "b@x.test"}),
+            "suppress" => json!({"scope": "d.test", "address": "b@x.test", "reason": "bounce"}),
             "createReplay" => json!({"states": ["failed"]}),
             _ => input(&self.rig, &format!("/{}", family(operation)), 2).await,
         };

@@ -114,6 +114,8 @@ async fn bad_query_parameters_are_named() {
             ("nonsense=1".into(), "invalid_parameter", Some("nonsense")),
             ("cursr=1".into(), "invalid_parameter", Some("cursr")),
             ("%ff=1".into(), "invalid_parameter", None),
+        ];
+        let of_lists = [
             ("cursor=%ff".into(), "invalid_parameter", Some("cursor")),
             ("cursor=%zz".into(), "invalid_parameter", Some("cursor")),
             ("cursor=a&cursor=b".into(), "invalid_parameter", Some("cursor")),
@@ -121,6 +123,9 @@ async fn bad_query_parameters_are_named() {
             (format!("cursor={}", "A".repeat(5000)), "invalid_cursor", Some("cursor")),
             (format!("cursor={foreign}"), "invalid_cursor", Some("cursor")),
         ];
+        if has("cursor") {
+            bad.extend(of_lists);
+        }
         if has("limit") {
             for limit in ["0", "-1", "1001", "1.5", "x", "99999999999999999999", "1e2"] {
                 bad.push((format!("limit={limit}"), "invalid_parameter", Some("limit")));

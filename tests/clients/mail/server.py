@@ -17,6 +17,16 @@ import warnings
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 
+def parts(mail):
+    """The first part of each type; of files the bytes in base 64."""
+    found = {}
+    for part in mail.walk():
+        if not part.is_multipart():
+            content = part.get_content()
+            found.setdefault(part.get_content_type(), base64.b64encode(content).decode() if isinstance(content, bytes) else content)
+    return found
+
+
 class Printer:
     async def handle_DATA(self, server, session, envelope):
         mail = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
@@ -26,7 +36,7 @@ class Printer:
             "tls": session.ssl is not None,
             "login": session.auth_data.login.decode() if session.authenticated else None,
             "type": mail.get_content_type(),
-            "parts": {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()},
+            "parts": parts(mail),
             "headers": {name.lower(): str(value) for name, value in mail.items()},
             "raw": base64.b64encode(envelope.original_content).decode(),
             "defects": [str(defect) for part in mail.walk() for defect in part.defects],

@@ -6,11 +6,11 @@
 
 pub mod account;
 mod analytics;
-mod answer;
+pub mod answer;
 mod callbacks;
 mod credential;
 mod format;
-mod input;
+pub mod input;
 mod messages;
 mod money;
 mod query;

@@ -278,7 +278,8 @@ async fn a_new_secret_signs_from_now_on() {
 #[tokio::test]
 async fn a_test_sends_a_signed_sample_and_shows_the_answer() {
     let rig = Rig::start().await;
-    rig.sms(NUMBER).await;
+    let earlier = rig.sms(NUMBER).await;
+    rig.until_status(earlier["id"].as_str().unwrap(), "delivered").await;
     let mut receiver = Receiver::start().await;
     receiver.answer("/hook", &[Reply::Status(202), Reply::Status(500)]);
     let target = rig.webhook(&format!("{}/hook", receiver.url), &["message.delivered"]).await;

@@ -35,6 +35,7 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct GuardedConnector {
     shared: Arc<Shared>,
+    is_http1_only: bool,
 }
 
 struct Shared {
@@ -46,7 +47,12 @@ struct Shared {
 impl GuardedConnector {
     /// A connector through `outlet`.
     pub fn new(outlet: Arc<Outlet>, tls: Arc<Tls>) -> Self {
-        Self { shared: Arc::new(Shared { outlet, tls, opened: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { outlet, tls, opened: AtomicU64::new(0) }), is_http1_only: false }
+    }
+
+    /// The same connector, offering no HTTP/2.
+    pub fn http1_only(&self) -> Self {
+        Self { is_http1_only: true, ..self.clone() }
     }
 
     /// Connections opened so far, handshake included.
@@ -66,10 +72,10 @@ impl Service<Uri> for GuardedConnector {
 
     fn call(&mut self, origin: Uri) -> Self::Future {
         let within = CONNECT_TIMEOUT.try_with(|within| *within).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
-        let shared = Arc::clone(&self.shared);
+        let (shared, is_http1_only) = (Arc::clone(&self.shared), self.is_http1_only);
         Box::pin(async move {
             let host = bare_host(&origin).ok_or(ConnectError::Unusable { reason: "the URL has no host" })?;
-            let stream = timeout(within, shared.open(&origin, host, within))
+            let stream = timeout(within, shared.open(&origin, host, within, is_http1_only))
                 .await
                 .unwrap_or_else(|_| Err(ConnectError::TimedOut { host: host.to_owned(), after: within }))?;
             shared.opened.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +85,13 @@ impl Service<Uri> for GuardedConnector {
 }
 
 impl Shared {
-    async fn open(&self, origin: &Uri, host: &str, within: Duration) -> Result<MaybeHttpsStream<TokioIo<TrackedStream>>, ConnectError> {
+    async fn open(
+        &self,
+        origin: &Uri,
+        host: &str,
+        within: Duration,
+        is_http1_only: bool,
+    ) -> Result<MaybeHttpsStream<TokioIo<TrackedStream>>, ConnectError> {
         let encrypted = match origin.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -92,7 +104,7 @@ impl Shared {
         }
         let tls = |source| ConnectError::Tls { host: host.to_owned(), source };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| tls(io::Error::other(error)))?;
-        let connector = TlsConnector::from(self.tls.web().await);
+        let connector = TlsConnector::from(if is_http1_only { self.tls.web_http1().await } else { self.tls.web().await });
         Ok(MaybeHttpsStream::from(connector.connect(name, TokioIo::new(stream)).await.map_err(tls)?))
     }
 }

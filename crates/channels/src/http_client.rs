@@ -48,9 +48,15 @@ const IDLE_PER_ORIGIN: usize = 256;
 /// A pooled HTTP client behind the guard. Connections live as long as it does.
 pub struct HttpClient {
     client: Client<GuardedConnector, Full<Bytes>>,
+    /// For requests marked [`Http1Only`].
+    http1: Client<GuardedConnector, Full<Bytes>>,
     connector: GuardedConnector,
     reused: AtomicU64,
 }
+
+/// Marks a request, as an extension, that must be sent by HTTP/1.1.
+#[derive(Clone, Copy, Debug)]
+pub struct Http1Only;
 
 /// Connections by reading, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,16 +86,17 @@ impl HttpClient {
     /// A client that connects through `outlet`.
     pub fn new(outlet: Arc<Outlet>, tls: Arc<Tls>) -> Self {
         let connector = GuardedConnector::new(outlet, tls);
-        let client = Client::builder(TokioExecutor::new())
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_ORIGIN)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .http1_max_buf_size(HEAD_BUFFER)
             .http2_adaptive_window(true)
-            .http2_max_header_list_size(HEAD_BUFFER as u32)
-            .build(connector.clone());
-        Self { client, connector, reused: AtomicU64::new(0) }
+            .http2_max_header_list_size(HEAD_BUFFER as u32);
+        let (client, http1) = (builder.build(connector.clone()), builder.build(connector.http1_only()));
+        Self { client, http1, connector, reused: AtomicU64::new(0) }
     }
 
     /// Connections so far.
@@ -104,7 +111,8 @@ impl HttpClient {
     pub async fn exchange(&self, request: Request<Full<Bytes>>, connect_timeout: Duration, total: Duration) -> Result<Exchange, SendError> {
         let deadline = Instant::now() + total;
         let uri = request.uri().clone();
-        let sending = CONNECT_TIMEOUT.scope(connect_timeout, self.client.request(request));
+        let client = if request.extensions().get::<Http1Only>().is_some() { &self.http1 } else { &self.client };
+        let sending = CONNECT_TIMEOUT.scope(connect_timeout, client.request(request));
         let response = match timeout_at(deadline, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(classify_client(&error, &uri)),

@@ -18,6 +18,7 @@ pub struct Tls {
 
 struct Configs {
     web: Arc<ClientConfig>,
+    web_http1: Arc<ClientConfig>,
     mail: Arc<ClientConfig>,
 }
 
@@ -30,6 +31,11 @@ impl Tls {
     /// For HTTPS: offers HTTP/2 and HTTP/1.1.
     pub async fn web(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.configs().await.web)
+    }
+
+    /// For HTTPS: offers HTTP/1.1 only.
+    pub async fn web_http1(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.configs().await.web_http1)
     }
 
     /// For SMTP: offers no application protocol.
@@ -54,7 +60,9 @@ impl Tls {
                 let mail = config(roots);
                 let mut web = mail.clone();
                 web.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                Configs { web: Arc::new(web), mail: Arc::new(mail) }
+                let mut web_http1 = mail.clone();
+                web_http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Configs { web: Arc::new(web), web_http1: Arc::new(web_http1), mail: Arc::new(mail) }
             })
             .await
     }

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::failure::Code;
-use crate::http_client::HttpClient;
+use crate::http_client::{Http1Only, HttpClient};
 use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
 use crate::settings::{MASK, absolute_url, masked_path};
@@ -139,6 +139,7 @@ struct Ready {
     uri: Uri,
     headers: HeaderMap,
     oauth2: Option<OAuth2>,
+    is_http1_only: bool,
     shapes: Mutex<Vec<Shape>>,
 }
 
@@ -155,7 +156,14 @@ impl Ready {
         let mut headers = settings.headers;
         headers.entry(header::USER_AGENT).or_insert_with(|| user_agent.clone());
         let oauth2 = settings.oauth2.map(|oauth2| OAuth2::new(oauth2, user_agent.clone()));
-        Self { method: settings.method, uri: settings.uri, headers, oauth2, shapes: Mutex::default() }
+        Self {
+            method: settings.method,
+            uri: settings.uri,
+            headers,
+            oauth2,
+            is_http1_only: settings.is_http1_only,
+            shapes: Mutex::default(),
+        }
     }
 
     /// The request of one try and its text.
@@ -186,6 +194,9 @@ impl Ready {
         let uri = own_uri.as_ref().unwrap_or(&self.uri);
         let mut request = Request::new(Full::new(if has_body { body } else { Bytes::new() }));
         *request.method_mut() = self.method.clone();
+        if self.is_http1_only {
+            request.extensions_mut().insert(Http1Only);
+        }
         *request.uri_mut() = match query {
             None => uri.clone(),
             Some(query) => with_query(uri, &query)?,

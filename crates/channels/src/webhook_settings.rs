@@ -1,4 +1,4 @@
-//! Settings of the `webhook` channel: `{"url", "method"?, "headers"?, "auth"?}`, `auth` being one of `basic`, `bearer` and [`oauth2`](crate::oauth2).
+//! Settings of the `webhook` channel: `{"url", "method"?, "headers"?, "auth"?, "http_version"?}`, `auth` being one of `basic`, `bearer` and [`oauth2`](crate::oauth2).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,6 +40,8 @@ pub(crate) struct WebhookSettings {
     pub(crate) headers: HeaderMap,
     /// Where access tokens come from.
     pub(crate) oauth2: Option<OAuth2Settings>,
+    /// Whether HTTP/2 is not to be spoken even where it is offered.
+    pub(crate) is_http1_only: bool,
     /// JSON pointers to the secrets.
     secrets: Vec<String>,
 }
@@ -56,7 +58,7 @@ pub(crate) fn check(settings: &Value) -> Result<CheckedSettings, SettingsError> 
 
 /// Reads settings.
 pub(crate) fn parse(settings: &Value) -> Result<WebhookSettings, SettingsError> {
-    let fields = Fields::of(settings, "settings", &["url", "method", "headers", "auth"])?;
+    let fields = Fields::of(settings, "settings", &["url", "method", "headers", "auth", "http_version"])?;
     let uri = http_url(&fields.path("url"), fields.required("url")?)?;
     let method = match fields.text("method")? {
         None => Method::POST,
@@ -65,7 +67,12 @@ pub(crate) fn parse(settings: &Value) -> Result<WebhookSettings, SettingsError> 
             .find(|method| method.as_str().eq_ignore_ascii_case(name))
             .ok_or_else(|| refuse(fields.path("method"), "must be one of POST, PUT, DELETE, GET, PATCH"))?,
     };
-    let mut parsed = WebhookSettings { uri, method, headers: HeaderMap::new(), oauth2: None, secrets: Vec::new() };
+    let is_http1_only = match fields.text("http_version")? {
+        None => false,
+        Some("1.1") => true,
+        Some(_) => return Err(refuse(fields.path("http_version"), "must be \"1.1\", or left out")),
+    };
+    let mut parsed = WebhookSettings { uri, method, headers: HeaderMap::new(), oauth2: None, is_http1_only, secrets: Vec::new() };
     if let Some(headers) = fields.get("headers") {
         parsed.add_headers(headers)?;
     }
@@ -229,6 +236,7 @@ mod tests {
         assert!(
             reason(json!({"url": "http://a", "auth": {"bearer": "x"}, "headers": {"Authorization": "y"}})).starts_with("settings.auth")
         );
+        assert_eq!(reason(json!({"url": "http://a", "http_version": "2"})), "settings.http_version: must be \"1.1\", or left out");
         assert_eq!(reason(json!({"url": "http://a", "method": "BREW"})), "settings.method: must be one of POST, PUT, DELETE, GET, PATCH");
         assert_eq!(reason(json!({"url": "http://a", "header": {}})), "settings.header: unknown field; did you mean `headers`?");
         assert_eq!(reason(json!({})), "settings.url: is required");

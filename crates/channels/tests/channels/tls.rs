@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use posthaste_channels::http_client::HttpStats;
-use posthaste_channels::{ChannelOptions, Channels, Outcome};
+use posthaste_channels::{ChannelOptions, Channels, Dispatch, Outcome};
 use posthaste_domain::delivery::Fault;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
@@ -87,6 +87,27 @@ async fn http2_is_spoken_where_it_is_offered() {
             assert_eq!((report.outcome, report.response_body.as_ref()), (Outcome::Answered, spoken.as_bytes()));
         }
         assert_eq!(channels.http_stats(), HttpStats { opened: 1, reused: 1 });
+    }
+}
+
+#[tokio::test]
+async fn http1_can_be_asked_for() {
+    let identity = Identity::of("localhost");
+    let (port, _serving) = https_server(identity.acceptor(&["h2", "http/1.1"])).await;
+    let channels = channels(vec![identity.certificate()]);
+    let url = format!("https://localhost:{port}/");
+    for (settings, spoken) in [(json!({"url": url, "http_version": "1.1"}), "HTTP/1.1"), (json!({"url": url}), "HTTP/2.0")] {
+        let channel = channels.get("webhook").expect("a standard channel");
+        let key = (1, i64::from(spoken == "HTTP/2.0"));
+        let dispatch = Dispatch {
+            delivery_id: "dlv_test",
+            settings: &settings,
+            settings_key: key,
+            content: message("{}"),
+            connect_timeout: crate::AMPLE,
+            timeout: crate::AMPLE,
+        };
+        assert_eq!(channel.send(dispatch).await.response_body.as_ref(), spoken.as_bytes());
     }
 }
 

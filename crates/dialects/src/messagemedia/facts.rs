@@ -3,6 +3,7 @@
 use posthaste_domain::clock::{parse_rfc3339, rfc3339};
 use posthaste_domain::event::Event;
 use posthaste_domain::message::MessageData;
+use posthaste_domain::sms::segment;
 use posthaste_domain::velocity::{Value as Variable, Variables};
 use serde_json::Value;
 
@@ -98,7 +99,10 @@ impl Facts {
                 facts.message = text("text");
                 facts.submitted = submitted;
                 let is_billed = account.get("billing_units").and_then(Value::as_bool).unwrap_or(false);
-                facts.billing_units = data.integer("segments").filter(|_| is_billed);
+                if is_billed && facts.format == "SMS" {
+                    let segments = || facts.message.as_deref().and_then(|text| i64::try_from(segment(text).parts.len()).ok());
+                    facts.billing_units = data.integer("segments").or_else(segments);
+                }
             }
         }
         Some(facts)

@@ -89,7 +89,8 @@ fn shown(hook: &Hook, target: &Target) -> Value {
 
 /// What the webhook is for the engine.
 fn documents(hook: &Hook, method: &str, headers: &Map<String, Value>, target_id: &str, before: Option<&Stored>) -> (Target, Subscription) {
-    let settings = json!({ "url": sendable(&hook.url), "method": method, "headers": headers });
+    // The signature is over a request line of HTTP/1.1 (MessageMedia 7.1).
+    let settings = json!({ "url": sendable(&hook.url), "method": method, "headers": headers, "http_version": "1.1" });
     let mark = Mark { dialect: DIALECT.to_owned(), data: json!({ "id": hook.id }) };
     let name = format!("{method} {}", hook.url).chars().filter(|c| !c.is_control()).take(250).collect::<String>();
     let target = match before {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use posthaste_domain::event::Source;
+use posthaste_domain::message::{MessageChannel, Outgoing, Recipient};
 use posthaste_engine::Engine;
 use posthaste_store::{DeliveryFilter, Order, Range};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::rig::{Receiver, Rig, WEBHOOKS, opt_out, reply, report};
 
@@ -78,7 +80,8 @@ async fn each_event_reaches_its_own_webhook() {
         ("message.failed", with(report(), "reason", "expired"), "EXPIRED_DR"),
         ("message.failed", with(report(), "reason", "rejected"), "REJECTED_DR"),
         ("message.failed", with(report(), "reason", "bounce"), "FAILED_DR"),
-        ("message.delivered", with(report(), "channel", "email"), ""),
+        // Mail has the same life and is told in the same words.
+        ("message.delivered", with(report(), "channel", "email"), "DELIVERED_DR"),
         ("message.opened", report(), ""),
         ("order.created", report(), ""),
     ];
@@ -217,4 +220,82 @@ async fn pending_retries_survive_a_restart() {
     assert_eq!(deliveries(&rig.engine, rig.workspace).await, [("delivered", 2)]);
     assert_eq!(rig.call("GET", WEBHOOKS, Value::Null).await.1["pageData"][0]["retries"], 2);
     rig.finish().await;
+}
+
+// MESSAGEMEDIA-61, MESSAGEMEDIA-68, MESSAGEMEDIA-72, MESSAGEMEDIA-76, MESSAGEMEDIA-78: of messages that this server sends.
+#[tokio::test]
+async fn the_life_of_a_message_that_this_server_sends() {
+    let rig = Rig::start().await;
+    let receiver = Receiver::start().await;
+    let template = r##"{"id":"$mtId","status":"$!status","code":"$!statusCode","text":"$esc.json($!mtContent)","reply":"$esc.json($!moContent)","order":"$!metadata.get('order')","from":"$sourceAddress","submitted":"$!submittedTimestamp","note":"$!notificationId"}"##;
+    let events = ["RECEIVED_SMS", "OPT_OUT_SMS", "ENROUTE_DR", "SUBMITTED_DR", "DELIVERED_DR", "EXPIRED_DR", "REJECTED_DR", "FAILED_DR"];
+    for event in events {
+        rig.hook(&receiver, &[event], json!({ "url": format!("{}/{event}", receiver.url), "template": template })).await;
+    }
+    // Numbers of the simulator: one that replies, one that opts out, one whose messages expire.
+    for (id, number) in [("m-1", "+9990000006"), ("m-2", "+9990000007"), ("m-3", "+9990000005")] {
+        let message = Outgoing {
+            id: id.to_owned(),
+            channel: MessageChannel::Sms,
+            dialect: "test".to_owned(),
+            sender: "+61491593156".to_owned(),
+            recipients: vec![Recipient::of(number)],
+            subject: None,
+            text: Some("Hi \"Derp\"".to_owned()),
+            email: None,
+            domain: None,
+            tags: Vec::new(),
+            metadata: Map::from_iter([("order".to_owned(), json!("7"))]),
+            test: false,
+            deliver_at_ms: None,
+            callback_url: None,
+            extra: Map::new(),
+            created_ms: 1_481_100_180_850,
+        };
+        let source = std::sync::Arc::new(Source { via: "test".to_owned(), key: None, ip: None });
+        rig.engine.send_message(rig.workspace, source, message, None).await.unwrap();
+    }
+    let mut received = receiver.take(11).await;
+    received.sort_by_key(|request| (request.json()["id"].to_string(), request.uri.path().to_owned()));
+    let told: Vec<(String, String)> =
+        received.iter().map(|request| (request.json()["id"].as_str().unwrap().to_owned(), request.uri.path()[1..].to_owned())).collect();
+    let expected = [
+        ("m-1", "DELIVERED_DR"),
+        ("m-1", "ENROUTE_DR"),
+        ("m-1", "RECEIVED_SMS"),
+        ("m-1", "SUBMITTED_DR"),
+        ("m-2", "DELIVERED_DR"),
+        ("m-2", "ENROUTE_DR"),
+        ("m-2", "OPT_OUT_SMS"),
+        ("m-2", "SUBMITTED_DR"),
+        ("m-3", "ENROUTE_DR"),
+        ("m-3", "EXPIRED_DR"),
+        ("m-3", "SUBMITTED_DR"),
+    ];
+    assert_eq!(told, expected.map(|(id, event)| (id.to_owned(), event.to_owned())));
+    for request in &received {
+        let body = request.json();
+        let number = match body["id"].as_str().unwrap() {
+            "m-1" => "+9990000006",
+            "m-2" => "+9990000007",
+            _ => "+9990000005",
+        };
+        assert_eq!((&body["from"], &body["order"]), (&json!(number), &json!("7")), "{body}");
+        let (status, reply) = match &request.uri.path()[1..] {
+            "ENROUTE_DR" => ("enroute 101", ""),
+            "SUBMITTED_DR" => ("submitted 200", ""),
+            "DELIVERED_DR" => ("delivered 220", ""),
+            "EXPIRED_DR" => ("expired 320", ""),
+            "RECEIVED_SMS" => (" ", "YES"),
+            _ => (" ", "STOP"),
+        };
+        assert_eq!(format!("{} {}", body["status"].as_str().unwrap(), body["code"].as_str().unwrap()), status, "{body}");
+        assert_eq!(body["reply"], reply, "{body}");
+        let is_opt_out = reply == "STOP";
+        assert_eq!(body["text"], if is_opt_out { "" } else { "Hi \"Derp\"" }, "{body}");
+        assert_eq!(body["submitted"], if is_opt_out { "" } else { "2016-12-07T08:43:00.850Z" }, "{body}");
+        assert_eq!(body["note"].as_str().unwrap().len(), if is_opt_out { 36 } else { 0 }, "{body}");
+    }
+    rig.finish().await;
+    assert_eq!(receiver.seen().len(), 11);
 }

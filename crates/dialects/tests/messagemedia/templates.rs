@@ -93,7 +93,7 @@ async fn report_ids_are_uuids() {
     let text = sent("$drId $reportId $accountId", "message.delivered", report()).await;
     let ids: Vec<&str> = text.split(' ').collect();
     assert_eq!(ids[0], ids[1]);
-    assert!(ids[0].len() == 36 && ids[0].as_bytes()[14] == b'5', "{text}");
+    assert!(ids[0].len() == 36 && ids[0].split('-').map(str::len).eq([8, 4, 4, 4, 12]), "{text}");
     assert!(ids[2].starts_with("wsp_"), "{text}");
     let mut given = report();
     given["report_id"] = json!("01e1fa0a-6e27-4945-9cdb-18644b4de043");
@@ -126,6 +126,9 @@ async fn variables_of_a_reply() {
     let mut mms = reply();
     mms["channel"] = json!("mms");
     check_variables("message.received", mms, &[("$format", "MMS"), ("$type", "MMS")]).await;
+    let mut mail = report();
+    mail["channel"] = json!("email");
+    check_variables("message.delivered", mail, &[("$format", "EMAIL"), ("$status", "delivered"), ("$statusCode", "220")]).await;
 }
 
 // MESSAGEMEDIA-77, MESSAGEMEDIA-78

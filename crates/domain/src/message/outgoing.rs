@@ -225,10 +225,11 @@ impl Outgoing {
         if let Some(subject) = &self.subject {
             set("subject", json!(one_line(&fill(subject, &to.variables, None))));
         }
-        if self.channel == MessageChannel::Sms
-            && let Some(text) = &self.text
-        {
-            set("text", json!(text));
+        if self.channel == MessageChannel::Sms {
+            if let Some(text) = &self.text {
+                set("text", json!(text));
+            }
+            set("submitted_at", json!(rfc3339(self.created_ms)));
         }
         if let Some(domain) = &self.domain {
             set("domain", json!(domain));

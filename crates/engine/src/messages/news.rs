@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_channels::{CarrierNews, NewsKind, ReceiptState};
+use posthaste_domain::clock::rfc3339;
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id;
 use posthaste_domain::message::{self, Outgoing};
@@ -131,6 +132,7 @@ impl Engine {
             set("reply_id", json!(reply_id));
         }
         if let Some(message) = original {
+            set("submitted_at", json!(rfc3339(message.created_ms)));
             if let Some(text) = message.text {
                 set("original_text", json!(text));
             }

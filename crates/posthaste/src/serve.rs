@@ -81,6 +81,9 @@ impl Serve {
             );
         }
         tracing::info!(data = %loaded.config.data.display(), url = node.url(), version = env!("CARGO_PKG_VERSION"), "serving");
+        for (what, setting) in loaded.config.simulated() {
+            tracing::info!("{what} of clients go to a simulator, which sends nothing, until {setting} is set");
+        }
         greet(&node, key.as_ref(), json);
 
         let stopping = CancellationToken::new();

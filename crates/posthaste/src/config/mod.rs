@@ -414,6 +414,13 @@ pub fn setting(key: &str) -> Option<&'static Setting> {
 }
 
 impl Config {
+    /// What is not really sent, with the setting that would change that.
+    pub fn simulated(&self) -> Vec<(&'static str, &'static str)> {
+        let mail = self.email.relay.is_empty().then_some(("mails", "email.relay"));
+        let sms = (self.sms.carrier.0 == "simulator").then_some(("text messages", "sms.carrier"));
+        [mail, sms].into_iter().flatten().collect()
+    }
+
     /// What no single value shows: lengths and sizes that must not be nothing.
     fn contradictions(&self) -> Vec<(&'static str, String)> {
         let spans = [

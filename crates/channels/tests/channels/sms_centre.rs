@@ -237,7 +237,7 @@ pub struct Rig {
     pub channels: Channels,
     pub network: Arc<Network>,
     pub news: mpsc::Receiver<CarrierNews>,
-    connections: mpsc::Receiver<DuplexStream>,
+    connections: tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>,
     stop: Option<oneshot::Sender<()>>,
     work: JoinSet<()>,
 }
@@ -273,16 +273,17 @@ impl Rig {
         }));
         assert!(channels.carrier_work().is_none(), "there is one work");
         let news = channels.carrier_news().expect("nobody listens yet");
-        Self { channels, network, news, connections, stop: Some(stop), work }
+        Self { channels, network, news, connections: tokio::sync::Mutex::new(connections), stop: Some(stop), work }
     }
 
     /// The next connection.
-    pub async fn accept(&mut self) -> Peer {
-        Peer::new(timeout(PATIENCE, self.connections.recv()).await.expect("a connection").expect("the network is up"))
+    pub async fn accept(&self) -> Peer {
+        let mut connections = self.connections.lock().await;
+        Peer::new(timeout(PATIENCE, connections.recv()).await.expect("a connection").expect("the network is up"))
     }
 
     /// The next connection, bound.
-    pub async fn bound(&mut self) -> Peer {
+    pub async fn bound(&self) -> Peer {
         let mut peer = self.accept().await;
         peer.bind().await;
         peer

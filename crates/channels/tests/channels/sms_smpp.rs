@@ -27,11 +27,14 @@ fn received(from: &str, to: &str, text: &str) -> NewsKind {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_message_is_one_submit_sm() {
-    let mut rig = Rig::smpp("?system_type=OTA");
-    let unbound = rig.send("dlv_0", "too early").await;
-    let error = failure(&unbound);
-    assert_eq!((error.code, error.retryable, error.fault), ("sms_unavailable", true, Fault::Network));
-    assert_eq!(unbound.duration, Duration::ZERO, "the lane holds it, not this channel");
+    let rig = Rig::smpp("?system_type=OTA");
+    // A moment is granted to a connection that has just begun; then the lane holds messages, not this channel.
+    for granted in [3 * SECOND, Duration::ZERO] {
+        let unbound = rig.send("dlv_0", "too early").await;
+        let error = failure(&unbound);
+        assert_eq!((error.code, error.retryable, error.fault), ("sms_unavailable", true, Fault::Network));
+        assert_eq!(unbound.duration, granted);
+    }
 
     let mut peer = rig.accept().await;
     let bind = peer.bind().await;
@@ -64,7 +67,7 @@ fn parts(submits: &[crate::sms_centre::Submit]) -> Vec<Vec<u8>> {
 
 #[tokio::test(start_paused = true)]
 async fn long_messages_are_parts_with_headers() {
-    let mut rig = Rig::smpp("");
+    let rig = Rig::smpp("");
     let mut peer = rig.bound().await;
     let long = "0123456789".repeat(40);
     let take_three = async { [peer.take("a").await, peer.take("b").await, peer.take("c").await] };
@@ -89,14 +92,14 @@ async fn long_messages_are_parts_with_headers() {
 #[tokio::test(start_paused = true)]
 async fn centres_that_want_it_get_payloads_and_packed_septets() {
     let long = "0123456789".repeat(40);
-    let mut rig = Rig::smpp("?long=payload");
+    let rig = Rig::smpp("?long=payload");
     let mut peer = rig.bound().await;
     let (report, submit) = tokio::join!(rig.send("dlv_1", &long), peer.take("a"));
     assert_eq!(taken(&report), "a");
     assert!(submit.short_message.is_empty() && submit.esm_class == 0);
     assert_eq!(submit.optional, [(0x0424, long.as_bytes().to_vec())]);
 
-    let mut rig = Rig::smpp("?alphabet=gsm7-packed");
+    let rig = Rig::smpp("?alphabet=gsm7-packed");
     let mut peer = rig.bound().await;
     let take_three = async { [peer.take("a").await, peer.take("b").await, peer.take("c").await] };
     let (_, submits) = tokio::join!(rig.send("dlv_1", &long), take_three);
@@ -107,7 +110,7 @@ async fn centres_that_want_it_get_payloads_and_packed_septets() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_requests_wait_than_the_window_holds() {
-    let mut rig = Rig::smpp("?window=2");
+    let rig = Rig::smpp("?window=2");
     let mut peer = rig.bound().await;
     let send = |number: u8| rig.send(["d0", "d1", "d2", "d3", "d4"][usize::from(number)], "x");
     let centre = async {
@@ -131,7 +134,7 @@ async fn no_more_requests_wait_than_the_window_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_centre_that_asks_for_less_is_left_alone_for_a_while() {
-    let mut rig = Rig::smpp("?throttle_pause=2s");
+    let rig = Rig::smpp("?throttle_pause=2s");
     let mut peer = rig.bound().await;
     for status in [0x58, 0x14] {
         let (report, _) = tokio::join!(rig.send("dlv_1", "x"), peer.refuse(status));
@@ -147,7 +150,7 @@ async fn a_centre_that_asks_for_less_is_left_alone_for_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_have_their_code() {
-    let mut rig = Rig::smpp("?response_timeout=5s");
+    let rig = Rig::smpp("?response_timeout=5s");
     let mut peer = rig.bound().await;
     for (status, code, retryable) in [(0x0B, "sms_rejected", false), (0x08, "sms_deferred", true), (0x0401, "sms_deferred", true)] {
         let (report, _) = tokio::join!(rig.send("dlv_1", "x"), peer.refuse(status));
@@ -275,7 +278,7 @@ async fn inbound_parts_become_one_message_and_are_answered_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_centre_is_asked_and_a_dead_one_left() {
-    let mut rig = Rig::smpp("?enquire_link=30s&response_timeout=10s");
+    let rig = Rig::smpp("?enquire_link=30s&response_timeout=10s");
     let mut peer = rig.bound().await;
     let start = Instant::now();
     let enquiry = peer.next_any().await.expect("a question");
@@ -295,7 +298,7 @@ async fn a_silent_centre_is_asked_and_a_dead_one_left() {
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_comes_back_whatever_happens_to_it() {
-    let mut rig = Rig::smpp("?reconnect_max=10s");
+    let rig = Rig::smpp("?reconnect_max=10s");
     // A bind that is refused.
     let mut peer = rig.accept().await;
     let bind = peer.next().await;
@@ -341,6 +344,27 @@ async fn the_connection_comes_back_whatever_happens_to_it() {
     assert_eq!((answer.id, answer.status, answer.sequence), (RESPONSE, 3, sequence));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_waits_a_moment_for_a_connection_that_was_lost() {
+    let rig = Rig::smpp("");
+    let serve = async {
+        let mut peer = rig.bound().await;
+        peer.take("a").await;
+        peer
+    };
+    let (report, peer) = tokio::join!(rig.send("dlv_1", "x"), serve);
+    assert_eq!(taken(&report), "a", "the first connection as well");
+    drop(peer);
+    settle().await;
+    let serve = async {
+        let mut peer = rig.bound().await;
+        peer.take("b").await;
+        peer
+    };
+    let (report, _peer) = tokio::join!(rig.send("dlv_2", "x"), serve);
+    assert_eq!(taken(&report), "b");
+}
+
 /// A receipt of a message that was sent over an older connection, and news whose answer comes when their connection is gone.
 #[tokio::test(start_paused = true)]
 async fn news_outlive_connections() {
@@ -365,7 +389,7 @@ async fn news_outlive_connections() {
 
 #[tokio::test(start_paused = true)]
 async fn it_says_good_bye_when_it_is_told_to_stop() {
-    let mut rig = Rig::smpp("");
+    let rig = Rig::smpp("");
     let mut peer = rig.bound().await;
     let centre = async {
         let unbind = peer.next().await;
@@ -377,7 +401,7 @@ async fn it_says_good_bye_when_it_is_told_to_stop() {
     tokio::join!(rig.stop(), centre);
     assert!(start.elapsed() < SECOND);
     // A centre that does not answer is left after three seconds, one that is not there at once.
-    let mut rig = Rig::smpp("");
+    let rig = Rig::smpp("");
     let _peer = rig.bound().await;
     let start = Instant::now();
     rig.stop().await;

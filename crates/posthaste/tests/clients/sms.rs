@@ -132,6 +132,9 @@ async fn messages_receipts_and_replies_go_through_a_message_centre() {
     // The connection is cut, and comes back.
     centre.tell(&json!({ "drop": true }));
     assert_eq!(centre.next("bound"), "me");
+    send(&server, NUMBER, "Again").await;
+    assert_eq!(centre.next("submit")["text"], "Again");
+    events(&server, "message.delivered", 4).await;
 
     // Replies, short and in parts; each is answered when it is stored.
     let reply = "A long answer, ".repeat(20);
@@ -156,5 +159,5 @@ async fn messages_receipts_and_replies_go_through_a_message_centre() {
     // Others do.
     send(&server, "+61491570156", "More!").await;
     assert_eq!(centre.next("submit")["text"], "More!");
-    events(&server, "message.delivered", 4).await;
+    events(&server, "message.delivered", 5).await;
 }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::frame;
 use super::session::{Ended, Session};
 use super::settings::SmppSettings;
-use super::{Submission, status};
+use super::{LinkState, Submission, status};
 use crate::NewsKind;
 use crate::carrier::CarrierInbox;
 use crate::dial::{ConnectError, NetStream, Outlet};
@@ -43,7 +43,7 @@ pub(crate) struct Link {
     outlet: Arc<Outlet>,
     tls: Arc<Tls>,
     submissions: mpsc::Receiver<Submission>,
-    bound: watch::Sender<bool>,
+    state: watch::Sender<LinkState>,
     inbox: CarrierInbox,
 }
 
@@ -118,10 +118,10 @@ impl Link {
         outlet: Arc<Outlet>,
         tls: Arc<Tls>,
         submissions: mpsc::Receiver<Submission>,
-        bound: watch::Sender<bool>,
+        state: watch::Sender<LinkState>,
         inbox: CarrierInbox,
     ) -> Self {
-        Self { settings, outlet, tls, submissions, bound, inbox }
+        Self { settings, outlet, tls, submissions, state, inbox }
     }
 
     /// Keeps the connection bound until told to stop. Pauses between tries grow up to the configured longest with full jitter; they never end.
@@ -144,10 +144,10 @@ impl Link {
                 Ok((stream, read)) => {
                     let since = Instant::now();
                     tracing::info!(centre = ?self.settings, "bound to the SMS message centre");
-                    self.bound.send_replace(true);
+                    self.state.send_replace(LinkState::now(true));
                     let session = Session::new(connection, &self.settings, stream, read);
                     let ended = session.run(&mut self.submissions, &mut memory, &mut stop).await;
-                    self.bound.send_replace(false);
+                    self.state.send_replace(LinkState::now(false));
                     self.turn_away();
                     match ended {
                         Ended::Stopped => return,

@@ -1,7 +1,8 @@
 //! SMPP 3.4: a message centre over one connection that is kept open.
 //!
-//! Two parts share a queue: [`Smpp`] cuts messages into segments and waits for their answers, [`Link`] owns the connection. While the link is not
-//! bound, tries fail at once, so that the lane holds them and nothing piles up here.
+//! Two parts share a queue: [`Smpp`] cuts messages into segments and waits for their answers, [`Link`] owns the connection. A try waits a moment
+//! for a link that has just been made or lost; one that has been down for longer makes tries fail at once, so that the lane holds them and
+//! nothing piles up here.
 //!
 //! The conversation is written here over the codec crate `rusmpp`: its client `rusmppc` has queues without bounds, spawns its own task and
 //! brings its own resolver.
@@ -15,6 +16,7 @@ mod status;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -38,6 +40,8 @@ use crate::{SendError, Sms};
 
 /// Messages of which some segments were taken and others not, kept for their next try.
 const HALF_DONE: usize = 10_000;
+/// How long tries wait for a connection that has just been made or lost.
+const GRACE: Duration = Duration::from_secs(3);
 /// A centre reads receipts asked for with this.
 const FINAL_RECEIPT: u8 = 1;
 /// `esm_class` of a message as it is, and of one whose text begins with a header.
@@ -70,8 +74,21 @@ enum Answer {
 pub(super) struct Smpp {
     settings: Arc<SmppSettings>,
     submissions: mpsc::Sender<Submission>,
-    bound: watch::Receiver<bool>,
+    state: watch::Receiver<LinkState>,
     half_done: Mutex<HalfDone>,
+}
+
+/// Whether the link is bound, and since when it is or is not.
+#[derive(Clone, Copy, Debug)]
+struct LinkState {
+    bound: bool,
+    since: Instant,
+}
+
+impl LinkState {
+    fn now(bound: bool) -> Self {
+        Self { bound, since: Instant::now() }
+    }
 }
 
 /// Ids of the segments that were taken, by delivery.
@@ -84,9 +101,9 @@ struct HalfDone {
 pub(super) fn make(settings: SmppSettings, outlet: Arc<Outlet>, tls: Arc<Tls>, inbox: CarrierInbox) -> (Smpp, Link) {
     let settings = Arc::new(settings);
     let (submissions, coming) = mpsc::channel(settings.window);
-    let (tell_bound, bound) = watch::channel(false);
-    let link = Link::new(Arc::clone(&settings), outlet, tls, coming, tell_bound, inbox);
-    (Smpp { settings, submissions, bound, half_done: Mutex::default() }, link)
+    let (tell_state, state) = watch::channel(LinkState::now(false));
+    let link = Link::new(Arc::clone(&settings), outlet, tls, coming, tell_state, inbox);
+    (Smpp { settings, submissions, state, half_done: Mutex::default() }, link)
 }
 
 #[async_trait]
@@ -96,14 +113,14 @@ impl Carrier for Smpp {
     }
 
     async fn hand_over(&self, handover: Handover<'_>) -> Handed {
-        if !*self.bound.borrow() {
+        let deadline = Instant::now() + handover.timeout;
+        if !self.is_bound(deadline).await {
             return Handed::refused(Code::SmsUnavailable.error("this server is not connected to its message centre"), None);
         }
         let pdus = match self.pdus(handover.sms, handover.delivery_id) {
             Ok(pdus) => pdus,
             Err(error) => return Handed::refused(error, None),
         };
-        let deadline = Instant::now() + handover.timeout;
         let total = pdus.len();
         let message: Arc<str> = handover.delivery_id.into();
         let mut tries = Vec::with_capacity(total);
@@ -121,6 +138,13 @@ impl Carrier for Smpp {
 }
 
 impl Smpp {
+    /// Whether the link is bound, now or within the moment that is granted to it.
+    async fn is_bound(&self, deadline: Instant) -> bool {
+        let mut state = self.state.clone();
+        let LinkState { bound, since } = *state.borrow_and_update();
+        bound || timeout_at(deadline.min(since + GRACE), state.wait_for(|state| state.bound)).await.is_ok_and(|found| found.is_ok())
+    }
+
     /// The segments as requests: the same for every try of a delivery.
     fn pdus(&self, sms: &Sms, delivery_id: &str) -> Result<Vec<SubmitSm>, SendError> {
         let made = segment(&sms.text);

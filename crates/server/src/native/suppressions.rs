@@ -116,7 +116,10 @@ fn cursor(last: &Suppression) -> String {
 fn read_cursor(text: &str) -> Result<(String, String), Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok();
     let read = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let pair = read.as_deref().and_then(|text| text.strip_prefix(CURSOR)?.split_once('\n')).map(|(scope, address)| (scope.to_owned(), address.to_owned()));
+    let pair = read
+        .as_deref()
+        .and_then(|text| text.strip_prefix(CURSOR)?.split_once('\n'))
+        .map(|(scope, address)| (scope.to_owned(), address.to_owned()));
     pair.ok_or_else(|| Problem::new(Code::InvalidCursor, "the cursor is not one that this server gave out").at("cursor"))
 }
 

@@ -41,7 +41,7 @@ fn check_url(url: &str) -> Result<(), String> {
         return complaint("characters other than printable ASCII are written with %, and host names in their xn-- form");
     }
     match url.parse::<Uri>() {
-        Ok(parsed) if parsed.host().is_some_and(|host| !host.is_empty()) => Ok(()),
+        Ok(parsed) if parsed.scheme().is_some() && parsed.host().is_some_and(|host| !host.is_empty()) => Ok(()),
         Ok(_) => complaint("host not found"),
         Err(error) => complaint(&error.to_string()),
     }

@@ -2,6 +2,7 @@
 
 use posthaste_domain::delivery::{Attempt, DeliveryState};
 use posthaste_domain::message::{self, MessageChannel, Outgoing};
+use posthaste_domain::sms::segment;
 use serde_json::{Map, Value, json};
 
 use super::told;
@@ -40,6 +41,7 @@ pub(crate) fn events_of_attempt(message: &Outgoing, recipient: usize, outcome: &
         }
         (DeliveryState::Delivered, MessageChannel::Sms) => {
             data.remove("status_code");
+            data.insert("segments".to_owned(), json!(segment(message.text.as_deref().unwrap_or_default()).parts.len()));
             message::SENT
         }
         (DeliveryState::Scheduled, _) => {
@@ -179,6 +181,7 @@ mod tests {
         use DeliveryState::{Delivered, Failed, Scheduled};
         let (name, data) = told_of(MessageChannel::Sms, Delivered, None, false);
         assert_eq!((name.as_str(), &data["carrier_id"], &data["attempt"]), ("message.sent", &json!("c-9"), &json!(2)));
+        assert_eq!(data["segments"], 1);
         let (name, data) = told_of(MessageChannel::Email, Delivered, Some(250), false);
         assert_eq!((name.as_str(), &data["status_code"], &data["description"]), ("message.delivered", &json!(250), &json!("2.0.0 Ok")));
         let (name, data) = told_of(MessageChannel::Email, Scheduled, Some(451), false);

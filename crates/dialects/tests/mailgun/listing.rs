@@ -175,7 +175,12 @@ async fn other_domains_and_old_events_are_not_there() {
     rig.domain(rig.stage.workspace, "other.test").await;
     rig.event("message.delivered", json!({"message_id": "mine"})).await;
     rig.stage.publish("message.delivered", &[data(json!({"message_id": "theirs", "domain": "other.test"}))]).await;
-    rig.stage.publish("message.delivered", &[json!({"channel": "email", "message_id": "nobody's", "recipient": "a@b", "sender": "x@elsewhere.test"})]).await;
+    rig.stage
+        .publish(
+            "message.delivered",
+            &[json!({"channel": "email", "message_id": "nobody's", "recipient": "a@b", "sender": "x@elsewhere.test"})],
+        )
+        .await;
     rig.stage.publish("order.created", &[data(json!({}))]).await;
     assert_eq!(ids(&rig.items("").await), ["mine"]);
     let (number, other) = stranger(&rig).await;

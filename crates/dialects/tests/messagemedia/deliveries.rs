@@ -93,7 +93,8 @@ async fn each_event_reaches_its_own_webhook() {
         }
     }
     let mut called: Vec<String> = receiver.take(expected.len()).await.iter().map(|request| request.uri.path().to_owned()).collect();
-    (called.sort(), expected.sort());
+    called.sort();
+    expected.sort();
     assert_eq!(called, expected);
     rig.finish().await;
     assert_eq!(receiver.seen().len(), expected.len());

@@ -1,4 +1,5 @@
 //! MessageMedia over a real engine and store, delivering to real receivers on loopback.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod api;
 mod arbitrary;

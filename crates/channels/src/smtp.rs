@@ -49,7 +49,8 @@ pub(crate) struct Taken {
     pub(crate) text: String,
 }
 
-/// Why a mail was not taken, with the server's code if it gave one.
+/// Why a mail was not taken, with the server's code if it gave one. The code by which the operator's relay shuts this server out is left
+/// out: it would be taken for a word about the recipient.
 pub(crate) struct NotTaken {
     pub(crate) error: SendError,
     pub(crate) status: Option<u16>,
@@ -220,6 +221,14 @@ fn ours_if_trusted(mut error: SendError, relay: &Relay) -> SendError {
     error
 }
 
+/// Of an error before a mail was offered: that the operator's relay does not let this server in is about no recipient, and over when the
+/// operator has mended it.
+fn shut_out(error: SendError, relay: &Relay) -> SendError {
+    let mut error = ours_if_trusted(error, relay);
+    error.retryable |= relay.trusted;
+    error
+}
+
 fn no_connection(error: &ConnectError, relay: &Relay) -> NotTaken {
     let code = error.code();
     let message = if relay.trusted { format!("{} cannot be reached ({})", relay.label(), code.as_str()) } else { error.to_string() };
@@ -233,9 +242,11 @@ fn judge(error: &SmtpError, relay: &Relay, state: &StreamState, stage: Stage) ->
         let said = error.source().map(|source| excerpt(source.to_string().as_bytes())).unwrap_or_default();
         let code = if error.is_transient() { Code::SmtpDeferred } else { Code::SmtpRejected };
         let refused = code.error(format!("{label} answered {status} {said}").trim_end().to_owned());
-        // What a relay says of a mail is the target's affair; that it does not let this server in is not.
-        let error = if stage == Stage::Mail { refused } else { ours_if_trusted(refused, relay) };
-        return NotTaken { error, status: Some(status) };
+        // What a relay says of a mail is the target's affair; that the operator's does not let this server in is not, whatever its code.
+        return match stage {
+            Stage::Mail => NotTaken { error: refused, status: Some(status) },
+            _ => NotTaken { error: shut_out(refused, relay), status: (!relay.trusted).then_some(status) },
+        };
     }
     let error = if stage == Stage::Tls && !error.is_response() {
         Code::TlsFailed.error(format!("STARTTLS with {label} failed"))
@@ -251,7 +262,8 @@ fn judge(error: &SmtpError, relay: &Relay, state: &StreamState, stage: Stage) ->
     } else {
         Code::ConnectionLost.error(format!("the connection to {label} was lost"))
     };
-    ours_if_trusted(error, relay).into()
+    let error = if stage == Stage::Mail { ours_if_trusted(error, relay) } else { shut_out(error, relay) };
+    error.into()
 }
 
 /// What the library does not tell about its stream.

@@ -153,6 +153,35 @@ async fn the_operators_relay_is_trusted_and_its_trouble_is_ours() {
 }
 
 #[tokio::test]
+async fn the_operators_relay_that_lets_nobody_in_is_tried_again() {
+    let sent = async |behaviour: Behaviour| {
+        let server = SmtpServer::start(behaviour).await;
+        let relay = Some(format!("smtp://me:pw@{}?tls=none", server.address));
+        let email = EmailDefaults { relay, from: Some("p@d.example".to_owned()) };
+        let channels = Channels::standard(&ChannelOptions { email, ..Default::default() }).expect("options");
+        try_once(&channels, "email", &json!({"to": ["ann@a.example"]}), letter()).await
+    };
+    let with_login = Behaviour { extensions: vec!["AUTH PLAIN"], ..Default::default() };
+    for behaviour in [
+        Behaviour { greeting: Some("554 5.7.1 go away\r\n"), ..Default::default() },
+        Behaviour { answers: vec![("EHLO", "550 5.1.1 who are you\r\n")], ..Default::default() },
+        Behaviour { answers: vec![("AUTH", "535 5.7.8 wrong\r\n")], ..with_login.clone() },
+        Behaviour { answers: vec![("AUTH", "530 5.7.0 no\r\n")], ..with_login.clone() },
+        // It does not take passwords at all.
+        Behaviour::default(),
+    ] {
+        let report = sent(behaviour).await;
+        let error = failure(&report);
+        let found = (error.code, error.fault, error.retryable, report.status);
+        assert_eq!(found, ("smtp_rejected", Fault::Ours, true, None), "{}", error.message);
+    }
+    // What it says of a mail stays a word about the mail.
+    let report = sent(Behaviour { answers: vec![("RCPT", "550 5.1.1 no such user\r\n")], ..with_login }).await;
+    let error = failure(&report);
+    assert_eq!((error.fault, error.retryable, report.status), (Fault::Theirs, false, Some(550)), "{}", error.message);
+}
+
+#[tokio::test]
 async fn tls_is_required_where_it_is_asked_for_and_checks_the_name() {
     let identity = Identity::of("localhost");
     let options = ChannelOptions { guard: loopback_guard(), extra_roots: vec![identity.certificate()], ..Default::default() };

@@ -66,19 +66,31 @@ pub(crate) fn events_of_attempt(message: &Outgoing, recipient: usize, outcome: &
 }
 
 /// What a mail server means by refusing a mail for good. Only what is about the mailbox is a `bounce`: then nothing more is sent to it.
-/// 550, 551 and 553 are, unless an enhanced code (RFC 3463) speaks of something else; 5.7 is `policy`.
+/// That is what an enhanced code (RFC 3463) says in so many words; without one 550, 551 and 553 do, unless the text speaks of something
+/// else. 5.7 is `policy`.
 fn refusal(status: u16, said: &str) -> &'static str {
+    // What stands before the answer is the relay's name.
+    let said = said.split_once(format!(" answered {status}").as_str()).map_or(said, |(_, answer)| answer);
     let enhanced = said.split_whitespace().find_map(|word| {
         let mut parts = word.trim_matches(|c: char| !c.is_ascii_digit()).split('.');
         let (class, subject, detail) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_code = class == "5" && detail.bytes().all(|byte| byte.is_ascii_digit()) && parts.next().is_none();
-        is_code.then_some(subject)
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_code = class == "5" && is_number(subject) && is_number(detail) && parts.next().is_none();
+        is_code.then_some((subject, detail))
     });
     match (status, enhanced) {
-        (_, Some("7")) => "policy",
-        (550 | 551 | 553, None | Some("0" | "1" | "2")) => "bounce",
+        (_, Some(("7", _))) => "policy",
+        (530 | 535 | 552 | 554, _) => "generic",
+        (500..=599, Some(("1", "1" | "2" | "3" | "6" | "10") | ("2", "1"))) => "bounce",
+        (550 | 551 | 553, None) if !is_about_something_else(said) => "bounce",
         _ => "generic",
     }
+}
+
+/// Whether a refusal without an enhanced code speaks of the sender or of this server and not of the mailbox.
+fn is_about_something_else(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    ["relay", "auth", "sender", "spam", "policy", "block", "blacklist"].iter().any(|word| said.contains(word))
 }
 
 /// The event of a recipient to whom nothing is sent.
@@ -171,6 +183,27 @@ mod tests {
             (554, "5.7.0 refused", "policy"),
             (554, "5.1.1 no such user", "generic"),
             (552, "5.2.2 mailbox full", "generic"),
+            (550, "5.1.10 null MX", "bounce"),
+            (556, "5.1.10 null MX", "bounce"),
+            (501, "5.1.3 bad syntax of the recipient", "bounce"),
+            (551, "[5.1.6] moved", "bounce"),
+            (550, "5.2.1 mailbox disabled", "bounce"),
+            (550, "5.1.7 bad sender", "generic"),
+            (553, "5.1.8 bad domain of the sender", "generic"),
+            (550, "5.2.2 mailbox full", "generic"),
+            (550, "5.2.3 too long", "generic"),
+            (550, "5.0.0 no", "generic"),
+            (530, "authentication required", "generic"),
+            (535, "5.7.8 wrong", "policy"),
+            (554, "no such user", "generic"),
+            (550, "Relaying denied", "generic"),
+            (550, "this server's mail relay answered 550 relaying denied", "generic"),
+            (550, "this server's mail relay answered 550 no such user", "bounce"),
+            (551, "auth.example answered 551 5.1.1 no such user", "bounce"),
+            (553, "Sender rejected", "generic"),
+            (550, "Looks like SPAM", "generic"),
+            (550, "your address is on a blacklist", "generic"),
+            (451, "5.1.1 odd", "generic"),
         ] {
             assert_eq!(refusal(status, said), reason, "{status} {said}");
         }

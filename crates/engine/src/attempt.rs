@@ -22,7 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::door::Door;
 use crate::format::{Format, FormatBody, FormatError, FormatInput, Try};
 use crate::lanes::LaneVerdict;
-use crate::messages::{Recent, carrier_id};
+use crate::messages::{Heavy, Recent, carrier_id};
 use crate::routing::{Routing, SubscriptionRoute, TargetRoute, WorkspaceRoutes};
 use crate::steward::{DELIVERY_FAILED, News, Steward};
 
@@ -43,6 +43,7 @@ pub(crate) struct Sender {
     pub page_secret: [u8; 32],
     pub recent: Recent,
     pub steward: Steward,
+    pub heavy: Heavy,
 }
 
 /// What came of an attempt.
@@ -80,7 +81,7 @@ impl Sender {
         let is_notice = pending.event.type_name.as_deref() == Some(DELIVERY_FAILED);
         let at_ms = self.clock.now_ms();
         if subscription.carrier.is_some() {
-            return self.carry(pending, subscription, target, at_ms).await;
+            return self.carry(pending, subscription, target).await;
         }
         let report = match Self::check_age(&pending, subscription, at_ms) {
             Ok(()) => match self.content(&pending, subscription, target, &routes, at_ms).await {
@@ -95,7 +96,9 @@ impl Sender {
     }
 
     /// Offers a message to its carrier, and tells what came of it.
-    async fn carry(&self, pending: PendingDelivery, subscription: &SubscriptionRoute, target: &TargetRoute, at_ms: i64) -> Conclusion {
+    async fn carry(&self, pending: PendingDelivery, subscription: &SubscriptionRoute, target: &TargetRoute) -> Conclusion {
+        let _room = self.heavy.room(pending.event.payload.len()).await;
+        let at_ms = self.clock.now_ms();
         let carried = match self.message(&pending) {
             Ok(carried) => carried,
             Err(unsendable) => return self.conclude(pending, subscription, target, at_ms, Err(unsendable)),

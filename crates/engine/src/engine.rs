@@ -22,7 +22,9 @@ use crate::catalogue::Catalogue;
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
+use crate::lanes::large::LargeEvents;
 use crate::lanes::{Command, LaneHealth, Lanes, ShardParts};
+use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
 use crate::settings::EngineSettings;
@@ -119,6 +121,7 @@ impl Engine {
             page_secret: settings.page_secret,
             recent: crate::messages::Recent::default(),
             steward: steward.clone(),
+            heavy: Heavy::default(),
         });
         let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };
         let shard_parts = ShardParts {
@@ -135,6 +138,7 @@ impl Engine {
             bound: Bound { items: settings.lane_items, bytes: settings.lane_bytes },
             breaker,
             gate: gate.clone(),
+            large: LargeEvents::default(),
         };
         for receiver in receivers {
             tasks.spawn("shard", shard_parts.clone().run(receiver));

@@ -111,6 +111,15 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(good)
 }
 
+/// Id of a subscription that a dialect made for a domain, if there is one: it would come to life again with another domain of that name.
+pub(crate) fn user_of_domain(catalogue: &Catalogue, workspace: i64, name: &str) -> Option<String> {
+    let belongs = |s: &Subscription| {
+        let of = s.dialect.as_ref().and_then(|mark| mark.data.get("domain")).and_then(Value::as_str);
+        of.is_some_and(|of| of.eq_ignore_ascii_case(name))
+    };
+    catalogue.list::<Subscription>(workspace).into_iter().find(|s| belongs(&s.doc)).map(|s| s.id.clone())
+}
+
 impl Managed for Domain {
     fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
         self.name = self.name.trim().trim_end_matches('.').to_ascii_lowercase();
@@ -121,6 +130,12 @@ impl Managed for Domain {
             && Some(other.number) != context.own
         {
             return Err(ResourceError::Duplicate { field: "name" });
+        }
+        if let Some(old) = context.own.and_then(|number| context.catalogue.by_number::<Self>(number))
+            && old.doc.name != self.name
+            && user_of_domain(context.catalogue, context.workspace, &old.doc.name).is_some()
+        {
+            return Err(ResourceError::invalid("name", "cannot be changed while webhooks belong to the domain"));
         }
         match &self.dkim {
             Some(dkim) if !is_host_name(&dkim.selector) => Err(ResourceError::invalid("dkim.selector", "must be a label such as mail2026")),

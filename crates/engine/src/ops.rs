@@ -219,6 +219,11 @@ impl Engine {
                         return Err(ResourceError::InUse { by: user.id.clone() });
                     }
                 }
+                if let Some(domain) = catalogue.get::<Domain>(workspace, &id)
+                    && let Some(user) = crate::manage::user_of_domain(catalogue, workspace, &domain.doc.name)
+                {
+                    return Err(ResourceError::InUse { by: user });
+                }
                 Ok(vec![Change::Delete { number: entry.number, at_ms }])
             };
             let numbers = engine.inner().catalogue.write(change).await?;

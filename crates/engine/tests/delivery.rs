@@ -338,3 +338,21 @@ async fn open_batches_survive_a_restart() {
     rig.until_health(target, |health| health.in_flight == 0).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
+
+// A page of the journal ends before an item that would be too much: that is not the journal's end.
+#[tokio::test]
+async fn what_waits_for_a_paused_target_is_sent_to_the_last_whatever_its_size() {
+    for bytes in [300, 30_000, 45_000, 400_000] {
+        let (rig, _dir) = rig().await;
+        let target = rig.subscribe("a", &["x"], None).await;
+        rig.engine.pause(rig.workspace, &target, "test").await.expect("paused");
+        let payload = format!(r#"{{"text":"{}"}}"#, "y".repeat(bytes));
+        let count = if bytes > 100_000 { 20 } else { 120 };
+        for _ in 0..count / 20 {
+            rig.publish("x", &[payload.as_str(); 20], None).await.expect("accepted");
+        }
+        rig.engine.resume(rig.workspace, &target).await.expect("resumed");
+        rig.until("all arrived", |r| r.script.seen("a").len() == count).await;
+        rig.engine.shutdown(Duration::from_secs(5)).await;
+    }
+}

@@ -207,3 +207,15 @@ async fn a_replay_does_not_send_messages_again_unless_their_carrier_is_named() {
     rig.until("it was sent again", |r| r.script.seen("sms").len() == 2).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
+
+/// A lane that cannot hold all recipients of a message reads the rest from the journal, to the last one.
+#[tokio::test]
+async fn a_message_reaches_all_of_a_thousand_recipients() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = rig(dir.path()).await;
+    let numbers: Vec<String> = (0..1000).map(|n| format!("+1555{n:05}1")).collect();
+    let to: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    rig.engine.send_message(rig.workspace, source(), sms("m-1", &to), None).await.expect("sent");
+    rig.until("all were sent to", |r| r.script.seen("sms").len() == 1000).await;
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}

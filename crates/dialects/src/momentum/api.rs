@@ -99,6 +99,8 @@ pub(super) struct Call {
     pub(super) workspace: i64,
     /// Scheme and host that the client used.
     pub(super) base: String,
+    /// Whether secrets are shown: to keys that may only read they are masked.
+    pub(super) sees_secrets: bool,
     query: Vec<(String, String)>,
 }
 
@@ -148,7 +150,7 @@ impl Shared {
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         // What everybody may read.
         if matches!(place, Place::Documentation | Place::Samples) && is_read {
-            let call = Call { workspace: 0, base: String::new(), query };
+            let call = Call { workspace: 0, base: String::new(), sees_secrets: false, query };
             return Ok(results(match place {
                 Place::Samples => documentation::samples(call.parameter("events"))?,
                 _ => documentation::documentation(),
@@ -167,7 +169,8 @@ impl Shared {
             return Err(Refusal::MethodNotAllowed(place.methods()));
         }
         let workspace = self.workspace(key.as_deref(), is_read)?;
-        let call = Call { workspace, base: self.base(parts), query };
+        let sees_secrets = key.as_deref().is_none_or(|key| auth::may(&key.doc, Scope::Manage));
+        let call = Call { workspace, base: self.base(parts), sees_secrets, query };
         match (place, &parts.method) {
             (Place::Collection, &Method::POST) => handlers::create(self, &call, &self.object(parts, raw).await?).await.map(results),
             (Place::Collection, _) => handlers::list(self, &call).await.map(results),

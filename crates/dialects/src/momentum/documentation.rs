@@ -53,6 +53,9 @@ pub fn samples(events: Option<&str>) -> Result<Value, Refusal> {
         let found = canonical(key.trim()).and_then(|key| EVENTS.iter().find(|event| event.key == key));
         found.map(sample).ok_or_else(|| Refusal::Parameter(format!("parameter 'events' names no known event: '{}'", key.trim())))
     };
+    if list.split(',').count() > EVENTS.len() {
+        return Err(Refusal::Parameter(format!("parameter 'events' names more than the {} events there are", EVENTS.len())));
+    }
     list.split(',').map(event).collect()
 }
 
@@ -96,5 +99,6 @@ mod tests {
         assert_eq!(types(Some("")).len(), 16);
         assert!(matches!(samples(Some("bounce,nothing")), Err(Refusal::Parameter(_))));
         assert!(matches!(samples(Some("bounce,")), Err(Refusal::Parameter(_))));
+        assert!(matches!(samples(Some(&["bounce"; 17].join(","))), Err(Refusal::Parameter(_))), "anybody may ask: the answer is bounded");
     }
 }

@@ -113,8 +113,28 @@ impl Shared {
                 put(name, local(at_ms, zone).into());
             }
         }
+        if !call.sees_secrets {
+            mask(&mut shown);
+        }
         Ok(shown)
     }
+}
+
+/// Puts stars in the place of what a key that may only read must not see.
+fn mask(shown: &mut Map<String, Value>) {
+    const MASK: &str = "********";
+    let hide = |value: &mut Value| {
+        if value.as_str().is_some_and(|text| !text.is_empty()) {
+            *value = MASK.into();
+        }
+    };
+    shown.get_mut("auth_token").into_iter().for_each(hide);
+    for place in ["custom_headers", "auth_credentials"] {
+        let members = shown.get_mut(place).and_then(Value::as_object_mut).into_iter().flatten();
+        members.filter(|(name, _)| *name != "username").for_each(|(_, value)| hide(value));
+    }
+    let body = shown.get_mut("auth_request_details").and_then(|details| details.get_mut("body")).and_then(Value::as_object_mut);
+    body.into_iter().flatten().filter(|(name, _)| *name != "grant_type").for_each(|(_, value)| hide(value));
 }
 
 impl Call {

@@ -2,7 +2,8 @@
 
 use http::{Request, header};
 use posthaste_dialects::mailgun::MailgunSettings;
-use posthaste_domain::resource::Scope;
+use posthaste_domain::resource::{Domain, Scope};
+use posthaste_engine::ResourceError;
 use serde_json::json;
 
 use crate::rig::{Form, HOOKS, Rig, stranger};
@@ -112,6 +113,17 @@ async fn domains_are_apart_and_so_are_workspaces() {
     rig.post(HOOKS, &[("id", "clicked"), ("url", "http://a/")]).await.expect(200);
     assert_eq!(rig.get("/v3/domains/other.test/webhooks").await.expect(200), json!({"webhooks": {}}));
     assert_eq!(rig.get("/v3/domains/other.test/webhooks/clicked").await.status, 404);
+    // A domain does not go before its webhooks: another one of that name would find them.
+    let (engine, workspace) = (&rig.stage.engine, rig.stage.workspace);
+    let other = engine.find_domain(workspace, "other.test").unwrap();
+    let hooks = "/v3/domains/other.test/webhooks";
+    rig.post(hooks, &[("id", "clicked"), ("url", "http://a/")]).await.expect(200);
+    assert!(matches!(engine.delete::<Domain>(workspace, &other.id).await, Err(ResourceError::InUse { .. })));
+    let renamed = Domain { name: "third.test".to_owned(), ..other.doc.clone() };
+    assert!(matches!(engine.update(workspace, &other.id, None, renamed).await, Err(ResourceError::Invalid { .. })));
+    rig.call("DELETE", &format!("{hooks}/clicked")).await.expect(200);
+    engine.delete::<Domain>(workspace, &other.id).await.unwrap();
+    rig.domain(workspace, "other.test").await;
     for target in ["/v3/domains/nowhere.test/webhooks", "/v3/nowhere.test/events", "/v3/domains/nowhere.test/webhooks/clicked"] {
         assert_eq!(rig.get(target).await.expect(404), json!({"message": "Domain not found"}), "{target}");
     }

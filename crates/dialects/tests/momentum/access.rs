@@ -53,6 +53,12 @@ async fn a_view_key_reads_and_changes_nothing() {
     for path in [BASE, &item, &status] {
         assert_eq!(send(&view, "GET", path).await.status, 200, "{path}");
     }
+    let secret = json!({"auth_token": "sesame", "custom_headers": {"X-Api-Key": "k"}}).to_string();
+    let headers = [("authorization", rig.key(&[Scope::Manage]).await), ("content-type", "application/json".to_owned())];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(rig.send("203.0.113.9:1", "PUT", &item, &headers, secret).await.status, 200);
+    let seen = send(&view, "GET", &item).await.results();
+    assert_eq!((&seen["auth_token"], &seen["custom_headers"]), (&json!("********"), &json!({"X-Api-Key": "********"})), "{seen}");
     for (method, path) in [("POST", BASE), ("PUT", item.as_str()), ("DELETE", item.as_str()), ("POST", validate.as_str())] {
         assert_eq!(send(&view, method, path).await.error(403), json!({ "message": "Forbidden." }), "{method} {path}");
     }

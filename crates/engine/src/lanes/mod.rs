@@ -2,6 +2,7 @@
 //!
 //! What is next is decided by the pure [`posthaste_domain::policy::lane`]; here are the tasks around it.
 
+pub(crate) mod large;
 mod shard;
 mod state;
 

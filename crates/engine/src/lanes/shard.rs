@@ -22,6 +22,7 @@ use super::{Arrival, Command, Ended, Lanes, Page};
 use crate::attempt::{Conclusion, Sender};
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
+use crate::lanes::large::LargeEvents;
 use crate::routing::{Routing, TargetRoute};
 use crate::settle::Settler;
 use crate::steward::{News, Steward};
@@ -57,6 +58,7 @@ pub(crate) struct ShardParts {
     pub bound: Bound,
     pub breaker: BreakerSettings,
     pub gate: Gate,
+    pub large: LargeEvents,
 }
 
 struct Shard {
@@ -293,12 +295,12 @@ impl Shard {
         match *next {
             Next::NeedPage { after_key } => self.parts.tasks.spawn("page", async move {
                 let after = after_key.unwrap_or(DeliveryKey(0));
-                let page = checked(parts.journal.queued(target, after, limit).await, limit).await;
+                let page = checked(parts.journal.queued(target, after, limit).await, &parts.large).await;
                 parts.lanes.send(target, Command::QueuedPage { target, page }).await;
             }),
             Next::NeedScheduled { after } => self.parts.tasks.spawn("page", async move {
                 let after = after.unwrap_or((i64::MIN, DeliveryKey(0)));
-                let page = checked(parts.journal.due(target, after, i64::MAX, limit).await, limit).await;
+                let page = checked(parts.journal.due(target, after, i64::MAX, limit).await, &parts.large).await;
                 parts.lanes.send(target, Command::ScheduledPage { target, page }).await;
             }),
             Next::Run { .. } | Next::Idle | Next::WakeAt { .. } => return false,
@@ -335,12 +337,13 @@ impl Shard {
     }
 }
 
-/// A page, and whether the journal has no more. After a failure it waits a little: the lane will ask again at once.
-async fn checked(page: Result<Vec<PendingDelivery>, StoreError>, limit: PageLimit) -> Option<Page> {
+/// A page, and whether the journal has no more: only an empty page says so, since one ends before an item that would be too much. After a
+/// failure it waits a little: the lane will ask again at once.
+async fn checked(page: Result<Vec<PendingDelivery>, StoreError>, large: &LargeEvents) -> Option<Page> {
     match page {
-        Ok(page) => {
-            let bytes: usize = page.iter().map(|delivery| delivery.event.payload.len()).sum();
-            let reached_end = page.len() < limit.items && bytes < limit.bytes;
+        Ok(mut page) => {
+            let reached_end = page.is_empty();
+            page.iter_mut().for_each(|delivery| large.share(&mut delivery.event));
             Some((page, reached_end))
         }
         Err(error) => {

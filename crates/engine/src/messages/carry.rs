@@ -9,6 +9,7 @@ use posthaste_domain::delivery::{DeliveryState, Fault, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::message::{Links, MessageChannel, Outgoing};
 use posthaste_domain::resource::Domain;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::OWN_CARRIER;
 use super::outcome::{Told, events_of_attempt};
@@ -21,6 +22,33 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Messages to many that are remembered; each may have tens of megabytes.
 const MAX_RECENT: usize = 3;
+
+/// Bytes from which on a message waits for room.
+const HEAVY: usize = 1 << 20;
+/// Bytes of heavy messages that are made ready or sent at once; one is always allowed.
+const HEAVY_BYTES: usize = 128 << 20;
+/// What a message takes while it is sent, in multiples of its stored size: as read, as composed, and on its way.
+const COPIES: usize = 3;
+
+/// Room for heavy messages, so that mails with large files do not fill the memory together. Small ones never wait for it.
+pub(crate) struct Heavy(Semaphore);
+
+impl Default for Heavy {
+    fn default() -> Self {
+        Self(Semaphore::new(HEAVY_BYTES >> 10))
+    }
+}
+
+impl Heavy {
+    /// Waits until there is room for a message of so many stored bytes.
+    pub async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        if bytes < HEAVY {
+            return None;
+        }
+        let wanted = (bytes * COPIES).min(HEAVY_BYTES) >> 10;
+        self.0.acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).await.ok()
+    }
+}
 
 /// What an attempt leaves behind for its story.
 pub(crate) struct Carried {

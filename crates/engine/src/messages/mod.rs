@@ -36,7 +36,7 @@ use crate::engine::Engine;
 use crate::error::{AcceptError, ResourceError};
 
 pub(crate) use actions::OWN_TRACKING;
-pub(crate) use carry::{Recent, carrier_id};
+pub(crate) use carry::{Heavy, Recent, carrier_id};
 pub(crate) use news::run as run_news;
 
 /// The dialect of marks on what the server makes for itself.

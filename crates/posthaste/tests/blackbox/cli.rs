@@ -237,7 +237,7 @@ async fn check_shows_where_values_come_from_and_tells_all_mistakes_at_once() {
     assert!(good.out.contains("# POSTHASTE_LISTEN") && good.out.contains("# good.toml:3"), "{}", good.out);
     assert!(good.err.contains("did you mean POSTHASTE_LIMITS_MAX_PAYLOAD?"), "{}", good.err);
     std::fs::write(dir.path().join("bad.toml"), "lisen = \"x\"\n[limits]\nmax_payload = true\n").expect("written");
-    let told = ["bad.toml:1: there is no setting lisen; did you mean listen?", "bad.toml:3: limits.max_payload: expected a size"];
+    let told = ["bad.toml:1: there is no setting lisen; did you mean listen?", "bad.toml:3: limits.max_payload: \"true\" is not a size"];
     run(dir.path(), &["check", "--config", "bad.toml"], &[]).await.refused(2, &told);
     run(dir.path(), &["serve", "--config", "bad.toml"], &[]).await.refused(2, &told);
     run(dir.path(), &["serve", "--config", "none.toml"], &[]).await.refused(2, &["cannot read none.toml"]);

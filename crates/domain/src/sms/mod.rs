@@ -16,7 +16,7 @@ mod tally;
 
 pub use alphabet::{decode_gsm7, encode_gsm7, pack_septets, unpack_septets};
 pub use concat::{MAX_KEPT_OCTETS, MAX_WAITING, MessageKey, Part, Piece, Reassembly, Whole, parse_user_data_header, user_data_header};
-pub use number::{Sender, is_e164};
+pub use number::{Sender, is_e164, normal_number};
 pub use opt_out::{Keyword, keyword};
 pub use receipt::{Receipt, ReceiptState, parse_receipt};
 pub use segment::{Coding, MAX_SEGMENTS, Segments, decode, segment};

@@ -8,6 +8,25 @@ pub fn is_e164(text: &str) -> bool {
     })
 }
 
+/// A number as carriers write it, in E.164 where it can be nothing else: without spaces, dots, dashes and parentheses, with `+` for a leading
+/// `00` and before 11 to 15 digits. Shorter numbers stay without `+`: they are short codes, or lack their country. Names stay as they are.
+#[must_use]
+pub fn normal_number(text: &str) -> String {
+    let bare: String = text.chars().filter(|&c| !c.is_whitespace() && !matches!(c, '.' | '-' | '(' | ')')).collect();
+    let number = match bare.strip_prefix('+').or_else(|| bare.strip_prefix("00")) {
+        Some(digits) => format!("+{digits}"),
+        None if (11..=15).contains(&bare.len()) => format!("+{bare}"),
+        None => String::new(),
+    };
+    if is_e164(&number) {
+        number
+    } else if !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit()) {
+        bare
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Whom a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<'a> {

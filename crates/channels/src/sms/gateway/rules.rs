@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use posthaste_domain::signature::constant_time_eq;
+use posthaste_domain::sms::normal_number;
 use serde_json::Value;
 
 use crate::settings::{Fields, refuse};
@@ -172,7 +173,8 @@ impl GatewayRules {
             .and_then(|rule| Some((document.get(&rule.from)?, document.get(&rule.to)?, document.get(&rule.text).unwrap_or_default())));
         if let Some((from, to, text)) = inbound {
             *found = true;
-            news.push(NewsKind::Received { from, to, text });
+            // A reply finds its message, and an opt-out its number, by the number in E.164.
+            news.push(NewsKind::Received { from: normal_number(&from), to: normal_number(&to), text });
         }
     }
 }

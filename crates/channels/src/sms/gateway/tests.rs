@@ -101,6 +101,12 @@ fn forms_are_read() {
     assert_eq!(read("MessageSid=SM1&MessageStatus=sideways"), Ok(vec![]), "a word that nobody knows tells nothing");
     let inbound = "MessageSid=SM2&MessageStatus=received&From=%2B15551230001&To=%2B15550000&Body=Hi+there";
     assert_eq!(read(inbound), Ok(vec![received("+15551230001", "+15550000", "Hi there")]));
+    // Providers write numbers in many ways; a plus that was not encoded is a space.
+    for from in ["15551230001", "0015551230001", "+15551230001", "%2B1+(555)+123-0001", "1.555.123.0001"] {
+        let stop = read(&format!("From={from}&To=15550000000&Body=STOP"));
+        assert_eq!(stop, Ok(vec![received("+15551230001", "+15550000000", "STOP")]), "{from}");
+    }
+    assert_eq!(read("From=My+Shop&To=12345&Body=Hi"), Ok(vec![received("My Shop", "12345", "Hi")]));
     assert_eq!(read("a=b"), Err(CallbackError::NothingFound));
     assert_eq!(rules.read(FORM, None, &[0xFF]), Err(CallbackError::Unreadable));
     // Everything in the query, as some gateways do.
@@ -121,11 +127,11 @@ fn documents_are_read_alone_and_in_lists() {
     let rules = parse("sms.carrier", &description).expect("a gateway").1.expect("rules");
     let body = json!({"results": [
         {"messageId": 17, "status": {"groupName": "DELIVERED", "description": "done"}},
-        {"from": "+1555", "to": "12345", "text": "STOP"},
+        {"from": 15551230001_u64, "to": 12345, "text": "STOP"},
         {"other": true},
     ]});
     let delivered = NewsKind::Receipt { carrier_id: "17".into(), state: ReceiptState::Delivered, code: None, text: Some("done".into()) };
-    assert_eq!(rules.read(JSON, None, body.to_string().as_bytes()), Ok(vec![delivered.clone(), received("+1555", "12345", "STOP")]));
+    assert_eq!(rules.read(JSON, None, body.to_string().as_bytes()), Ok(vec![delivered.clone(), received("+15551230001", "12345", "STOP")]));
     assert_eq!(
         rules.read(None, None, body["results"].to_string().as_bytes()).map(|news| news.len()),
         Ok(2),

@@ -1,6 +1,8 @@
 //! `deliver_sm`: receipts and inbound messages.
 
-use posthaste_domain::sms::{Coding, MessageKey, Part, Piece, Receipt, parse_receipt, parse_user_data_header, unpack_septets};
+use posthaste_domain::sms::{
+    Coding, MessageKey, Part, Piece, Receipt, is_e164, normal_number, parse_receipt, parse_user_data_header, unpack_septets,
+};
 use rusmpp::pdus::DeliverSm;
 use rusmpp::tlvs::TlvValue;
 
@@ -107,9 +109,13 @@ fn coding(data_coding: u8) -> Coding {
 
 /// An address as a number in E.164 where the centre says that it is one, or where it can be nothing else.
 fn number(ton: u8, text: &str) -> String {
-    let digits = text.len() >= 7 && text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    let international = digits && (ton == 1 || (ton == 0 && text.len() >= 11));
-    if international { format!("+{text}") } else { text.to_owned() }
+    let number = match ton {
+        0 | 1 => normal_number(text),
+        _ => return text.to_owned(),
+    };
+    // The centre knows of shorter ones too that they have their country.
+    let international = format!("+{number}");
+    if ton == 1 && is_e164(&international) { international } else { number }
 }
 
 #[cfg(test)]
@@ -195,5 +201,8 @@ mod tests {
         assert_eq!(number(1, "12345"), "12345");
         assert_eq!(number(5, "Shop"), "Shop");
         assert_eq!(number(1, "+15550001"), "+15550001");
+        assert_eq!(number(1, "0015550001"), "+15550001");
+        assert_eq!(number(0, "0015551230001"), "+15551230001");
+        assert_eq!(number(2, "15551230001"), "15551230001");
     }
 }

@@ -148,6 +148,28 @@ async fn receipts_and_replies_find_their_message() {
 }
 
 #[tokio::test]
+async fn receipts_that_come_at_once_are_told_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = rig(dir.path()).await;
+    let inbox = rig.engine.channels().carrier_inbox();
+    rig.engine.send_message(rig.workspace, source(), sms("m-1", &["+15550101"]), None).await.expect("sent");
+    story(&rig, "m-1", 2).await;
+    let mut offers = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let inbox = inbox.clone();
+        let state = if n % 2 == 0 { ReceiptState::Delivered } else { ReceiptState::Failed };
+        let receipt = NewsKind::Receipt { carrier_id: "c-+15550101".into(), state, code: None, text: None };
+        offers.spawn(async move { inbox.offer(receipt).await });
+    }
+    assert!(offers.join_all().await.into_iter().all(|kept| kept), "each is answered");
+    let record = story(&rig, "m-1", 3).await;
+    let told = record.events.iter().filter_map(|event| event.type_name.as_deref());
+    let told = told.filter(|name| matches!(*name, "message.delivered" | "message.failed")).count();
+    assert_eq!((told, record.events.len()), (1, 3));
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn messages_survive_a_restart_and_wait_for_their_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = rig(dir.path()).await;

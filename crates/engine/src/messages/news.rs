@@ -1,5 +1,6 @@
 //! News of carriers made events: receipts find their message by the carrier's id, replies by the number that they come from.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use posthaste_domain::message::{self, Outgoing};
 use posthaste_domain::sms::{Keyword, keyword};
 use posthaste_store::{Order, Range, StoreError};
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, mpsc};
 
 use super::actions::ActionError;
 use super::{OWN_CARRIER, told};
@@ -27,9 +28,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const OF_ITS_TIME: [&str; 8] =
     ["occurred_at", "attempt", "status_code", "error_code", "description", "reason", "retry_seconds", "transport"];
 
+/// Turns of receipts: those of one message are told one after the other, so that each sees what was told before it. Messages share them.
+struct Turns(Vec<Mutex<()>>);
+
+impl Turns {
+    fn new() -> Self {
+        Self((0..AT_ONCE).map(|_| Mutex::new(())).collect())
+    }
+
+    /// Waits for the turn of a message, by the carrier's id.
+    async fn of(&self, carrier_id: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        carrier_id.hash(&mut hasher);
+        self.0[hasher.finish() as usize % self.0.len()].lock().await
+    }
+}
+
 /// Works off news until the engine is gone.
 pub(crate) async fn run(engine: Engine, mut news: mpsc::Receiver<CarrierNews>) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let (permits, turns) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Turns::new()));
     let cancelled = engine.tasks().cancelled();
     tokio::pin!(cancelled);
     loop {
@@ -39,9 +56,9 @@ pub(crate) async fn run(engine: Engine, mut news: mpsc::Receiver<CarrierNews>) {
         };
         let Some(CarrierNews { kind, ack }) = one else { return };
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let worker = engine.clone();
+        let (worker, turns) = (engine.clone(), Arc::clone(&turns));
         engine.tasks().spawn("carrier news", async move {
-            let kept = worker.take_news(kind).await.unwrap_or_else(|error| {
+            let kept = worker.take_news(&turns, kind).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "news of a carrier could not be stored; it is asked to offer them again");
                 false
             });
@@ -65,10 +82,10 @@ enum NewsError {
 
 impl Engine {
     /// Whether the news are durable now.
-    async fn take_news(&self, kind: NewsKind) -> Result<bool, NewsError> {
+    async fn take_news(&self, turns: &Turns, kind: NewsKind) -> Result<bool, NewsError> {
         match kind {
             NewsKind::Receipt { state: ReceiptState::Enroute, .. } => Ok(true),
-            NewsKind::Receipt { carrier_id, state, code, text } => self.take_receipt(&carrier_id, state, code, text).await,
+            NewsKind::Receipt { carrier_id, state, code, text } => self.take_receipt(turns, &carrier_id, state, code, text).await,
             NewsKind::Complaint { message_id, recipient } => Ok(self.take_carriers_complaint(&message_id, &recipient).await?),
             NewsKind::Received { from, to, text } => self.take_inbound(&from, &to, text).await.map(|()| true),
         }
@@ -76,19 +93,25 @@ impl Engine {
 
     async fn take_receipt(
         &self,
+        turns: &Turns,
         carrier_id: &str,
         state: ReceiptState,
         code: Option<String>,
         text: Option<String>,
     ) -> Result<bool, NewsError> {
-        let Some(last) = self.last_about(&format!("carrier:{carrier_id}"), PATIENCE).await? else {
+        let subject = format!("carrier:{carrier_id}");
+        // Waited for before it takes its turn: what is not known may never be, and others share the turn.
+        if self.await_event_about(&subject, PATIENCE).await?.is_none() {
             tracing::warn!(carrier_id, ?state, "a receipt for a message that is not known");
             return Ok(false);
-        };
-        if last.type_name.as_deref() != Some(message::SENT) {
-            // Told before: carriers repeat themselves when an answer was lost.
-            return Ok(true);
         }
+        // Kept until the event is stored.
+        let _turn = turns.of(carrier_id).await;
+        let last = self.last_about(&subject).await?;
+        let Some(last) = last.filter(|last| last.type_name.as_deref() == Some(message::SENT)) else {
+            // Told before: carriers repeat themselves when an answer was lost, and several may come at once.
+            return Ok(true);
+        };
         let mut data: Map<String, Value> = serde_json::from_slice(&last.payload).unwrap_or_default();
         data.retain(|name, _| !OF_ITS_TIME.contains(&name.as_str()));
         let type_name = match state {
@@ -163,14 +186,19 @@ impl Engine {
         }
     }
 
-    /// The last event about a subject, in any workspace; one that is being stored is waited for.
-    async fn last_about(&self, subject: &str, patience: Duration) -> Result<Option<Arc<Event>>, StoreError> {
+    /// The last event about a subject, in any workspace.
+    async fn last_about(&self, subject: &str) -> Result<Option<Arc<Event>>, StoreError> {
+        let range = Range { order: Order::Desc, after: None, limit: 1, from_ms: None, to_ms: None };
+        Ok(self.history().about(None, subject, range).await?.pop())
+    }
+
+    /// The same; one that is being stored is waited for.
+    async fn await_event_about(&self, subject: &str, patience: Duration) -> Result<Option<Arc<Event>>, StoreError> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut committed = self.committed();
         loop {
             committed.mark_unchanged();
-            let range = Range { order: Order::Desc, after: None, limit: 1, from_ms: None, to_ms: None };
-            if let Some(event) = self.history().about(None, subject, range).await?.pop() {
+            if let Some(event) = self.last_about(subject).await? {
                 return Ok(Some(event));
             }
             match tokio::time::timeout_at(deadline, committed.changed()).await {

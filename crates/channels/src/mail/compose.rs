@@ -42,7 +42,7 @@ pub(super) fn compose(mail: &Mail) -> Result<Vec<u8>, SendError> {
     let refused = |what: String| Code::ContentUnsupported.error(format!("the mail could not be composed: {what}"));
     let message = &*mail.message;
     let email = message.email.as_ref().ok_or_else(|| refused("it is no e-mail".to_owned()))?;
-    let letter = message.letter(mail.recipient, &mail.links);
+    let letter = message.letter(mail.recipient, &mail.links).map_err(|error| refused(error.to_string()))?;
     let address = |text: &str| text.parse().map_err(|_| refused(format!("{text} is not an address")));
 
     let from: Mailboxes = one_line(&email.from).parse().map_err(|_| refused(format!("{} is not a sender", email.from)))?;

@@ -96,6 +96,18 @@ async fn one_click_unsubscribing_is_offered() {
     assert!(head.contains("\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{head}");
 }
 
+// Stored before it was refused on acceptance: it fails once and is not tried again.
+#[tokio::test]
+async fn placeholders_that_grow_too_long_fail_for_good() {
+    let mut sent = message();
+    sent.text = Some("%recipient.x%".repeat(100_000));
+    sent.recipients[0].variables.insert("x".into(), json!("y".repeat(100_000)));
+    let server = SmtpServer::start(Behaviour::default()).await;
+    let report = try_once(&loopback_channels(), "email", &settings(&server), mail(sent, 0)).await;
+    assert_eq!((failure(&report).code, failure(&report).retryable), ("content_unsupported", false));
+    assert!(server.mails().is_empty());
+}
+
 #[tokio::test]
 async fn files_are_inline_or_attached() {
     let mut sent = message();

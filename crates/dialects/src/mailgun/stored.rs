@@ -107,7 +107,10 @@ async fn show(
         shown["body-mime"] = String::from_utf8_lossy(&written).into();
         return Ok(answer::ok(&shown));
     }
-    let letter = message.letter(recipient, &mail.links);
+    let letter = message.letter(recipient, &mail.links).map_err(|error| {
+        tracing::error!(%error, message = message.id, "a stored message could not be composed");
+        Refusal::internal()
+    })?;
     let base = format!("{}/v3/domains/{}/messages/{key}/attachments", mail.links.base_url, stored.domain.doc.name);
     let files = email.attachments.iter().enumerate().map(|(place, file)| {
         let name = &file.filename;

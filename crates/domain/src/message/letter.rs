@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::outgoing::Outgoing;
-use super::placeholders::{asks_to_unsubscribe, fill};
+use super::placeholders::{BODY_ROOM, Growth, LINE_ROOM, Overfull, asks_to_unsubscribe, fill};
 use super::rewrite::{add_picture, rewrite_html, rewrite_text};
 use super::ticket::{Deed, Links, PATH, Ticket};
 
@@ -27,9 +27,12 @@ pub struct Letter {
 impl Outgoing {
     /// The content for one recipient.
     ///
+    /// # Errors
+    /// If what fills its placeholders is too long. It will be so at every try.
+    ///
     /// # Panics
     /// If there is no such recipient.
-    pub fn letter(&self, recipient: usize, links: &Links) -> Letter {
+    pub fn letter(&self, recipient: usize, links: &Links) -> Result<Letter, Overfull> {
         let to = &self.recipients[recipient];
         let ticket = |deed| Ticket {
             workspace: links.workspace,
@@ -39,16 +42,18 @@ impl Outgoing {
             domain: self.domain.clone().unwrap_or_default(),
             deed,
         };
-        let Some(email) = &self.email else { return Letter::default() };
+        let Some(email) = &self.email else { return Ok(Letter::default()) };
         let unsubscribe = links.url(&ticket(Deed::Unsubscribe));
         let own = format!("{}{PATH}", links.base_url);
         let redirect = |url: &str| (!url.starts_with(&own)).then(|| links.url(&ticket(Deed::Click(url.to_owned()))));
-        let fill_body = |text: &String| fill(text, &to.variables, Some(&unsubscribe)).into_owned();
 
         let bodies = [self.text.as_ref(), email.html.as_ref(), email.amp_html.as_ref()];
         let offered = email.track.unsubscribe || bodies.into_iter().flatten().any(|body| asks_to_unsubscribe(body));
-        let mut text = self.text.as_ref().map(fill_body);
-        let mut html = email.html.as_ref().map(fill_body);
+        let mut room = BODY_ROOM;
+        let mut fill_body = |text: &str| fill(text, &to.variables, Some(&unsubscribe), &mut room).map(Cow::into_owned);
+        let mut text = self.text.as_deref().map(&mut fill_body).transpose()?;
+        let mut html = email.html.as_deref().map(&mut fill_body).transpose()?;
+        let amp_html = email.amp_html.as_deref().map(&mut fill_body).transpose()?;
         if email.track.clicks {
             html = html.map(|html| rewrite_html(&html, redirect));
             if !email.track.html_clicks_only {
@@ -58,17 +63,30 @@ impl Outgoing {
         if let Some(html) = html.as_mut().filter(|_| email.track.opens) {
             add_picture(html, &links.url(&ticket(Deed::Open)));
         }
-        let line = |text: &str| one_line(&fill(text, &to.variables, Some(&unsubscribe))).into_owned();
-        let headers: Vec<_> = email.headers.iter().map(|(name, value)| (name.clone(), line(value))).collect();
-        let own_header = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("list-unsubscribe"));
-        Letter {
-            subject: self.subject.as_deref().map(line).unwrap_or_default(),
-            text,
-            html,
-            amp_html: email.amp_html.as_ref().map(fill_body),
-            headers,
-            unsubscribe: (offered && !own_header).then_some(unsubscribe),
+        let mut room = LINE_ROOM;
+        let mut line = |text: &str| {
+            let filled = fill(text, &to.variables, Some(&unsubscribe), &mut room)?;
+            Ok::<_, Overfull>(one_line(&filled).into_owned())
+        };
+        let subject = self.subject.as_deref().map(&mut line).transpose()?.unwrap_or_default();
+        let mut headers = Vec::with_capacity(email.headers.len());
+        for (name, value) in &email.headers {
+            headers.push((name.clone(), line(value)?));
         }
+        let own_header = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("list-unsubscribe"));
+        Ok(Letter { subject, text, html, amp_html, headers, unsubscribe: (offered && !own_header).then_some(unsubscribe) })
+    }
+
+    /// Whether every recipient's placeholders can be filled, with at most `max` bytes of text, HTML and AMP HTML for each. Counted and not
+    /// tried: close to the bounds it may say no too early, never too late unless links are very long.
+    pub fn fits(&self, max: usize) -> bool {
+        let Some(email) = self.email.as_ref().filter(|email| email.mime.is_none()) else { return true };
+        let bodies = [self.text.as_deref(), email.html.as_deref(), email.amp_html.as_deref()];
+        let size: usize = bodies.into_iter().flatten().map(str::len).sum();
+        let room = max.saturating_sub(size).min(BODY_ROOM);
+        let bodies = Growth::of(bodies.into_iter().flatten());
+        let lines = Growth::of(self.subject.as_deref().into_iter().chain(email.headers.iter().map(|(_, value)| value.as_str())));
+        self.recipients.iter().all(|to| bodies.with(&to.variables) <= room && lines.with(&to.variables) <= LINE_ROOM)
     }
 }
 
@@ -121,7 +139,7 @@ mod tests {
 
     #[test]
     fn nothing_is_watched_unless_asked_for() {
-        let letter = watched(Track::default()).letter(1, &links());
+        let letter = watched(Track::default()).letter(1, &links()).expect("room");
         let html = letter.html.expect("html");
         assert!(
             html.starts_with(r#"<a href="https://x.example/7">x</a> <a href="https://p.example/t/"#) && !html.contains("<img"),
@@ -134,13 +152,13 @@ mod tests {
         assert_eq!(deed(&letter.unsubscribe.expect("a link")), Deed::Unsubscribe);
         let mut plain = mail();
         plain.recipients[1] = Recipient::of("cy@y.example");
-        assert_eq!(plain.letter(1, &links()).unsubscribe, None);
+        assert_eq!(plain.letter(1, &links()).expect("room").unsubscribe, None);
     }
 
     #[test]
     fn what_is_asked_for_is_watched() {
         let all = Track { opens: true, clicks: true, unsubscribe: true, html_clicks_only: false };
-        let letter = watched(all).letter(1, &links());
+        let letter = watched(all).letter(1, &links()).expect("room");
         let html = letter.html.expect("html");
         let urls: Vec<&str> = html.split('"').filter(|part| part.starts_with("https://")).collect();
         let deeds: Vec<Deed> = urls.iter().map(|url| deed(url)).collect();
@@ -148,7 +166,7 @@ mod tests {
         let text = letter.text.expect("text");
         let deeds: Vec<Deed> = text.split(' ').map(deed).collect();
         assert_eq!(deeds, [Deed::Click("https://x.example/7".into()), Deed::Unsubscribe]);
-        let letter = watched(Track { html_clicks_only: true, ..all }).letter(1, &links());
+        let letter = watched(Track { html_clicks_only: true, ..all }).letter(1, &links()).expect("room");
         assert!(letter.text.expect("text").starts_with("https://x.example/7 "));
     }
 
@@ -156,6 +174,26 @@ mod tests {
     fn a_senders_own_way_to_unsubscribe_stays() {
         let mut message = watched(Track { unsubscribe: true, ..Track::default() });
         message.email.as_mut().expect("e-mail").headers.push(("list-unsubscribe".into(), "<mailto:off@d.example>".into()));
-        assert_eq!(message.letter(1, &links()).unsubscribe, None);
+        assert_eq!(message.letter(1, &links()).expect("room").unsubscribe, None);
+    }
+
+    #[test]
+    fn what_grows_too_long_is_no_letter() {
+        let mut message = watched(Track::default());
+        message.recipients[1].variables.insert("long".into(), json!("y".repeat(100_000)));
+        assert!(message.fits(25 << 20) && message.letter(1, &links()).is_ok());
+        let in_body = Outgoing { text: Some("%recipient.long%".repeat(1000)), ..message.clone() };
+        assert!(!in_body.fits(25 << 20));
+        assert_eq!(in_body.letter(1, &links()), Err(Overfull));
+        // Nobody else has such a value.
+        assert!(in_body.letter(0, &links()).is_ok());
+        let shorter = Outgoing { text: Some("%recipient.long%".repeat(100)), ..message.clone() };
+        assert!(shorter.fits(25 << 20) && !shorter.fits(5 << 20) && shorter.letter(1, &links()).is_ok());
+        let in_subject = Outgoing { subject: Some("%recipient.long%".into()), ..message.clone() };
+        assert!(!in_subject.fits(usize::MAX));
+        assert_eq!(in_subject.letter(1, &links()), Err(Overfull));
+        message.email.as_mut().expect("e-mail").headers = vec![("X-A".into(), "%recipient.long%".into())];
+        assert!(!message.fits(usize::MAX));
+        assert_eq!(message.letter(1, &links()), Err(Overfull));
     }
 }

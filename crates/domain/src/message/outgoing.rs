@@ -1,12 +1,14 @@
 //! Messages that this server sends: the document that is stored, and what its events say of it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::letter::one_line;
-use super::placeholders::{fill, fill_value};
+use super::placeholders::{LINE_ROOM, fill, fill_map};
 use crate::clock::rfc3339;
 
 /// Recipients that `recipients` of message data lists; of a message to more, each event lists its own only (else the events of a
@@ -206,7 +208,7 @@ impl Outgoing {
     }
 
     /// The fields that every event about this message and recipient holds (`docs/messages.md`); the event adds its own.
-    /// Placeholders are filled for this recipient.
+    /// Placeholders are filled for this recipient; a subject or metadata that would become too long stay as they are written.
     ///
     /// # Panics
     /// If there is no such recipient.
@@ -223,7 +225,9 @@ impl Outgoing {
             set("to", json!(if email.individual { &to.address } else { &email.to }));
         }
         if let Some(subject) = &self.subject {
-            set("subject", json!(one_line(&fill(subject, &to.variables, None))));
+            let mut room = LINE_ROOM;
+            let filled = fill(subject, &to.variables, None, &mut room).unwrap_or(Cow::Borrowed(subject));
+            set("subject", json!(one_line(&filled)));
         }
         if self.channel == MessageChannel::Sms {
             if let Some(text) = &self.text {
@@ -238,8 +242,9 @@ impl Outgoing {
             set("tags", json!(self.tags));
         }
         if !self.metadata.is_empty() {
-            let filled = self.metadata.iter().map(|(name, value)| (name.clone(), fill_value(value, &to.variables)));
-            set("metadata", Value::Object(filled.collect()));
+            let mut room = LINE_ROOM;
+            let filled = fill_map(&self.metadata, &to.variables, &mut room);
+            set("metadata", Value::Object(filled.unwrap_or_else(|_| self.metadata.clone())));
         }
         if self.test {
             set("test", json!(true));
@@ -330,6 +335,17 @@ pub(super) mod tests {
         assert_eq!((&data["metadata"]["greeting"], &data["subject"]), (&json!("Hi Bob"), &json!("For Bob X: y")));
         assert_eq!(data["to"], "bob@x.example");
         assert_eq!(message.data(1)["metadata"]["greeting"], "Hi %recipient.name%");
+    }
+
+    #[test]
+    fn data_does_not_grow_without_a_bound() {
+        let mut message = mail();
+        message.metadata.insert("long".into(), json!("%recipient.x%".repeat(1000)));
+        message.subject = Some("%recipient.x%".repeat(10));
+        message.recipients[0].variables.insert("x".into(), json!("y".repeat(10_000)));
+        let data = message.data(0);
+        assert_eq!(data["metadata"], json!({"k": "v", "long": "%recipient.x%".repeat(1000)}));
+        assert_eq!(data["subject"], "%recipient.x%".repeat(10));
     }
 
     #[test]

@@ -37,6 +37,8 @@ const MAX_TAGS: usize = 10;
 const MAX_TAG: usize = 128;
 /// Bytes of metadata at most, as JSON.
 const MAX_METADATA: usize = 16 << 10;
+/// Bytes of text and HTML at most, once the variables of a recipient are filled in.
+const MAX_FILLED: usize = 25 << 20;
 /// How far ahead a message may be scheduled.
 const MAX_AHEAD_MS: i64 = 366 * 86_400_000;
 /// Events that are shown with a message at most, the newest.
@@ -439,6 +441,9 @@ impl MessageInput {
         }
         if message.recipients.is_empty() || message.recipients.len() > MAX_RECIPIENTS {
             return Err(Problem::invalid("to", format!("expected 1 to {MAX_RECIPIENTS} recipients")));
+        }
+        if !message.fits(MAX_FILLED) {
+            return Err(Problem::invalid("variables", "too long for the placeholders that they fill"));
         }
         Ok(message)
     }

@@ -213,6 +213,7 @@ async fn each_refusal_names_its_field() {
         (json!({"reply_to": "x"}), "reply_to"),
         (json!({"headers": {"a b": "c"}}), "headers.a b"),
         (json!({"attachments": [{"filename": "a", "content": "!"}]}), "attachments[0].content"),
+        (json!({"text": "%recipient.x%".repeat(1000), "variables": {"b@x.test": {"x": "y".repeat(100_000)}}}), "variables"),
         (json!({"tags": [""]}), "tags[0]"),
         (json!({"deliver_at": "soon"}), "deliver_at"),
         (json!({"callback_url": "ftp://x"}), "callback_url"),

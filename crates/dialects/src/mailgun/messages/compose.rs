@@ -66,7 +66,11 @@ pub(super) fn from_parts(mut form: SendForm, domain: &Domain, settings: &Mailgun
     };
     let subject = Some(form.all("subject").next().unwrap_or_default().to_owned());
     let id = options.message_id.clone().unwrap_or_else(|| new_id(&domain.name, now_ms));
-    Ok(outgoing(id, from[0].address.clone(), addressed, options, domain, now_ms, Outline { subject, text, email }))
+    let message = outgoing(id, from[0].address.clone(), addressed, options, domain, now_ms, Outline { subject, text, email });
+    if !message.fits(usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX)) {
+        return Err(Refusal::bad("Message is too large once recipient-variables are filled in"));
+    }
+    Ok(message)
 }
 
 /// A message that its sender wrote as a whole.
@@ -302,6 +306,20 @@ mod tests {
         assert_eq!(Value::Object(message.recipients[0].variables.clone()), json!({"n": 1}));
         assert!(message.recipients[1].variables.is_empty() && message.email.expect("e-mail").individual);
         assert!(!made(&[FROM, TO, TEXT]).expect("a message").email.expect("e-mail").individual);
+    }
+
+    #[test]
+    fn what_variables_make_too_large_is_refused() {
+        let variables = json!({"bob@x.example": {"x": "y".repeat(100_000), "name": "Bob"}}).to_string();
+        let (many, batch) = ("%recipient.x%".repeat(100_000), ("recipient-variables", variables.as_str()));
+        let too_large = Refusal::bad("Message is too large once recipient-variables are filled in");
+        for (name, value) in [("text", many.as_str()), ("html", many.as_str()), ("subject", "%recipient.x%"), ("h:X-A", "%recipient.x%")] {
+            let refusal = made(&[FROM, TO, ("amp-html", "hi"), (name, value), batch]).expect_err(name);
+            assert_eq!(refusal, too_large, "{name}");
+        }
+        assert!(made(&[FROM, TO, ("text", "%recipient.x%"), ("subject", "%recipient.name%"), batch]).is_ok());
+        // Nobody has a value for it.
+        assert!(made(&[FROM, ("to", "cy@y.example"), ("text", &many), batch]).is_ok());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - repeated names form lists in their order;
 //! - one trailing `[]` of a name does not count (`to[]` is `to`);
 //! - a part with a file name is a file only under one of [`FILES`], elsewhere it is a field like any other;
-//! - no input makes it panic, and nothing is held but what the body held.
+//! - no input makes it panic, and nothing is held but what the body held;
+//! - nobody reads more than [`MAX_PARAMS`] of them.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -13,10 +14,19 @@ use multer::Multipart;
 /// Names under which parts with a file name are files.
 pub const FILES: [&str; 3] = ["attachment", "inline", "message"];
 
-/// The body is no document of its type.
+/// Parameters of one request at most, files included.
+pub const MAX_PARAMS: usize = 10_000;
+
+/// Why a body gives no parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request body is not a form")]
-pub struct NotAForm;
+pub enum ParamsError {
+    /// The body is no document of its type.
+    #[error("the request body is not a form")]
+    NotAForm,
+    /// There are more than [`MAX_PARAMS`].
+    #[error("Too many parameters")]
+    TooMany,
+}
 
 /// A part of a multipart body that is a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,50 +49,54 @@ pub struct Params {
 }
 
 impl Params {
-    /// Reads a query.
+    /// Reads a query. Its length is bounded by what reads requests; what follows [`MAX_PARAMS`] is passed over.
     pub fn query(query: Option<&str>) -> Self {
-        Self::pairs(query.unwrap_or_default().as_bytes())
+        Self { fields: pairs(query.unwrap_or_default().as_bytes()).take(MAX_PARAMS).collect(), files: Vec::new() }
     }
 
     /// Reads a body by its type; one without a type or of another type is read as url-encoded.
     ///
     /// # Errors
-    /// [`NotAForm`] when a multipart body does not hold what its type says.
-    pub fn body(content_type: Option<&str>, body: Bytes) -> Result<Self, NotAForm> {
+    /// When a multipart body does not hold what its type says, or there are too many parameters.
+    pub fn body(content_type: Option<&str>, body: Bytes) -> Result<Self, ParamsError> {
         let full_type = content_type.unwrap_or_default();
         let essence = full_type.split(';').next().unwrap_or_default().trim();
         // Some clients name the type on requests without a body.
         if essence.eq_ignore_ascii_case("multipart/form-data") && !body.is_empty() {
             return Self::multipart(full_type, body);
         }
-        Ok(Self::pairs(&body))
+        let fields: Vec<_> = pairs(&body).take(MAX_PARAMS + 1).collect();
+        if fields.len() > MAX_PARAMS {
+            return Err(ParamsError::TooMany);
+        }
+        Ok(Self { fields, files: Vec::new() })
     }
 
-    fn pairs(text: &[u8]) -> Self {
-        let fields = form_urlencoded::parse(text).map(|(name, value)| (plain_name(&name).to_owned(), value.into_owned()));
-        Self { fields: fields.collect(), files: Vec::new() }
-    }
-
-    fn multipart(content_type: &str, body: Bytes) -> Result<Self, NotAForm> {
-        let boundary = multer::parse_boundary(content_type).map_err(|_| NotAForm)?;
+    fn multipart(content_type: &str, body: Bytes) -> Result<Self, ParamsError> {
+        let boundary = multer::parse_boundary(content_type).map_err(|_| ParamsError::NotAForm)?;
         let stream = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
         let mut parts = Multipart::new(stream, boundary);
         let all = async {
             let mut params = Self::default();
-            while let Some(part) = parts.next_field().await? {
+            let mut count = 0;
+            while let Some(part) = parts.next_field().await.map_err(|_| ParamsError::NotAForm)? {
+                count += 1;
+                if count > MAX_PARAMS {
+                    return Err(ParamsError::TooMany);
+                }
                 let Some(name) = part.name().map(|name| plain_name(name).to_owned()) else { continue };
                 let filename = part.file_name().map(str::to_owned).filter(|_| FILES.contains(&name.as_str()));
                 let content_type = part.content_type().map(ToString::to_string);
-                let content = part.bytes().await?;
+                let content = part.bytes().await.map_err(|_| ParamsError::NotAForm)?;
                 match filename {
                     Some(filename) => params.files.push(File { name, filename, content_type, content }),
                     None => params.fields.push((name, String::from_utf8_lossy(&content).into_owned())),
                 }
             }
-            Ok::<_, multer::Error>(params)
+            Ok(params)
         };
         // The whole body is in memory, so the parser never has to wait: one poll finishes it.
-        all.now_or_never().ok_or(NotAForm)?.map_err(|_| NotAForm)
+        all.now_or_never().ok_or(ParamsError::NotAForm)?
     }
 
     /// The first value of a name.
@@ -121,16 +135,21 @@ pub fn truth(text: &str) -> Option<bool> {
     }
 }
 
+fn pairs(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(text).map(|(name, value)| (plain_name(&name).to_owned(), value.into_owned()))
+}
+
 fn plain_name(name: &str) -> &str {
     name.strip_suffix("[]").unwrap_or(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::ParamsError::{NotAForm, TooMany};
     use super::*;
 
-    fn multipart(body: &'static str) -> Result<Params, NotAForm> {
-        Params::body(Some("multipart/form-data; boundary=x"), Bytes::from_static(body.as_bytes()))
+    fn multipart(body: impl Into<Bytes>) -> Result<Params, ParamsError> {
+        Params::body(Some("multipart/form-data; boundary=x"), body.into())
     }
 
     // MAILGUN-7
@@ -171,6 +190,18 @@ mod tests {
         assert_eq!(multipart("--y\r\n\r\n--y--"), Err(NotAForm));
         assert_eq!(multipart("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nnever ends"), Err(NotAForm));
         assert_eq!(Params::body(Some("multipart/form-data"), Bytes::from_static(b"--x--")), Err(NotAForm));
+    }
+
+    #[test]
+    fn ten_thousand_parameters_are_enough() {
+        let read = |count: usize| Params::body(None, "a=b&".repeat(count).into()).map(|params| params.fields().count());
+        assert_eq!((read(MAX_PARAMS), read(MAX_PARAMS + 1)), (Ok(MAX_PARAMS), Err(TooMany)));
+        let parts = |count: usize| {
+            let body = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n".repeat(count) + "--x--\r\n";
+            multipart(body).map(|params| params.fields().count())
+        };
+        assert_eq!((parts(MAX_PARAMS), parts(MAX_PARAMS + 1)), (Ok(MAX_PARAMS), Err(TooMany)));
+        assert_eq!(Params::query(Some(&"a=b&".repeat(MAX_PARAMS + 1))).fields().count(), MAX_PARAMS);
     }
 
     #[test]

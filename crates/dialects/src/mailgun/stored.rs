@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::access::Call;
 use super::answer::{self, Refusal, Service};
-use super::messages::{Origin, new_id};
+use super::messages::{Origin, new_id, too_many};
 use super::{MailgunState, Shared};
 
 /// Reading, sending again, and files.
@@ -162,19 +162,18 @@ async fn resend(
     let stored = state.shared.stored(&call, &domain, &key).await?;
     let invalid = || Refusal::bad("to parameter is not a valid address. please check documentation");
     let mut recipients: Vec<Recipient> = Vec::new();
-    for value in call.form.all("to") {
-        for mailbox in address::parse_list(value).map_err(|_| invalid())? {
-            if !recipients.iter().any(|known| known.address.eq_ignore_ascii_case(&mailbox.address)) {
-                recipients.push(Recipient { name: mailbox.name, ..Recipient::of(mailbox.address) });
-            }
+    let max = state.shared.settings.max_recipients;
+    for (count, mailbox) in call.form.all("to").into_iter().flat_map(address::each).enumerate() {
+        if count == max {
+            return Err(too_many(max));
+        }
+        let mailbox = mailbox.map_err(|_| invalid())?;
+        if !recipients.iter().any(|known| known.address.eq_ignore_ascii_case(&mailbox.address)) {
+            recipients.push(Recipient { name: mailbox.name, ..Recipient::of(mailbox.address) });
         }
     }
-    let max = state.shared.settings.max_recipients;
     if recipients.is_empty() {
         return Err(if call.form.has("to") { invalid() } else { Refusal::bad("to parameter is missing") });
-    }
-    if recipients.len() > max {
-        return Err(Refusal::bad(format!("to parameter has too many recipients: at most {max} are taken")));
     }
     let now_ms = state.shared.engine.now_ms();
     let mut message = stored.record.outgoing;

@@ -56,9 +56,11 @@ impl Mailbox {
 /// # Errors
 /// If it is none, or more than one.
 pub fn parse(text: &str) -> Result<Mailbox, BadAddress> {
-    match <[Mailbox; 1]>::try_from(parse_list(text)?) {
-        Ok([mailbox]) => Ok(mailbox),
-        Err(_) => Err(bad(text)),
+    let mut list = each(text);
+    match (list.next(), list.next()) {
+        (Some(Err(error)), _) => Err(error),
+        (Some(Ok(mailbox)), None) => Ok(mailbox),
+        _ => Err(bad(text)),
     }
 }
 
@@ -67,26 +69,33 @@ pub fn parse(text: &str) -> Result<Mailbox, BadAddress> {
 /// # Errors
 /// The first text that is no address.
 pub fn parse_list(text: &str) -> Result<Vec<Mailbox>, BadAddress> {
-    let mut list = Vec::new();
+    each(text).collect()
+}
+
+/// The same one by one: what is not asked for is not read.
+pub fn each(text: &str) -> impl Iterator<Item = Result<Mailbox, BadAddress>> {
+    let mut chars = text.char_indices().chain([(text.len(), ',')]);
     let (mut start, mut quoted, mut escaped, mut in_angle) = (0, false, false, false);
-    for (at, c) in text.char_indices().chain([(text.len(), ',')]) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' if !in_angle => quoted = !quoted,
-            '<' if !quoted => in_angle = true,
-            '>' if !quoted => in_angle = false,
-            ',' if at == text.len() || !quoted && !in_angle => {
-                let one = text[start..at].trim();
-                if !one.is_empty() {
-                    list.push(parse_one(one)?);
+    std::iter::from_fn(move || {
+        for (at, c) in chars.by_ref() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' if !in_angle => quoted = !quoted,
+                '<' if !quoted => in_angle = true,
+                '>' if !quoted => in_angle = false,
+                ',' if at == text.len() || !quoted && !in_angle => {
+                    let one = text[start..at].trim();
+                    start = at + 1;
+                    if !one.is_empty() {
+                        return Some(parse_one(one));
+                    }
                 }
-                start = at + 1;
+                _ => {}
             }
-            _ => {}
         }
-    }
-    Ok(list)
+        None
+    })
 }
 
 /// Whether a text is an address, alone.
@@ -164,6 +173,7 @@ mod tests {
         assert_eq!(read(r#""Lee, \"B\"" <b@c>, <d@e>"#), [pair("Lee, \"B\"", "b@c"), pair("", "d@e")]);
         assert_eq!(read("Åsa <å.x+y@ü.example>"), [pair("Åsa", "å.x+y@ü.example")]);
         assert!(read(" , ").is_empty());
+        assert_eq!(each("a@b, c@d, nobody").take(2).filter(Result::is_ok).count(), 2, "the third is not read");
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Addressed {
         if form.text("to").is_none() {
             return Err(Refusal::bad("to parameter is missing"));
         }
-        let (to, cc, bcc) = (addresses(form, "to")?, addresses(form, "cc")?, addresses(form, "bcc")?);
+        let read = |name| addresses(form, name, max_recipients);
+        let (to, cc, bcc) = (read("to")?, read("cc")?, read("bcc")?);
         let variables = recipient_variables(form)?;
         let mut seen = std::collections::HashSet::new();
         let mut recipients = Vec::new();
@@ -178,20 +179,28 @@ impl Addressed {
             }
         }
         if recipients.len() > max_recipients {
-            return Err(Refusal::bad(format!("to parameter has too many recipients: at most {max_recipients} are taken")));
+            return Err(too_many(max_recipients));
         }
         Ok(Self { to, cc, recipients, individual: variables.is_some() })
     }
 }
 
-fn addresses(form: &SendForm, name: &str) -> Result<Vec<Mailbox>, Refusal> {
+/// More recipients than a message may have.
+pub(in super::super) fn too_many(max_recipients: usize) -> Refusal {
+    Refusal::bad(format!("to parameter has too many recipients: at most {max_recipients} are taken"))
+}
+
+/// The addresses of one parameter, each once. None is read after one too many, repeated ones included.
+fn addresses(form: &SendForm, name: &str, max: usize) -> Result<Vec<Mailbox>, Refusal> {
     let invalid = || Refusal::bad(format!("{name} parameter is not a valid address. please check documentation"));
     let mut all: Vec<Mailbox> = Vec::new();
-    for value in form.all(name) {
-        for mailbox in address::parse_list(value).map_err(|_| invalid())? {
-            if !all.iter().any(|known| known.address.eq_ignore_ascii_case(&mailbox.address)) {
-                all.push(mailbox);
-            }
+    for (count, mailbox) in form.all(name).flat_map(address::each).enumerate() {
+        if count == max {
+            return Err(too_many(max));
+        }
+        let mailbox = mailbox.map_err(|_| invalid())?;
+        if !all.iter().any(|known| known.address.eq_ignore_ascii_case(&mailbox.address)) {
+            all.push(mailbox);
         }
     }
     if all.is_empty() && name == "to" { Err(invalid()) } else { Ok(all) }
@@ -287,6 +296,10 @@ mod tests {
         let (thousand, more) = (list(1000), list(1001));
         assert_eq!(made(&[FROM, TEXT, ("to", &thousand)]).expect("a message").recipients.len(), 1000);
         assert!(made(&[FROM, TEXT, ("to", &more)]).is_err());
+        // What follows is not read: it would be refused for another reason.
+        let endless = format!("{more},nobody");
+        assert_eq!(made(&[FROM, TEXT, ("to", &endless)]).expect_err("too many"), too_many(1000));
+        assert_eq!(made(&[FROM, TEXT, TO, ("cc", &endless)]).expect_err("too many"), too_many(1000));
     }
 
     // MAILGUN-177

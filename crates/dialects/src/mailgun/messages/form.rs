@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::BodyDataStream;
 use multer::{Constraints, Multipart, SizeLimit};
 
-use super::super::params::FILES;
+use super::super::params::{FILES, MAX_PARAMS, ParamsError};
 use crate::body::{self, BodyError};
 
 /// Media type of files that name none.
@@ -46,9 +46,9 @@ pub(super) enum FormError {
     /// The body did not arrive as it should.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The body is not what its type says.
-    #[error("the request body is not a form")]
-    NotAForm,
+    /// The body is not what its type says, or has too many parameters.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
 }
 
 impl SendForm {
@@ -60,12 +60,15 @@ impl SendForm {
         let content_type = content_type.unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("multipart/form-data") {
-            let boundary = multer::parse_boundary(content_type).map_err(|_| FormError::NotAForm)?;
+            let boundary = multer::parse_boundary(content_type).map_err(|_| ParamsError::NotAForm)?;
             return tokio::time::timeout(time, multipart(boundary, body, limit)).await.unwrap_or(Err(BodyError::TimedOut.into()));
         }
         let bytes = body::read(body, limit, time).await?;
         let mut form = Self::default();
-        for (name, value) in form_urlencoded::parse(&bytes) {
+        for (count, (name, value)) in form_urlencoded::parse(&bytes).enumerate() {
+            if count == MAX_PARAMS {
+                return Err(ParamsError::TooMany.into());
+            }
             form.field(&name, value.into_owned());
         }
         Ok(form)
@@ -102,7 +105,12 @@ async fn multipart(boundary: String, body: &mut Body, limit: usize) -> Result<Se
     let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(limit as u64));
     let mut parts = Multipart::with_constraints(BodyDataStream::new(body), boundary, limits);
     let mut form = SendForm::default();
+    let mut count = 0;
     while let Some(mut part) = parts.next_field().await.map_err(|error| refuse(&error))? {
+        count += 1;
+        if count > MAX_PARAMS {
+            return Err(ParamsError::TooMany.into());
+        }
         let Some(name) = part.name().map(|name| plain(name).to_owned()) else { continue };
         let filename = part.file_name().map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default().to_owned());
         let Some(filename) = filename.filter(|_| FILES.contains(&name.as_str())) else {
@@ -125,7 +133,7 @@ fn refuse(error: &multer::Error) -> FormError {
     match error {
         multer::Error::StreamSizeExceeded { .. } => BodyError::TooLarge.into(),
         multer::Error::StreamReadFailed(_) => BodyError::Broken.into(),
-        _ => FormError::NotAForm,
+        _ => ParamsError::NotAForm.into(),
     }
 }
 
@@ -168,6 +176,22 @@ mod tests {
         assert_eq!((form.text("subject"), form.files.len(), form.bytes), (Some("hi"), 0, 202));
     }
 
+    #[tokio::test]
+    async fn ten_thousand_parameters_are_enough() {
+        let part = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n";
+        for (content_type, one, end) in
+            [("application/x-www-form-urlencoded", "a=b&", ""), ("multipart/form-data; boundary=x", part, "--x--\r\n")]
+        {
+            let read = async |count: usize| {
+                let mut body = Body::from(one.repeat(count) + end);
+                SendForm::read(Some(content_type), &mut body, 10 << 20, TIME).await
+            };
+            assert_eq!(read(MAX_PARAMS).await.expect("a form").fields.len(), MAX_PARAMS, "{content_type}");
+            let refused = read(MAX_PARAMS + 1).await;
+            assert!(matches!(refused, Err(FormError::Params(ParamsError::TooMany))), "{content_type}");
+        }
+    }
+
     // MAILGUN-172
     #[tokio::test]
     async fn what_is_too_large_is_refused_on_the_way() {
@@ -176,7 +200,7 @@ mod tests {
         for (content_type, body) in [("multipart/form-data; boundary=x", file), ("application/x-www-form-urlencoded", "a".repeat(500))] {
             assert!(matches!(read(content_type, &body, 400).await, Err(FormError::Body(BodyError::TooLarge))), "{content_type}");
         }
-        assert!(matches!(read("multipart/form-data; boundary=y", "--x", 400).await, Err(FormError::NotAForm)));
-        assert!(matches!(read("multipart/form-data", "--x", 400).await, Err(FormError::NotAForm)));
+        assert!(matches!(read("multipart/form-data; boundary=y", "--x", 400).await, Err(FormError::Params(ParamsError::NotAForm))));
+        assert!(matches!(read("multipart/form-data", "--x", 400).await, Err(FormError::Params(ParamsError::NotAForm))));
     }
 }

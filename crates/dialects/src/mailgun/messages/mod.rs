@@ -24,7 +24,7 @@ use super::{MailgunState, Shared};
 use crate::body::{self, BodyError};
 use form::{FormError, SendForm};
 
-pub(super) use compose::new_id;
+pub(super) use compose::{new_id, too_many};
 
 /// What a form may have besides its message: names, boundaries, encoding.
 const FORM_OVERHEAD: usize = 1 << 20;
@@ -82,7 +82,7 @@ impl Shared {
                 return Err(match error {
                     FormError::Body(BodyError::TooLarge) => too_large(),
                     FormError::Body(BodyError::TimedOut) => Refusal::message(StatusCode::REQUEST_TIMEOUT, error.to_string()),
-                    FormError::Body(BodyError::Broken) | FormError::NotAForm => Refusal::bad(error.to_string()),
+                    FormError::Body(BodyError::Broken) | FormError::Params(_) => Refusal::bad(error.to_string()),
                 });
             }
         };

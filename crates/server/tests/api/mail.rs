@@ -205,6 +205,7 @@ async fn each_refusal_names_its_field() {
     };
     for (more, field) in [
         (json!({"from": "nobody"}), "from"),
+        (json!({"from": "a@d.test, c@e.test"}), "from"),
         (json!({"to": ["b@x.test", "b"]}), "to[1]"),
         (json!({"to": []}), "to"),
         (json!({"cc": ["x"]}), "cc[0]"),

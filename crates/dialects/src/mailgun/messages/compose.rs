@@ -52,7 +52,7 @@ pub(super) fn from_parts(mut form: SendForm, domain: &Domain, settings: &Mailgun
     let mut files = form.take_files("attachment").into_iter().map(|file| attachment(file, false)).collect::<Vec<_>>();
     files.extend(form.take_files("inline").into_iter().map(|file| attachment(file, true)));
     let email = EmailParts {
-        from: Mailbox::header(&from),
+        from: from.to_string(),
         to: Mailbox::header(&addressed.to),
         cc: Mailbox::header(&addressed.cc),
         reply_to: options.reply_to.clone(),
@@ -66,7 +66,7 @@ pub(super) fn from_parts(mut form: SendForm, domain: &Domain, settings: &Mailgun
     };
     let subject = Some(form.all("subject").next().unwrap_or_default().to_owned());
     let id = options.message_id.clone().unwrap_or_else(|| new_id(&domain.name, now_ms));
-    let message = outgoing(id, from[0].address.clone(), addressed, options, domain, now_ms, Outline { subject, text, email });
+    let message = outgoing(id, from.address, addressed, options, domain, now_ms, Outline { subject, text, email });
     if !message.fits(usize::try_from(settings.max_message_bytes).unwrap_or(usize::MAX)) {
         return Err(Refusal::bad("Message is too large once recipient-variables are filled in"));
     }
@@ -85,7 +85,7 @@ pub(super) fn from_mime(mut form: SendForm, domain: &Domain, settings: &MailgunS
     let from = sender(header("from"))?;
     let options = read_options(&form, domain, settings, now_ms)?;
     let email = EmailParts {
-        from: Mailbox::header(&from),
+        from: from.to_string(),
         to: header("to").map_or_else(|| Mailbox::header(&addressed.to), str::to_owned),
         cc: header("cc").unwrap_or_default().to_owned(),
         mime: Some(mime_text),
@@ -93,7 +93,7 @@ pub(super) fn from_mime(mut form: SendForm, domain: &Domain, settings: &MailgunS
     };
     let id = header("message-id").and_then(message_id).unwrap_or_else(|| new_id(&domain.name, now_ms));
     let subject = Some(header("subject").unwrap_or_default().to_owned());
-    Ok(outgoing(id, from[0].address.clone(), addressed, options, domain, now_ms, Outline { subject, text: None, email }))
+    Ok(outgoing(id, from.address, addressed, options, domain, now_ms, Outline { subject, text: None, email }))
 }
 
 /// What is said.
@@ -137,12 +137,10 @@ fn read_options(form: &SendForm, domain: &Domain, settings: &MailgunSettings, no
     Options::read(form, domain.track, now_ms, max_ahead_ms)
 }
 
-fn sender(text: Option<&str>) -> Result<Vec<Mailbox>, Refusal> {
+/// The one that a message is from: a mail of several would need a `Sender` besides.
+fn sender(text: Option<&str>) -> Result<Mailbox, Refusal> {
     let text = text.ok_or_else(|| Refusal::bad("from parameter is missing"))?;
-    match address::parse_list(text) {
-        Ok(list) if !list.is_empty() => Ok(list),
-        _ => Err(Refusal::bad("from parameter is not a valid address. please check documentation")),
-    }
+    address::parse(text).map_err(|_| Refusal::bad("from parameter is not a valid address. please check documentation"))
 }
 
 fn attachment(file: SentFile, inline: bool) -> Attachment {
@@ -249,6 +247,7 @@ mod tests {
             (vec![TO, TEXT], "from parameter is missing"),
             (vec![("from", " "), TO, TEXT], "from parameter is missing"),
             (vec![("from", "nobody"), TO, TEXT], "from parameter is not a valid address. please check documentation"),
+            (vec![("from", "a@d.example, c@e.example"), TO, TEXT], "from parameter is not a valid address. please check documentation"),
             (vec![FROM, TEXT], "to parameter is missing"),
             (vec![FROM, TEXT, ("to", "")], "to parameter is missing"),
             (vec![FROM, TEXT, ("to", "nobody")], invalid_to),
@@ -366,5 +365,7 @@ mod tests {
         assert_eq!(read(form(&[TO])).expect_err("no message"), Refusal::bad("message parameter is missing"));
         assert_eq!(read(form(&[("message", mail)])).expect_err("no to"), Refusal::bad("to parameter is missing"));
         assert_eq!(read(form(&[TO, ("message", "Subject: x\n\nbody")])).expect_err("no from"), Refusal::bad("from parameter is missing"));
+        let of_two = read(form(&[TO, ("message", "From: a@d.example, c@e.example\n\nbody")])).expect_err("from two");
+        assert_eq!(of_two, Refusal::bad("from parameter is not a valid address. please check documentation"));
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn compose(mail: &Mail) -> Result<Vec<u8>, SendError> {
     let letter = message.letter(mail.recipient, &mail.links).map_err(|error| refused(error.to_string()))?;
     let address = |text: &str| text.parse().map_err(|_| refused(format!("{text} is not an address")));
 
-    let from: Mailboxes = one_line(&email.from).parse().map_err(|_| refused(format!("{} is not a sender", email.from)))?;
+    let from: Mailboxes = letter.from.parse().map_err(|_| refused(format!("{} is not a sender", letter.from)))?;
     let envelope = Envelope::new(Some(address(&mail.envelope_from)?), vec![address(mail.to())?]).map_err(|e| refused(e.to_string()))?;
     let date = SystemTime::UNIX_EPOCH + Duration::from_millis(message.created_ms.max(0).unsigned_abs());
     let mut builder = Message::builder()
@@ -62,7 +62,7 @@ pub(super) fn compose(mail: &Mail) -> Result<Vec<u8>, SendError> {
     if !email.cc.is_empty() && !email.individual {
         builder = list(builder, "Cc", &email.cc);
     }
-    if let Some(reply_to) = &email.reply_to {
+    if let Some(reply_to) = &letter.reply_to {
         builder = list(builder, "Reply-To", reply_to);
     }
     if let Some(url) = &letter.unsubscribe {

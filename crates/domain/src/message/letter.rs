@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::address::{Mailbox, is_address, parse_list};
 use super::outgoing::Outgoing;
 use super::placeholders::{BODY_ROOM, Growth, LINE_ROOM, Overfull, asks_to_unsubscribe, fill};
 use super::rewrite::{add_picture, rewrite_html, rewrite_text};
@@ -10,6 +11,10 @@ use super::ticket::{Deed, Links, PATH, Ticket};
 /// The content of an e-mail for one recipient. A message that was given as a whole (MIME) has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letter {
+    /// Text of the `From` header, on one line.
+    pub from: String,
+    /// Text of the `Reply-To` header, on one line.
+    pub reply_to: Option<String>,
     /// Subject on one line.
     pub subject: String,
     /// Plain text.
@@ -69,12 +74,15 @@ impl Outgoing {
             Ok::<_, Overfull>(one_line(&filled).into_owned())
         };
         let subject = self.subject.as_deref().map(&mut line).transpose()?.unwrap_or_default();
+        let from = mailboxes(&email.from, &mut line)?;
+        let reply_to = email.reply_to.as_deref().map(|text| mailboxes(text, &mut line)).transpose()?;
         let mut headers = Vec::with_capacity(email.headers.len());
         for (name, value) in &email.headers {
             headers.push((name.clone(), line(value)?));
         }
         let own_header = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("list-unsubscribe"));
-        Ok(Letter { subject, text, html, amp_html, headers, unsubscribe: (offered && !own_header).then_some(unsubscribe) })
+        let unsubscribe = (offered && !own_header).then_some(unsubscribe);
+        Ok(Letter { from, reply_to, subject, text, html, amp_html, headers, unsubscribe })
     }
 
     /// Whether every recipient's placeholders can be filled, with at most `max` bytes of text, HTML and AMP HTML for each. Counted and not
@@ -85,9 +93,30 @@ impl Outgoing {
         let size: usize = bodies.into_iter().flatten().map(str::len).sum();
         let room = max.saturating_sub(size).min(BODY_ROOM);
         let bodies = Growth::of(bodies.into_iter().flatten());
-        let lines = Growth::of(self.subject.as_deref().into_iter().chain(email.headers.iter().map(|(_, value)| value.as_str())));
+        let lines = [self.subject.as_deref(), Some(email.from.as_str()), email.reply_to.as_deref()];
+        let lines = Growth::of(lines.into_iter().flatten().chain(email.headers.iter().map(|(_, value)| value.as_str())));
         self.recipients.iter().all(|to| bodies.with(&to.variables) <= room && lines.with(&to.variables) <= LINE_ROOM)
     }
+}
+
+/// A header of addresses with `line` filling each name and each address, so that what is filled in cannot end a name and begin another
+/// address. An address that would be none stays as it is written; what is no list of addresses is filled as a whole.
+fn mailboxes(text: &str, line: &mut impl FnMut(&str) -> Result<String, Overfull>) -> Result<String, Overfull> {
+    if !text.contains('%') {
+        return Ok(one_line(text).into_owned());
+    }
+    let list = match parse_list(text) {
+        Ok(list) if !list.is_empty() => list,
+        _ => return line(text),
+    };
+    let mut filled = Vec::with_capacity(list.len());
+    for Mailbox { name, address } in list {
+        let name = name.map(|name| line(&name)).transpose()?;
+        let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let own = line(&address)?;
+        filled.push(Mailbox { name, address: if is_address(&own) { own } else { address } });
+    }
+    Ok(Mailbox::header(&filled))
 }
 
 /// A text without line breaks and other control characters, which could begin a header of their own.
@@ -175,6 +204,26 @@ mod tests {
         let mut message = watched(Track { unsubscribe: true, ..Track::default() });
         message.email.as_mut().expect("e-mail").headers.push(("list-unsubscribe".into(), "<mailto:off@d.example>".into()));
         assert_eq!(message.letter(1, &links()).expect("room").unsubscribe, None);
+    }
+
+    #[test]
+    fn who_writes_and_who_gets_answers_is_each_recipients_own() {
+        let headers = |name: &str, from: &str, reply_to: &str| {
+            let mut message = watched(Track::default());
+            message.recipients[1].variables.insert("name".into(), json!(name));
+            let email = message.email.as_mut().expect("e-mail");
+            (email.from, email.reply_to) = (from.to_owned(), Some(reply_to.to_owned()));
+            message.letter(1, &links()).map(|letter| (letter.from, letter.reply_to.expect("a header")))
+        };
+        let own = |from: &str, reply_to: &str| Ok((from.to_owned(), reply_to.to_owned()));
+        let (from, reply_to) = ("\"%recipient.name%\" <ann@d.example>", "re+%recipient.id%@d.example");
+        assert_eq!(headers("Bob", from, reply_to), own("Bob <ann@d.example>", "re+7@d.example"));
+        // One line, one address.
+        let evil = "B\" <spy@x.example>,\r\nBcc: spy@x.example";
+        let quoted = "\"B\\\" <spy@x.example>, Bcc: spy@x.example\" <ann@d.example>";
+        assert_eq!(headers(evil, from, "%recipient.name%@d.example"), own(quoted, "%recipient.name%@d.example"));
+        assert_eq!(headers("Bob", "Ann <ann@d.example>", "%recipient.name%"), own("Ann <ann@d.example>", "Bob"));
+        assert_eq!(headers(&"y".repeat(100_000), from, reply_to), Err(Overfull));
     }
 
     #[test]

@@ -75,7 +75,7 @@ async fn captured(server: &Server) -> (Vec<Received>, String) {
     let form = format!("url={}&event_types=opened", receiver.url);
     server.mailgun(Method::POST, "/v1/webhooks", &form).await;
     for _ in 0..2 {
-        let data = json!({ "channel": "email", "message_id": "8", "recipient": "bob@x.test" });
+        let data = json!({ "channel": "email", "message_id": "8", "recipient": "bob@x.test", "domain": "elsewhere.test" });
         server.post("/events", json!({ "type": "message.opened", "data": data })).await;
     }
     (receiver.take(2).await, account["http_signing_key"].as_str().unwrap().to_owned())

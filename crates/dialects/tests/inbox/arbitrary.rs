@@ -92,7 +92,7 @@ fn every_answer_is_a_documented_one() {
     let accepted = AtomicUsize::new(0);
     let key_in = prop::sample::select(&[KeyIn::Nowhere, KeyIn::BadPath, KeyIn::BadHeader, KeyIn::Path, KeyIn::Header, KeyIn::Header][..]);
     let request = (0..METHODS.len(), key_in, soup(QUERY, 8), 0..TYPES.len(), 0..ACCEPTS.len(), soup(WORDS, 16));
-    proptest!(ProptestConfig::with_cases(400), |((method, key_in, query, kind, accept, body) in request)| {
+    proptest!(ProptestConfig::with_cases(1000), |((method, key_in, query, kind, accept, body) in request)| {
         let path = match key_in {
             KeyIn::Path => format!("/inbox/{}", inbox.token),
             KeyIn::BadPath => "/inbox/nobody".to_owned(),

@@ -32,6 +32,7 @@ mod settings;
 mod settle;
 mod steward;
 mod tasks;
+mod verdict;
 
 pub use accept::{AcceptRequest, Accepted, AcceptedEvent, Idempotency, Incoming, IncomingKind};
 pub use catalogue::Entry;

@@ -37,6 +37,24 @@ pub struct EventKey {
     pub fields: &'static [&'static [&'static str]],
 }
 
+/// Fields of a message that could not be made, beside the base and the error.
+const GENERATION: &[&str] = &[
+    "campaign_id",
+    "template_id",
+    "template_version",
+    "transmission_id",
+    "subaccount_id",
+    "rcpt_to",
+    "raw_rcpt_to",
+    "rcpt_meta",
+    "rcpt_tags",
+    "rcpt_subs",
+    "friendly_from",
+    "ip_pool",
+    "routing_domain",
+    "sending_ip",
+];
+
 const BASE: &[&str] = &["type", "timestamp", "customer_id", "event_id"];
 const MESSAGE: &[&str] = &["campaign_id", "message_id", "template_id", "template_version", "transmission_id", "subaccount_id"];
 const RECIPIENT: &[&str] = &["rcpt_to", "raw_rcpt_to", "rcpt_type", "rcpt_meta", "rcpt_tags"];
@@ -237,54 +255,14 @@ pub static EVENTS: [EventKey; 16] = [
         display_name: "Generation Failure",
         description: "The message could not be made for one recipient",
         class: "gen_event",
-        fields: &[
-            BASE,
-            ERROR,
-            &[
-                "campaign_id",
-                "template_id",
-                "template_version",
-                "transmission_id",
-                "subaccount_id",
-                "rcpt_to",
-                "raw_rcpt_to",
-                "rcpt_meta",
-                "rcpt_tags",
-                "rcpt_subs",
-                "friendly_from",
-                "ip_pool",
-                "routing_domain",
-                "sending_ip",
-            ],
-        ],
+        fields: &[BASE, ERROR, GENERATION],
     },
     EventKey {
         key: "generation_rejection",
         display_name: "Generation Rejection",
         description: "Policy refused to make the message",
         class: "gen_event",
-        fields: &[
-            BASE,
-            ERROR,
-            &[
-                "campaign_id",
-                "template_id",
-                "template_version",
-                "transmission_id",
-                "subaccount_id",
-                "rcpt_to",
-                "raw_rcpt_to",
-                "rcpt_meta",
-                "rcpt_tags",
-                "rcpt_subs",
-                "friendly_from",
-                "ip_pool",
-                "routing_domain",
-                "sending_ip",
-                "subject",
-                "bounce_class",
-            ],
-        ],
+        fields: &[BASE, ERROR, GENERATION, &["subject", "bounce_class"]],
     },
     EventKey {
         key: "open",

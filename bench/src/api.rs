@@ -1,7 +1,6 @@
 //! The few calls of the native API that a scenario needs before it measures.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::BenchError;
-use crate::client::Connection;
+use crate::client::{Answer, Connection};
 use crate::server::KEY;
 
 /// Type of every event of the bench.
@@ -23,25 +22,55 @@ const EXCERPT: usize = 300;
 pub struct Api {
     connection: Connection,
     address: SocketAddr,
+    key: String,
+}
+
+/// Ids of a target and its subscription.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The target.
+    pub target: String,
+    /// The subscription.
+    pub subscription: String,
 }
 
 impl Api {
-    /// Connects.
+    /// Connects, with the key of the first workspace.
     pub async fn open(address: SocketAddr) -> Result<Self, BenchError> {
-        Ok(Self { connection: Connection::open(address).await?, address })
+        Self::open_as(address, KEY).await
+    }
+
+    /// Connects with a key.
+    pub async fn open_as(address: SocketAddr, key: &str) -> Result<Self, BenchError> {
+        Ok(Self { connection: Connection::open(address).await?, address, key: key.to_owned() })
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Answer<'_>, BenchError> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            self.key,
+            body.len()
+        );
+        self.connection.exchange(request.as_bytes()).await
     }
 
     async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<Vec<u8>, BenchError> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        );
-        let answer = self.connection.exchange(request.as_bytes()).await?;
+        let answer = self.ask(method, path, body).await?;
         if !(200..300).contains(&answer.status) {
             return Err(refused(format!("{method} {path}"), answer.status, answer.body));
         }
         Ok(answer.body.to_vec())
+    }
+
+    /// Reads a path.
+    pub async fn get(&mut self, path: &str) -> Result<Vec<u8>, BenchError> {
+        self.call("GET", path, "").await
+    }
+
+    /// Whether `/readyz` says so.
+    pub async fn is_ready(&mut self) -> Result<bool, BenchError> {
+        Ok(self.ask("GET", "/readyz", "").await?.status == 200)
     }
 
     /// Makes a resource and answers its id.
@@ -58,10 +87,50 @@ impl Api {
         self.make("event-types", &json!({"name": EVENT_TYPE, "rule": {"event": EVENT_TYPE}})).await.map(drop)
     }
 
-    /// Makes a webhook target and its subscription to the event type.
-    pub async fn make_target(&mut self, name: &str, url: &str) -> Result<(), BenchError> {
-        let target = self.make("targets", &json!({"name": name, "channel": "webhook", "settings": {"url": url}})).await?;
-        self.make("subscriptions", &json!({"event_types": [EVENT_TYPE], "target_id": target})).await.map(drop)
+    /// Makes a webhook target and its subscription to an event type.
+    pub async fn make_target(&mut self, name: &str, url: &str, event_type: &str, policy: Option<&Value>) -> Result<Made, BenchError> {
+        let target = json!({"name": name, "channel": "webhook", "settings": {"url": url}, "policy": policy});
+        let target = self.make("targets", &target).await?;
+        let subscription = self.subscribe(&target, event_type).await?;
+        Ok(Made { target, subscription })
+    }
+
+    /// Makes one more subscription of a target and answers its id.
+    pub async fn subscribe(&mut self, target: &str, event_type: &str) -> Result<String, BenchError> {
+        self.make("subscriptions", &json!({"event_types": [event_type], "target_id": target})).await
+    }
+
+    /// Makes a workspace and answers the token of its administrator.
+    pub async fn make_workspace(&mut self, name: &str) -> Result<String, BenchError> {
+        let answer = self.call("POST", "/posthaste/v1/workspaces", &json!({"name": name}).to_string()).await?;
+        let made: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let token = made.get("token").and_then(Value::as_str).map(str::to_owned);
+        token.ok_or_else(|| refused("POST /posthaste/v1/workspaces".to_owned(), 200, &answer))
+    }
+
+    /// Switches a subscription on or off.
+    pub async fn set_subscription(&mut self, id: &str, enabled: bool) -> Result<(), BenchError> {
+        self.call("PATCH", &format!("/posthaste/v1/subscriptions/{id}"), &json!({"enabled": enabled}).to_string()).await.map(drop)
+    }
+
+    /// Deletes a target or a subscription (`targets`, `subscriptions`).
+    pub async fn delete(&mut self, kind: &str, id: &str) -> Result<(), BenchError> {
+        self.call("DELETE", &format!("/posthaste/v1/{kind}/{id}"), "").await.map(drop)
+    }
+
+    /// How many deliveries a target has in a state; reads all pages.
+    pub async fn count_deliveries(&mut self, target: &str, state: &str) -> Result<u64, BenchError> {
+        let mut count = 0;
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/posthaste/v1/deliveries?target_id={target}&state={state}&limit=1000{cursor}")).await?;
+            let page: Value = serde_json::from_slice(&page).unwrap_or_default();
+            count += page["items"].as_array().map_or(0, Vec::len) as u64;
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(count),
+            }
+        }
     }
 
     /// Makes a Momentum webhook for deliveries, through Momentum's own API.
@@ -92,40 +161,55 @@ impl Api {
 
     /// Pauses or resumes (`pause`, `resume`) the only target.
     pub async fn switch_target(&mut self, action: &str) -> Result<(), BenchError> {
-        let list = self.call("GET", "/posthaste/v1/targets", "").await?;
+        let list = self.get("/posthaste/v1/targets").await?;
         let list: Value = serde_json::from_slice(&list).unwrap_or_default();
         let id = list["items"][0]["id"].as_str().unwrap_or_default();
-        self.call("POST", &format!("/posthaste/v1/targets/{id}/{action}"), "{}").await.map(drop)
+        self.switch(id, action).await
+    }
+
+    /// Pauses or resumes (`pause`, `resume`) a target.
+    pub async fn switch(&mut self, target: &str, action: &str) -> Result<(), BenchError> {
+        self.call("POST", &format!("/posthaste/v1/targets/{target}/{action}"), "{}").await.map(drop)
     }
 
     /// The text of `/metrics`.
     pub async fn metrics(&mut self) -> Result<String, BenchError> {
-        let body = self.call("GET", "/metrics", "").await?;
+        let body = self.get("/metrics").await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 }
 
-/// Makes a target for every number; `url` says where each leads.
-pub async fn make_targets(address: SocketAddr, numbers: Range<usize>, url: impl Fn(usize) -> String) -> Result<(), BenchError> {
-    let mut shares: Vec<Vec<(String, String)>> = vec![Vec::new(); MAKERS.min(numbers.len())];
-    for number in numbers {
+/// Makes targets, each with a name, a URL and a subscription to the event type; answers their ids in the same order.
+pub async fn make_targets(
+    address: SocketAddr,
+    plans: Vec<(String, String)>,
+    event_type: &str,
+    policy: Option<&Value>,
+) -> Result<Vec<Made>, BenchError> {
+    let count = plans.len();
+    let mut shares: Vec<Vec<(usize, String, String)>> = vec![Vec::new(); MAKERS.min(count)];
+    for (number, (name, url)) in plans.into_iter().enumerate() {
         let share = number % shares.len();
-        shares[share].push((format!("target {number}"), url(number)));
+        shares[share].push((number, name, url));
     }
     let mut makers = JoinSet::new();
     for share in shares {
+        let (event_type, policy) = (event_type.to_owned(), policy.cloned());
         makers.spawn(async move {
             let mut api = Api::open(address).await?;
-            for (name, url) in share {
-                api.make_target(&name, &url).await?;
+            let mut made = Vec::with_capacity(share.len());
+            for (number, name, url) in share {
+                made.push((number, api.make_target(&name, &url, &event_type, policy.as_ref()).await?));
             }
-            Ok::<_, BenchError>(())
+            Ok::<_, BenchError>(made)
         });
     }
+    let mut all = Vec::with_capacity(count);
     while let Some(made) = makers.join_next().await {
-        made.expect("makers do not panic")?;
+        all.extend(made.expect("makers do not panic")?);
     }
-    Ok(())
+    all.sort_by_key(|(number, _)| *number);
+    Ok(all.into_iter().map(|(_, made)| made).collect())
 }
 
 /// The error for an answer that should have been a success.

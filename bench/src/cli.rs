@@ -7,8 +7,10 @@ use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::BenchError;
 use crate::event::Via;
+use crate::relay::RelayProcess;
 use crate::report::Report;
-use crate::run::Bench;
+use crate::run::{Bench, Subject};
+use crate::scenario::beside::{Pair, Yardstick};
 use crate::scenario::{idle, latency, mailgun, momentum, queued, slow_target, throughput};
 use crate::server::Launch;
 
@@ -57,6 +59,12 @@ struct Common {
     /// Run each scenario so many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), global = true)]
     runs: u16,
+    /// Seed of random choices [default: another one each time; it is printed].
+    #[arg(long, value_name = "N", global = true)]
+    seed: Option<u64>,
+    /// throughput, latency: measure the relay beside the server, in turns, and print the ratio.
+    #[arg(long, global = true)]
+    beside_relay: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,18 +76,34 @@ enum Scenario {
     SlowTarget(slow_target::SlowTarget),
     Momentum(momentum::Momentum),
     Mailgun(mailgun::Mailgun),
-    /// All of them, each with its defaults.
+    /// The minimal relay in place of the server: append, flush, answer, sign, post, and nothing else.
+    Relay {
+        /// What to measure [default: throughput].
+        #[command(subcommand)]
+        yardstick: Option<Yardstick>,
+    },
+    /// Everything up to here but the relay, each with its defaults.
     All,
+    #[command(hide = true)]
+    RelayProcess(RelayProcess),
 }
 
 impl Cli {
+    /// The relay's own process, if that is what was asked for.
+    pub fn relay_process(self) -> Result<RelayProcess, Box<Self>> {
+        match self.scenario {
+            Scenario::RelayProcess(process) => Ok(process),
+            scenario => Err(Box::new(Self { scenario, ..self })),
+        }
+    }
+
     /// Runs the scenarios and prints the report; false if a run is void.
     pub async fn run(self) -> Result<bool, BenchError> {
         let beside = |name: &str| {
             let own = std::env::current_exe().map_err(BenchError::io("cannot find this program"))?;
             Ok::<_, BenchError>(own.with_file_name(name))
         };
-        let Common { server, data_dir, keep, settings, seconds, connections, bytes, via, json, runs } = self.common;
+        let Common { server, data_dir, keep, settings, seconds, connections, bytes, via, json, runs, seed, beside_relay } = self.common;
         let launch = Launch {
             binary: server.map_or_else(|| beside("posthaste"), Ok)?,
             data: data_dir.map_or_else(|| beside("bench-data"), Ok)?,
@@ -87,35 +111,60 @@ impl Cli {
             keep,
         };
         let time = seconds.map(|n| Duration::from_secs(n.into()));
-        let bench = Bench { launch, via, bytes, time, connections: connections.map(usize::from) };
+        let bench = Bench { launch, subject: Subject::Server, via, bytes, time, connections: connections.map(usize::from), runs, seed };
         let mut report = Report::new(&bench)?;
-        for _ in 0..runs {
-            match &self.scenario {
-                Scenario::Throughput(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::Latency(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::Idle(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::Queued(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::SlowTarget(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::Momentum(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::Mailgun(scenario) => scenario.run(&bench, &mut report).await?,
-                Scenario::All => {
-                    defaults::<throughput::Throughput>().run(&bench, &mut report).await?;
-                    defaults::<latency::Latency>().run(&bench, &mut report).await?;
-                    defaults::<slow_target::SlowTarget>().run(&bench, &mut report).await?;
-                    defaults::<mailgun::Mailgun>().run(&bench, &mut report).await?;
-                    defaults::<momentum::Momentum>().run(&bench, &mut report).await?;
-                    defaults::<queued::Queued>().run(&bench, &mut report).await?;
-                    defaults::<idle::Idle>().run(&bench, &mut report).await?;
-                }
-            }
-        }
+        self.scenario.run(&bench, beside_relay, &mut report).await?;
         report.print(json.as_deref())?;
         Ok(report.is_valid())
     }
 }
 
+impl Scenario {
+    async fn run(self, bench: &Bench, beside_relay: bool, report: &mut Report) -> Result<(), BenchError> {
+        let (yardstick, subject) = match self {
+            Self::Throughput(scenario) => (Yardstick::Throughput(scenario), Subject::Server),
+            Self::Latency(scenario) => (Yardstick::Latency(scenario), Subject::Server),
+            Self::Relay { yardstick } => (yardstick.unwrap_or_else(|| Yardstick::Throughput(defaults())), Subject::Relay),
+            other => {
+                for _ in 0..bench.runs {
+                    other.run_once(bench, report).await?;
+                }
+                return Ok(());
+            }
+        };
+        if beside_relay {
+            Pair::measure(bench, &yardstick).await?.report(report);
+            return Ok(());
+        }
+        for _ in 0..bench.runs {
+            report.add(yardstick.measure(&bench.of(subject)).await?);
+        }
+        Ok(())
+    }
+
+    async fn run_once(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+        match self {
+            Self::Idle(scenario) => scenario.run(bench, report).await,
+            Self::Queued(scenario) => scenario.run(bench, report).await,
+            Self::SlowTarget(scenario) => scenario.run(bench, report).await,
+            Self::Momentum(scenario) => scenario.run(bench, report).await,
+            Self::Mailgun(scenario) => scenario.run(bench, report).await,
+            Self::All => {
+                report.add(defaults::<throughput::Throughput>().measure(bench).await?);
+                report.add(defaults::<latency::Latency>().measure(bench).await?);
+                defaults::<slow_target::SlowTarget>().run(bench, report).await?;
+                defaults::<mailgun::Mailgun>().run(bench, report).await?;
+                defaults::<momentum::Momentum>().run(bench, report).await?;
+                defaults::<queued::Queued>().run(bench, report).await?;
+                defaults::<idle::Idle>().run(bench, report).await
+            }
+            Self::Throughput(_) | Self::Latency(_) | Self::Relay { .. } | Self::RelayProcess(_) => unreachable!("these go another way"),
+        }
+    }
+}
+
 /// A scenario as it is without flags.
-fn defaults<T: Args + FromArgMatches>() -> T {
+pub fn defaults<T: Args + FromArgMatches>() -> T {
     let matches = T::augment_args(clap::Command::new("defaults")).get_matches_from(["defaults"]);
     T::from_arg_matches(&matches).expect("every argument of a scenario has a default")
 }

@@ -1,12 +1,17 @@
 //! One persistent HTTP/1.1 connection that carries preformatted requests, one at a time.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::BenchError;
 use crate::http::{Frame, status};
+
+/// Pause between two tries to connect.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// A connection to the server.
 pub struct Connection {
@@ -31,10 +36,19 @@ impl Connection {
         Ok(Self { address, stream, buffer: Vec::with_capacity(4096) })
     }
 
-    /// Replaces a broken connection.
-    pub async fn reopen(&mut self) -> Result<(), BenchError> {
-        *self = Self::open(self.address).await?;
-        Ok(())
+    /// Replaces a broken connection; tries so long while nobody listens.
+    pub async fn reopen(&mut self, patience: Duration) -> Result<(), BenchError> {
+        let since = Instant::now();
+        loop {
+            match Self::open(self.address).await {
+                Ok(connection) => {
+                    *self = connection;
+                    return Ok(());
+                }
+                Err(error) if since.elapsed() >= patience => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
     }
 
     /// Sends a request and reads its answer.

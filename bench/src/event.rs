@@ -34,6 +34,26 @@ pub enum Via {
     Inbox,
 }
 
+/// What stands around the documents of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// The way in.
+    pub via: Via,
+    /// The key to publish with.
+    pub key: &'a str,
+    /// Type of the events, unless it is that of the documents.
+    pub event_type: Option<&'a str>,
+    /// When to deliver, as RFC 3339; at once if absent. Native only.
+    pub deliver_at: Option<&'a str>,
+}
+
+impl Envelope<'static> {
+    /// Of the first workspace.
+    pub fn new(via: Via) -> Self {
+        Self { via, key: KEY, event_type: None, deliver_at: None }
+    }
+}
+
 /// What documents look like, sent and received.
 #[derive(Clone, Debug)]
 pub struct Tail {
@@ -100,7 +120,13 @@ pub struct Request {
 
 impl Request {
     /// Formats a request. More than one event makes an array, which only the native API takes.
-    pub fn new(server: SocketAddr, via: Via, tail: &Tail, events: usize) -> Self {
+    pub fn new(server: SocketAddr, envelope: Envelope<'_>, tail: &Tail, events: usize) -> Self {
+        let Envelope { via, key, event_type, deliver_at } = envelope;
+        let mut opening = format!("{{\"type\":\"{}\",", event_type.unwrap_or(tail.type_name));
+        if let Some(time) = deliver_at {
+            opening.push_str(&format!("\"deliver_at\":\"{time}\","));
+        }
+        opening.push_str("\"data\":");
         let mut document = Vec::new();
         document.extend_from_slice(tail.open);
         document.extend_from_slice(&[b'0'; DIGITS]);
@@ -118,7 +144,7 @@ impl Request {
                 body.push(b',');
             }
             if via == Via::Native {
-                body.extend_from_slice(format!("{{\"type\":\"{}\",\"data\":", tail.type_name).as_bytes());
+                body.extend_from_slice(opening.as_bytes());
             }
             slots.push(body.len() + tail.open.len());
             body.extend_from_slice(&document);
@@ -131,8 +157,8 @@ impl Request {
         }
 
         let (path, key) = match via {
-            Via::Native => ("/posthaste/v1/events", format!("Authorization: Bearer {KEY}")),
-            Via::Inbox => ("/inbox", format!("X-MsgGO-Key: {KEY}")),
+            Via::Native => ("/posthaste/v1/events", format!("Authorization: Bearer {key}")),
+            Via::Inbox => ("/inbox", format!("X-MsgGO-Key: {key}")),
         };
         let mut bytes = format!(
             "POST {path} HTTP/1.1\r\nHost: {server}\r\n{key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -221,7 +247,7 @@ mod tests {
     fn what_is_stamped_is_found() {
         let tail = Tail::new(300);
         for (via, events) in [(Via::Native, 1), (Via::Inbox, 1), (Via::Native, 3)] {
-            let mut request = Request::new(SERVER, via, &tail, events);
+            let mut request = Request::new(SERVER, Envelope::new(via), &tail, events);
             let bytes = request.stamp(41, 1_234_567).to_vec();
             let frame = Frame::of(&bytes).expect("readable").expect("complete");
             assert_eq!(frame.total(), bytes.len());
@@ -230,14 +256,23 @@ mod tests {
             let expected: Vec<Found> = (0..events as u64).map(|i| Found::Whole { number: 41 + i, at_us: 1_234_567 }).collect();
             assert_eq!(find(body, &tail).collect::<Vec<_>>(), expected);
         }
-        let inbox = Request::new(SERVER, Via::Inbox, &tail, 1);
+        let inbox = Request::new(SERVER, Envelope::new(Via::Inbox), &tail, 1);
         assert!(inbox.bytes.windows(23).any(|w| w == b"Content-Length: 300\r\n\r\n"), "a document has the size that was asked for");
+    }
+
+    #[test]
+    fn an_envelope_says_what_it_is_told() {
+        let envelope = Envelope { event_type: Some("a.b"), deliver_at: Some("2030-01-01T00:00:00Z"), ..Envelope::new(Via::Native) };
+        let bytes = Request::new(SERVER, envelope, &Tail::new(120), 1).stamp(1, 2).to_vec();
+        let body = &bytes[Frame::of(&bytes).expect("readable").expect("complete").head..];
+        let sent: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        assert_eq!((&sent["type"], &sent["deliver_at"]), (&"a.b".into(), &"2030-01-01T00:00:00Z".into()));
     }
 
     #[test]
     fn a_momentum_record_is_found_by_its_message_id() {
         let tail = Tail::momentum();
-        let mut request = Request::new(SERVER, Via::Native, &tail, 2);
+        let mut request = Request::new(SERVER, Envelope::new(Via::Native), &tail, 2);
         let bytes = request.stamp(7, 8).to_vec();
         let body = &bytes[Frame::of(&bytes).expect("readable").expect("complete").head..];
         let sent: serde_json::Value = serde_json::from_slice(body).expect("JSON");
@@ -264,7 +299,7 @@ mod tests {
     #[test]
     fn a_changed_byte_is_damage() {
         let tail = Tail::new(100);
-        let bytes = Request::new(SERVER, Via::Inbox, &tail, 1).stamp(7, 8).to_vec();
+        let bytes = Request::new(SERVER, Envelope::new(Via::Inbox), &tail, 1).stamp(7, 8).to_vec();
         let start = bytes.windows(tail.mark.len()).position(|w| w == tail.mark).expect("there");
         for at in start + tail.mark.len()..bytes.len() {
             let mut changed = bytes.clone();

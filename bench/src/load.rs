@@ -30,6 +30,10 @@ pub struct Load {
     pub connections: usize,
     /// The ledger of the run.
     pub ledger: Arc<Ledger>,
+    /// Stream of the ledger that the events belong to.
+    pub stream: usize,
+    /// How long to go on looking for a server that is not there.
+    pub patience: Duration,
     /// The clock of the run.
     pub clock: Clock,
     /// From the start of a request (closed loop), or from when it should have started (open loop), to its answer.
@@ -41,7 +45,7 @@ pub struct Load {
 pub enum Until {
     /// At this time of the run's clock, in microseconds.
     Time(u64),
-    /// When so many events are accepted.
+    /// When so many events of the stream are accepted.
     Accepted(u64),
 }
 
@@ -80,7 +84,7 @@ impl Load {
                     let now = publisher.load.clock.us();
                     let is_over = match until {
                         Until::Time(end) => now >= end,
-                        Until::Accepted(count) => publisher.load.ledger.accepted() >= count,
+                        Until::Accepted(count) => publisher.load.ledger.accepted_in(publisher.load.stream) >= count,
                     };
                     if is_over {
                         return Ok(publisher.published);
@@ -95,11 +99,11 @@ impl Load {
     /// The same, and then on until the number of accepted events is a multiple of `whole`, which the events of a request have to divide.
     pub async fn closed_loop_rounded(&self, until: Until, whole: u64) -> Result<Published, BenchError> {
         let published = self.closed_loop(until).await?;
-        if self.ledger.accepted().is_multiple_of(whole) {
+        if self.ledger.accepted_in(self.stream).is_multiple_of(whole) {
             return Ok(published);
         }
         let single = Self { connections: 1, ..self.clone() };
-        let rest = single.closed_loop(Until::Accepted(self.ledger.accepted().next_multiple_of(whole))).await?;
+        let rest = single.closed_loop(Until::Accepted(self.ledger.accepted_in(self.stream).next_multiple_of(whole))).await?;
         Ok(published.merge(rest))
     }
 
@@ -170,7 +174,7 @@ impl Publisher {
         match self.connection.exchange(load.request.stamp(first, at_us)).await {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 let now = load.clock.us();
-                load.ledger.accept(first, count);
+                load.ledger.accept(load.stream, first, count);
                 load.timings.record(now.saturating_sub(at_us));
                 self.published.ended_us = now;
             }
@@ -181,7 +185,7 @@ impl Publisher {
             Ok(answer) => return Err(refused("a publish".to_owned(), answer.status, answer.body)),
             Err(BenchError::Io { .. }) => {
                 self.published.broken += 1;
-                self.connection.reopen().await?;
+                self.connection.reopen(load.patience).await?;
             }
             Err(error) => return Err(error),
         }

@@ -16,11 +16,14 @@ mod event;
 mod http;
 mod ledger;
 mod load;
+mod relay;
 mod report;
+mod rng;
 mod run;
 mod scenario;
 mod server;
 mod sink;
+mod table;
 mod timing;
 mod usage;
 
@@ -72,7 +75,18 @@ impl BenchError {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::parse().relay_process() {
+        Ok(process) => {
+            return match process.run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: the relay: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Err(cli) => cli,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

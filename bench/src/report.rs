@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::BenchError;
 use crate::run::Bench;
-use crate::timing::Percentiles;
+use crate::table::{Cell, Table};
+use crate::timing::{Percentiles, median};
 use crate::usage::file_system;
 
 /// What one run gave. What it does not measure is absent.
@@ -60,6 +61,8 @@ pub struct Figures {
     pub events_per_commit: Option<f64>,
     /// Mean time of a commit, from the server's metrics.
     pub commit_ms: Option<f64>,
+    /// Allocations of the server, where it counts them.
+    pub allocations_per_event: Option<f64>,
     /// Connections that the server opened to the receiver.
     pub receiver_connections: u64,
     /// Deliveries still pending at the end, from the server's metrics.
@@ -86,6 +89,9 @@ impl Figures {
 pub struct Report {
     machine: String,
     runs: Vec<Figures>,
+    tables: Vec<Table>,
+    /// What is void, besides runs with figures.
+    void: Vec<String>,
 }
 
 impl Report {
@@ -102,7 +108,7 @@ impl Report {
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, model)| model.trim()));
         let machine = format!("{cores} cores ({}), {disk}; load generator and receiver on the same cores", model.unwrap_or("unknown"));
-        Ok(Self { machine, runs: Vec::new() })
+        Ok(Self { machine, runs: Vec::new(), tables: Vec::new(), void: Vec::new() })
     }
 
     /// Adds a run.
@@ -114,15 +120,43 @@ impl Report {
         self.runs.push(figures);
     }
 
-    /// Whether all runs count.
-    pub fn is_valid(&self) -> bool {
-        self.runs.iter().all(|run| run.void().is_none())
+    /// Adds a table.
+    pub fn add_table(&mut self, table: Table) {
+        self.tables.push(table);
     }
 
-    /// Prints the table, and the JSON where it is wanted.
+    /// Notes that a ledger did not come out even.
+    pub fn add_void(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        eprintln!("VOID: {what}");
+        self.void.push(what);
+    }
+
+    /// The runs so far.
+    pub fn runs(&self) -> &[Figures] {
+        &self.runs
+    }
+
+    /// Whether all runs count.
+    pub fn is_valid(&self) -> bool {
+        self.void.is_empty() && self.runs.iter().all(|run| run.void().is_none())
+    }
+
+    /// Prints the tables, and the JSON where it is wanted.
     pub fn print(&self, json: Option<&Path>) -> Result<(), BenchError> {
+        let mut text = format!("\n{}\n", self.machine);
+        if !self.runs.is_empty() {
+            text.push_str(&self.figures().text());
+        }
+        for table in &self.tables {
+            text.push_str(&table.text());
+            text.push('\n');
+        }
+        for void in &self.void {
+            text.push_str(&format!("\nVOID: {void}"));
+        }
         let Some(path) = json else {
-            println!("{}", self.table());
+            println!("{text}");
             return Ok(());
         };
         let runs = self.runs.iter().map(|run| {
@@ -130,97 +164,113 @@ impl Report {
             value["void"] = json!(run.void());
             value
         });
-        let text = format!("{:#}\n", json!({"machine": self.machine, "runs": runs.collect::<Vec<Value>>()}));
+        let tables: Vec<Value> = self.tables.iter().map(Table::json).collect();
+        let document = json!({"machine": self.machine, "runs": runs.collect::<Vec<Value>>(), "tables": tables, "void": self.void});
+        let document = format!("{document:#}\n");
         if path == Path::new("-") {
-            eprintln!("{}", self.table());
-            print!("{text}");
+            eprintln!("{text}");
+            print!("{document}");
             return Ok(());
         }
-        println!("{}", self.table());
-        fs::write(path, text).map_err(BenchError::io(format!("cannot write {}", path.display())))
+        println!("{text}");
+        fs::write(path, document).map_err(BenchError::io(format!("cannot write {}", path.display())))
     }
 
-    /// One column for each run, one row for each figure that any of them has.
-    fn table(&self) -> String {
-        let mut rows: Vec<Vec<String>> =
-            vec![std::iter::once(String::new()).chain(self.runs.iter().map(|run| run.scenario.clone())).collect()];
-        for (name, read) in ROWS {
-            let cells: Vec<String> = self.runs.iter().map(|run| read(run).unwrap_or_default()).collect();
-            if cells.iter().any(|cell| !cell.is_empty()) {
-                rows.push(std::iter::once((*name).to_owned()).chain(cells).collect());
+    /// One column for each run, and one with the median of those that have the same name; one row for each figure that any of them has.
+    fn figures(&self) -> Table {
+        let mut names: Vec<&str> = self.runs.iter().map(|run| run.scenario.as_str()).collect();
+        names.sort_unstable();
+        let repeated: Vec<&str> = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(|same| same[0]).collect();
+        let medians: Vec<String> = repeated.iter().map(|name| format!("{name}, median")).collect();
+        let columns: Vec<&str> = self.runs.iter().map(|run| run.scenario.as_str()).chain(medians.iter().map(String::as_str)).collect();
+        let mut table = Table::new("", &columns);
+        for row in ROWS {
+            let mut cells: Vec<Cell> = self.runs.iter().map(|run| Cell::of((row.read)(run))).collect();
+            cells.extend(repeated.iter().map(|name| {
+                let same = self.runs.iter().filter(|run| run.scenario == *name && run.void().is_none());
+                Cell::of(median(same.filter_map(row.read).collect()))
+            }));
+            if row.is_whole {
+                cells.iter_mut().for_each(|cell| {
+                    if let Cell::Number(value) = *cell {
+                        *cell = Cell::Whole(value);
+                    }
+                });
+            }
+            if cells.iter().any(|cell| *cell != Cell::Empty) {
+                table.row(row.name, cells);
             }
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-        let widths: Vec<usize> = (0..=self.runs.len()).map(width).collect();
-        let mut out = format!("\n{}\n", self.machine);
-        for row in &rows {
-            let mut line = format!("{:<width$}", row[0], width = widths[0]);
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                line.push_str(&format!("  {cell:>width$}"));
-            }
-            out.push('\n');
-            out.push_str(line.trim_end());
+        if self.runs.iter().any(|run| run.void().is_some()) {
+            table.row("void", self.runs.iter().map(|run| run.void().map_or(Cell::Empty, Cell::Text)).collect());
         }
-        out
+        table
     }
 }
 
-type Row = (&'static str, fn(&Figures) -> Option<String>);
+/// A row of the table of runs.
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    is_whole: bool,
+    /// The figure of a run.
+    pub read: fn(&Figures) -> Option<f64>,
+}
 
-const ROWS: &[Row] = &[
-    ("accepted/s", |f| f.accepted_per_s.map(whole)),
-    ("delivered/s", |f| f.delivered_per_s.map(whole)),
-    ("publish p50 ms", |f| f.publish_ms.map(|p| short(p.p50))),
-    ("publish p99 ms", |f| f.publish_ms.map(|p| short(p.p99))),
-    ("publish p99.9 ms", |f| f.publish_ms.map(|p| short(p.p999))),
-    ("delivery p50 ms", |f| f.delivery_ms.map(|p| short(p.p50))),
-    ("delivery p99 ms", |f| f.delivery_ms.map(|p| short(p.p99))),
-    ("delivery p99.9 ms", |f| f.delivery_ms.map(|p| short(p.p999))),
-    ("delivery max ms", |f| f.delivery_ms.map(|p| short(p.max))),
-    ("CPU µs/event", |f| f.idle_cpu_percent.is_none().then(|| short(f.cpu_us_per_event))),
-    ("CPU µs/event of the bench", |f| f.idle_cpu_percent.is_none().then(|| short(f.bench_cpu_us_per_event))),
-    ("CPU % of others", |f| Some(short(f.others_cpu_percent))),
-    ("CPU % when idle", |f| f.idle_cpu_percent.map(|percent| format!("{percent:.3}"))),
-    ("peak memory MiB", |f| Some(short(f.peak_mib))),
-    ("memory at end MiB", |f| Some(short(f.resident_mib))),
-    ("disk bytes/event", |f| f.idle_cpu_percent.is_none().then(|| whole(f.disk_bytes_per_event))),
-    ("written bytes/event", |f| f.idle_cpu_percent.is_none().then(|| whole(f.written_bytes_per_event))),
-    ("events/commit", |f| f.events_per_commit.map(short)),
-    ("commit ms", |f| f.commit_ms.map(short)),
-    ("connections to receiver", |f| (f.delivered > 0).then(|| f.receiver_connections.to_string())),
-    ("pending at end", |f| f.pending.filter(|n| *n > 0.0).map(whole)),
-    ("requests refused", |f| (f.refused > 0).then(|| f.refused.to_string())),
-    ("connections broken", |f| (f.broken > 0).then(|| f.broken.to_string())),
-    ("accepted", |f| Some(whole(f.accepted as f64))),
-    ("delivered", |f| Some(whole(f.delivered as f64))),
-    ("lost", |f| Some(f.lost.to_string())),
-    ("duplicates", |f| Some(f.duplicates.to_string())),
-    ("void", |f| f.void()),
+const fn row(name: &'static str, read: fn(&Figures) -> Option<f64>) -> Row {
+    Row { name, is_whole: false, read }
+}
+
+const fn count(name: &'static str, read: fn(&Figures) -> Option<f64>) -> Row {
+    Row { name, is_whole: true, read }
+}
+
+impl Figures {
+    fn busy(&self, value: f64) -> Option<f64> {
+        self.idle_cpu_percent.is_none().then_some(value)
+    }
+
+    /// CPU time of the server for each delivery, where there are more of them than events.
+    pub fn cpu_us_per_delivery(&self) -> Option<f64> {
+        (self.delivered > self.accepted).then(|| self.cpu_us_per_event * self.accepted as f64 / self.delivered as f64)
+    }
+
+    /// Bytes written for each byte that was kept.
+    pub fn write_amplification(&self) -> Option<f64> {
+        (self.disk_bytes_per_event > 0.0).then(|| self.written_bytes_per_event / self.disk_bytes_per_event)
+    }
+}
+
+/// The figures that are shown, in order.
+pub const ROWS: &[Row] = &[
+    count("accepted/s", |f| f.accepted_per_s),
+    count("delivered/s", |f| f.delivered_per_s),
+    row("publish p50 ms", |f| f.publish_ms.map(|p| p.p50)),
+    row("publish p99 ms", |f| f.publish_ms.map(|p| p.p99)),
+    row("publish p99.9 ms", |f| f.publish_ms.map(|p| p.p999)),
+    row("delivery p50 ms", |f| f.delivery_ms.map(|p| p.p50)),
+    row("delivery p99 ms", |f| f.delivery_ms.map(|p| p.p99)),
+    row("delivery p99.9 ms", |f| f.delivery_ms.map(|p| p.p999)),
+    row("delivery max ms", |f| f.delivery_ms.map(|p| p.max)),
+    row("CPU µs/event", |f| f.busy(f.cpu_us_per_event)),
+    row("CPU µs/delivery", Figures::cpu_us_per_delivery),
+    row("CPU µs/event of the bench", |f| f.busy(f.bench_cpu_us_per_event)),
+    row("CPU % of others", |f| Some(f.others_cpu_percent)),
+    row("CPU % when idle", |f| f.idle_cpu_percent),
+    row("allocations/event", |f| f.allocations_per_event),
+    row("peak memory MiB", |f| Some(f.peak_mib)),
+    row("memory at end MiB", |f| Some(f.resident_mib)),
+    count("disk bytes/event", |f| f.busy(f.disk_bytes_per_event)),
+    count("written bytes/event", |f| f.busy(f.written_bytes_per_event)),
+    row("written/stored", |f| f.busy(f.write_amplification()?)),
+    row("events/commit", |f| f.events_per_commit),
+    row("commit ms", |f| f.commit_ms),
+    count("connections to receiver", |f| (f.delivered > 0).then_some(f.receiver_connections as f64)),
+    count("pending at end", |f| f.pending.filter(|n| *n > 0.0)),
+    count("requests refused", |f| (f.refused > 0).then_some(f.refused as f64)),
+    count("connections broken", |f| (f.broken > 0).then_some(f.broken as f64)),
+    count("accepted", |f| Some(f.accepted as f64)),
+    count("delivered", |f| Some(f.delivered as f64)),
+    count("lost", |f| Some(f.lost as f64)),
+    count("duplicates", |f| Some(f.duplicates as f64)),
 ];
-
-/// With spaces between the thousands.
-fn whole(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn short(value: f64) -> String {
-    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!((whole(999.4), whole(1234567.0), short(0.123)), ("999".into(), "1 234 567".into(), "0.12".into()));
-    }
-}

@@ -1,19 +1,21 @@
 //! One run: a server, a receiver and a ledger, from before the first event until nothing moves any more.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::BenchError;
-use crate::api::{self, Api, metric};
-use crate::event::{Request, Tail, Via};
+use crate::api::{self, Api, Made, metric};
+use crate::event::{Envelope, Request, Tail, Via};
 use crate::ledger::{Ledger, Verdict};
 use crate::load::{Load, Published};
 use crate::report::Figures;
 use crate::server::{Launch, Server};
-use crate::sink::Sink;
+use crate::sink::{Receipts, Sink};
 use crate::timing::{Clock, Timings};
 use crate::usage::{Usage, disk_bytes, machine_cpu_us};
 
@@ -23,10 +25,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(5);
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The server.
+    Server,
+    /// The minimal relay.
+    Relay,
+}
+
 /// What all scenarios share.
+#[derive(Clone)]
 pub struct Bench {
     /// How to start servers.
     pub launch: Launch,
+    /// What to start.
+    pub subject: Subject,
     /// The way in.
     pub via: Via,
     /// Bytes of an event's document.
@@ -35,6 +49,10 @@ pub struct Bench {
     pub time: Option<Duration>,
     /// Connections that publish, if given.
     pub connections: Option<usize>,
+    /// How often each measurement is made.
+    pub runs: u16,
+    /// Seed of random choices, if given.
+    pub seed: Option<u64>,
 }
 
 /// What differs between runs.
@@ -50,13 +68,17 @@ pub struct Shape {
 
 /// A server with its targets, ready for load.
 pub struct Run {
-    server: Server,
-    sink: Sink,
-    api: Api,
-    targets: usize,
-    before: Option<Before>,
+    /// The server, or the relay.
+    pub server: Server,
+    /// The receiver.
+    pub sink: Sink,
+    /// Ids of the targets that were made for the run's streams.
+    pub made: Vec<Made>,
     /// What publishes.
     pub load: Load,
+    api: Option<Api>,
+    tail: Tail,
+    before: Option<Before>,
 }
 
 /// What was used before the load, so that only the load is counted.
@@ -81,13 +103,30 @@ impl Cpu {
 }
 
 impl Bench {
+    /// The same for another subject.
+    pub fn of(&self, subject: Subject) -> Self {
+        Self { subject, ..self.clone() }
+    }
+
+    /// How long to publish: what the caller says, or this.
+    pub fn time_or(&self, default: Duration) -> Duration {
+        self.time.unwrap_or(default)
+    }
+
     /// Starts a server and makes its targets.
     pub async fn start(&self, shape: Shape) -> Result<Run, BenchError> {
-        let server = self.launch.start()?;
-        let mut run = self.prepare(server, shape, Tail::new(self.bytes), self.via).await?;
-        run.api.make_event_type().await?;
-        if shape.targets > 0 {
-            api::make_targets(run.server.address(), 0..shape.targets, |target| run.sink.url(target)).await?;
+        let mut run = self.start_streams(&[shape.targets], shape).await?;
+        if self.subject == Subject::Server && shape.targets > 0 {
+            run.make_targets(0..shape.targets, api::EVENT_TYPE, None).await?;
+        }
+        Ok(run)
+    }
+
+    /// Starts a server for streams with so many targets each, which the caller makes; the load publishes the first one.
+    pub async fn start_streams(&self, streams: &[usize], shape: Shape) -> Result<Run, BenchError> {
+        let mut run = self.prepare(&self.launch, Ledger::with_streams(streams), shape, Tail::new(self.bytes), self.via).await?;
+        if let Some(api) = &mut run.api {
+            api.make_event_type().await?;
         }
         Ok(run)
     }
@@ -98,63 +137,99 @@ impl Bench {
         // The first minute of a webhook is not what is measured. What the caller says comes after this, and counts.
         launch.settings.insert(0, ("dialect.momentum.activation".to_owned(), "0s".to_owned()));
         let shape = Shape { targets: 1, connections, batch };
-        let mut run = self.prepare(launch.start()?, shape, Tail::momentum(), Via::Native).await?;
-        run.api.make_momentum_webhook(&run.sink.url(0)).await?;
+        let mut run = self.of(Subject::Server).prepare(&launch, Ledger::new(1), shape, Tail::momentum(), Via::Native).await?;
+        let url = run.sink.url(0);
+        run.api().make_momentum_webhook(&url).await?;
         Ok(run)
     }
 
     /// Starts a server with one Mailgun webhook.
     pub async fn start_mailgun(&self, connections: usize, batch: usize) -> Result<Run, BenchError> {
         let shape = Shape { targets: 1, connections, batch };
-        let mut run = self.prepare(self.launch.start()?, shape, Tail::mailgun(), Via::Native).await?;
-        run.api.make_mailgun_webhook(&run.sink.url(0)).await?;
+        let mut run = self.of(Subject::Server).prepare(&self.launch, Ledger::new(1), shape, Tail::mailgun(), Via::Native).await?;
+        let url = run.sink.url(0);
+        run.api().make_mailgun_webhook(&url).await?;
         Ok(run)
     }
 
-    /// A receiver, a ledger and a load for a server.
-    async fn prepare(&self, server: Server, shape: Shape, tail: Tail, via: Via) -> Result<Run, BenchError> {
+    /// A receiver, a ledger, a server and a load.
+    async fn prepare(&self, launch: &Launch, ledger: Ledger, shape: Shape, tail: Tail, via: Via) -> Result<Run, BenchError> {
         let clock = Clock::start();
-        let ledger = Arc::new(Ledger::new(shape.targets));
+        let ledger = Arc::new(ledger);
         let sink = Sink::start(Arc::clone(&ledger), tail.clone(), clock)?;
-        let api = Api::open(server.address()).await?;
+        let (server, api) = match self.subject {
+            Subject::Server => {
+                let server = launch.start()?;
+                let api = Api::open(server.address()).await?;
+                (server, Some(api))
+            }
+            Subject::Relay => (launch.start_relay(sink.address(), shape.targets)?, None),
+        };
         let load = Load {
             address: server.address(),
-            request: Request::new(server.address(), via, &tail, shape.batch),
+            request: Request::new(server.address(), Envelope::new(via), &tail, shape.batch),
             connections: self.connections.unwrap_or(shape.connections),
             ledger,
+            stream: 0,
+            patience: Duration::ZERO,
             clock,
             timings: Arc::new(Timings::new()),
         };
-        Ok(Run { server, sink, api, targets: shape.targets, before: None, load })
+        Ok(Run { server, sink, made: Vec::new(), load, api, tail, before: None })
     }
 }
 
 impl Run {
-    /// The receiver.
-    pub fn sink(&self) -> &Sink {
-        &self.sink
+    /// The native API.
+    pub fn api(&mut self) -> &mut Api {
+        self.api.as_mut().expect("a scenario that needs the API does not measure the relay")
     }
 
-    /// Makes one more target, which the ledger knows nothing of.
-    pub async fn add_target(&mut self, name: &str, url: &str) -> Result<(), BenchError> {
-        self.api.make_target(name, url).await
+    /// What the receiver wrote.
+    pub fn receipts(&self) -> &Receipts {
+        self.sink.receipts()
     }
 
-    /// What the server has used so far.
-    pub fn usage(&self) -> Result<Usage, BenchError> {
-        self.server.usage()
+    /// Makes webhooks and their subscriptions to an event type for these targets of the ledger.
+    pub async fn make_targets(&mut self, targets: Range<usize>, event_type: &str, policy: Option<&Value>) -> Result<(), BenchError> {
+        let plans = targets.map(|target| (format!("target {target}"), self.sink.url(target))).collect();
+        let made = api::make_targets(self.server.address(), plans, event_type, policy).await?;
+        self.made.extend(made);
+        Ok(())
     }
 
-    /// Pauses or resumes (`pause`, `resume`) the only target.
-    pub async fn switch_target(&mut self, action: &str) -> Result<(), BenchError> {
-        self.api.switch_target(action).await
+    /// A load like this one that publishes another stream.
+    pub fn stream(&self, stream: usize, envelope: Envelope<'_>, connections: usize, batch: usize) -> Load {
+        let request = Request::new(self.server.address(), envelope, &self.tail, batch);
+        Load { request, connections, stream, timings: Arc::new(Timings::new()), ..self.load.clone() }
+    }
+
+    /// Kills the server and starts it again; answers how long it was from the start of the process until it was ready.
+    pub async fn start_again(&mut self) -> Result<Duration, BenchError> {
+        self.server.kill();
+        let since = Instant::now();
+        self.server.start_again()?;
+        let mut api = Api::open(self.server.address()).await?;
+        while !api.is_ready().await? {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.api = Some(api);
+        Ok(since.elapsed())
     }
 
     /// The load begins now.
     pub async fn begin(&mut self) -> Result<(), BenchError> {
-        let metrics = self.api.metrics().await?;
+        let metrics = self.metrics().await?;
         self.before = Some(Before { usage: self.server.usage()?, disk: disk_bytes(self.server.data())?, metrics, cpu: Cpu::now()? });
         Ok(())
+    }
+
+    /// The text of `/metrics`; the relay has none.
+    pub async fn metrics(&mut self) -> Result<String, BenchError> {
+        match &mut self.api {
+            Some(api) => api.metrics().await,
+            None => Ok(String::new()),
+        }
     }
 
     /// Waits until everything that was accepted has arrived, or nothing arrives any more.
@@ -176,11 +251,21 @@ impl Run {
 
     /// Waits for the end and adds everything up. `scenario` is the heading of the figures.
     pub async fn finish(mut self, scenario: String, published: Published) -> Result<Figures, BenchError> {
-        let Some(before) = self.before.take() else { unreachable!("every scenario begins before it finishes") };
         let verdict = self.drain().await;
+        self.figures(scenario, published, verdict).await
+    }
+
+    /// Adds everything up as it is. What has not arrived is still owed, and not lost.
+    pub async fn finish_early(mut self, scenario: String, published: Published) -> Result<Figures, BenchError> {
+        let verdict = Verdict { lost: 0, ..self.load.ledger.close() };
+        self.figures(scenario, published, verdict).await
+    }
+
+    async fn figures(&mut self, scenario: String, published: Published, verdict: Verdict) -> Result<Figures, BenchError> {
+        let Some(before) = self.before.take() else { unreachable!("every scenario begins before it finishes") };
         let usage = self.server.usage()?;
         let cpu = Cpu::now()?;
-        let metrics = self.api.metrics().await?;
+        let metrics = self.metrics().await?;
         let receipts = self.sink.receipts();
         let per_event = |amount: u64| amount as f64 / verdict.accepted.max(1) as f64;
         let per_second = |count: u64, until_us: u64| {
@@ -189,7 +274,7 @@ impl Run {
         };
         let grown = |name: &str| Some(metric(&metrics, name)? - metric(&before.metrics, name).unwrap_or(0.0));
         let commits = grown("posthaste_commit_events_count").filter(|count| *count > 0.0);
-        let (server_cpu, bench_cpu) = (usage.cpu_us - before.usage.cpu_us, cpu.bench - before.cpu.bench);
+        let (server_cpu, bench_cpu) = (usage.cpu_us.saturating_sub(before.usage.cpu_us), cpu.bench - before.cpu.bench);
         let others_cpu = (cpu.machine - before.cpu.machine).saturating_sub(server_cpu + bench_cpu);
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         Ok(Figures {
@@ -204,7 +289,8 @@ impl Run {
             refused: published.refused,
             broken: published.broken,
             accepted_per_s: per_second(verdict.accepted, published.ended_us),
-            delivered_per_s: per_second(verdict.delivered, receipts.last_us.load(Ordering::Relaxed)).filter(|_| self.targets > 0),
+            delivered_per_s: per_second(verdict.delivered, receipts.last_us.load(Ordering::Relaxed))
+                .filter(|_| self.load.ledger.targets() > 0),
             publish_ms: self.load.timings.percentiles(),
             delivery_ms: receipts.timings.percentiles(),
             cpu_us_per_event: per_event(server_cpu),
@@ -216,6 +302,7 @@ impl Run {
             written_bytes_per_event: per_event(usage.written.saturating_sub(before.usage.written)),
             events_per_commit: commits.and_then(|commits| Some(grown("posthaste_commit_events_sum")? / commits)),
             commit_ms: commits.and_then(|commits| Some(grown("posthaste_commit_seconds_sum")? * 1e3 / commits)),
+            allocations_per_event: grown("posthaste_allocations_total").map(|count| count / verdict.accepted.max(1) as f64),
             receiver_connections: receipts.connections.load(Ordering::Relaxed),
             pending: metric(&metrics, "posthaste_target_pending"),
             idle_cpu_percent: None,

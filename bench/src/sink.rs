@@ -1,39 +1,94 @@
-//! The receiver: an HTTP/1.1 server on a thread of its own that answers 200 and writes the ledger.
+//! The receiver: an HTTP/1.1 server on a thread of its own that writes the ledger and answers as each target is told to.
 //!
-//! `/t/NUMBER` is a target; `/hang` reads and never answers.
+//! `/t/NUMBER` is a target. What arrives at a target that is owed nothing is answered and not noted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::BenchError;
 use crate::event::{Found, Tail, find};
 use crate::http::{Frame, WireError, path};
-use crate::ledger::Ledger;
+use crate::ledger::{Bitmap, Ledger};
 use crate::timing::{Clock, Timings};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+const FAILED: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
 const READ: usize = 64 << 10;
 /// What a Momentum webhook is tested with when it is made.
 const TEST: &[u8] = br#"[{"msys":{}}]"#;
+
+/// How a target answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// 200 at once.
+    Ok,
+    /// 200 after so many milliseconds.
+    Slow(u16),
+    /// 500.
+    Fail,
+    /// Never, until the mode changes; then the connection closes.
+    Hang,
+    /// 500 to this part in a hundred of the events when they come for the first time, and 200 otherwise.
+    Flaky(u16),
+}
+
+impl Mode {
+    fn code(self) -> u32 {
+        let (kind, value) = match self {
+            Self::Ok => (0, 0),
+            Self::Slow(ms) => (1, ms),
+            Self::Fail => (2, 0),
+            Self::Hang => (3, 0),
+            Self::Flaky(percent) => (4, percent),
+        };
+        kind << 16 | u32::from(value)
+    }
+
+    fn of(code: u32) -> Self {
+        let value = code as u16;
+        match code >> 16 {
+            0 => Self::Ok,
+            1 => Self::Slow(value),
+            2 => Self::Fail,
+            3 => Self::Hang,
+            _ => Self::Flaky(value),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Target {
+    mode: AtomicU32,
+    /// Requests answered with 200.
+    answered: AtomicU64,
+    changed: Notify,
+    /// What a flaky target has refused already.
+    refused: Bitmap,
+}
 
 /// What the receiver writes.
 pub struct Receipts {
     /// Who got what.
     pub ledger: Arc<Ledger>,
-    /// From the time in the event to its first receipt at a target.
+    /// From the time in the event to its first receipt at a target that is owed it.
     pub timings: Timings,
     /// Time of the last first receipt.
     pub last_us: AtomicU64,
     /// Connections that were opened to the receiver.
     pub connections: AtomicU64,
+    /// First receipt of an event below [`Receipts::watch_for`]'s number; 0 while there was none.
+    watched_us: AtomicU64,
+    watch_below: AtomicU64,
+    targets: Vec<Target>,
     tail: Tail,
     clock: Clock,
 }
@@ -54,8 +109,17 @@ impl Sink {
         listener.set_nonblocking(true).map_err(failed())?;
         let address = listener.local_addr().map_err(failed())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
-        let receipts =
-            Arc::new(Receipts { ledger, timings: Timings::new(), last_us: AtomicU64::new(0), connections: AtomicU64::new(0), tail, clock });
+        let receipts = Arc::new(Receipts {
+            targets: (0..ledger.targets()).map(|_| Target::default()).collect(),
+            ledger,
+            timings: Timings::new(),
+            last_us: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            watched_us: AtomicU64::new(0),
+            watch_below: AtomicU64::new(0),
+            tail,
+            clock,
+        });
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::clone(&receipts);
         let thread = std::thread::Builder::new().name("receiver".to_owned()).spawn(move || {
@@ -70,19 +134,26 @@ impl Sink {
         Ok(Self { address, receipts, stop: Some(stop), thread: Some(thread.map_err(failed())?) })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// URL of a target.
     pub fn url(&self, target: usize) -> String {
         format!("http://{}/t/{target}", self.address)
     }
 
-    /// URL of a target that takes requests and never answers.
-    pub fn hanging_url(&self) -> String {
-        format!("http://{}/hang", self.address)
-    }
-
     /// What it wrote so far.
     pub fn receipts(&self) -> &Receipts {
         &self.receipts
+    }
+
+    /// From now on a target answers so.
+    pub fn set_mode(&self, target: usize, mode: Mode) {
+        let target = &self.receipts.targets[target];
+        target.mode.store(mode.code(), Ordering::Relaxed);
+        target.changed.notify_waiters();
     }
 }
 
@@ -126,13 +197,9 @@ async fn serve(mut stream: TcpStream, receipts: Arc<Receipts>) -> Result<(), Wir
             && buffer.len() >= frame.total()
         {
             let (head, body) = buffer[..frame.total()].split_at(frame.head);
-            let Some(target) = target(path(head)?) else {
-                std::future::pending::<()>().await;
-                return Ok(());
-            };
-            receipts.note(target, body);
+            let Some(answer) = receipts.answer(number(path(head)?), body).await else { return Ok(()) };
             buffer.advance(frame.total());
-            if stream.write_all(OK).await.is_err() {
+            if stream.write_all(answer).await.is_err() {
                 return Ok(());
             }
         }
@@ -144,13 +211,46 @@ async fn serve(mut stream: TcpStream, receipts: Arc<Receipts>) -> Result<(), Wir
     }
 }
 
-/// Number of the target that a path names; none if it hangs.
-fn target(path: &[u8]) -> Option<usize> {
-    let number = path.strip_prefix(b"/t/")?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+/// Number of the target that a path names.
+fn number(path: &[u8]) -> Option<usize> {
+    std::str::from_utf8(path.strip_prefix(b"/t/")?).ok()?.parse().ok()
 }
 
 impl Receipts {
+    /// What to answer, once it is time to; nothing if the connection is to close.
+    async fn answer(&self, number: Option<usize>, body: &[u8]) -> Option<&'static [u8]> {
+        let Some((number, target)) = number.and_then(|number| Some((number, self.targets.get(number)?))) else {
+            self.ledger.damage();
+            return Some(FAILED);
+        };
+        match Mode::of(target.mode.load(Ordering::Relaxed)) {
+            Mode::Ok => {}
+            Mode::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
+            Mode::Fail => return Some(FAILED),
+            Mode::Hang => {
+                let changed = target.changed.notified();
+                if Mode::of(target.mode.load(Ordering::Relaxed)) == Mode::Hang {
+                    changed.await;
+                }
+                return None;
+            }
+            Mode::Flaky(percent) => {
+                let refuse = |found| match found {
+                    Found::Whole { number, .. } => number % 100 < percent.into() && target.refused.mark(number),
+                    Found::Damaged => false,
+                };
+                if find(body, &self.tail).any(refuse) {
+                    return Some(FAILED);
+                }
+            }
+        }
+        target.answered.fetch_add(1, Ordering::Relaxed);
+        if self.ledger.is_owed(number) {
+            self.note(number, body);
+        }
+        Some(OK)
+    }
+
     fn note(&self, target: usize, body: &[u8]) {
         if body == TEST {
             return;
@@ -164,6 +264,9 @@ impl Receipts {
                     if self.ledger.receive(target, number) {
                         self.timings.record(now_us.saturating_sub(at_us));
                         self.last_us.store(now_us, Ordering::Relaxed);
+                        if number < self.watch_below.load(Ordering::Relaxed) && self.watched_us.load(Ordering::Relaxed) == 0 {
+                            self.watched_us.store(now_us, Ordering::Relaxed);
+                        }
                     }
                 }
                 Found::Damaged => self.ledger.damage(),
@@ -172,5 +275,34 @@ impl Receipts {
         if !found_any {
             self.ledger.damage();
         }
+    }
+
+    /// Requests that a target has answered with 200.
+    pub fn answered(&self, target: usize) -> u64 {
+        self.targets[target].answered.load(Ordering::Relaxed)
+    }
+
+    /// Watches for the first receipt of an event below this number.
+    pub fn watch_for(&self, below: u64) {
+        self.watch_below.store(below, Ordering::Relaxed);
+        self.watched_us.store(0, Ordering::Relaxed);
+    }
+
+    /// When what is watched for came.
+    pub fn watched(&self) -> Option<u64> {
+        Some(self.watched_us.load(Ordering::Relaxed)).filter(|us| *us > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_survives_its_code() {
+        for mode in [Mode::Ok, Mode::Slow(1000), Mode::Fail, Mode::Hang, Mode::Flaky(40)] {
+            assert_eq!(Mode::of(mode.code()), mode);
+        }
+        assert_eq!((number(b"/t/17"), number(b"/t/x"), number(b"/hang")), (Some(17), None, None));
     }
 }

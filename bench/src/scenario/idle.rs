@@ -31,9 +31,9 @@ impl Idle {
         let published = run.load.closed_loop(Until::Accepted(1)).await?;
         run.drain().await;
         sleep(SETTLE).await;
-        let (before, since) = (run.usage()?, Instant::now());
+        let (before, since) = (run.server.usage()?, Instant::now());
         sleep(bench.time.unwrap_or(WATCH)).await;
-        let used = run.usage()?.cpu_us - before.cpu_us;
+        let used = run.server.usage()?.cpu_us - before.cpu_us;
         let percent = used as f64 / since.elapsed().as_micros() as f64 * 100.0;
         let mut figures = run.finish(format!("idle, {} targets", self.targets), published).await?;
         figures.idle_cpu_percent = Some(percent);

@@ -1,5 +1,6 @@
 //! What is measured: one file for each scenario.
 
+pub mod beside;
 pub mod idle;
 pub mod latency;
 pub mod mailgun;

@@ -29,13 +29,13 @@ impl Momentum {
         report.add(run.finish("momentum".to_owned(), published).await?);
 
         let mut run = bench.start_momentum(super::ARRAY_CONNECTIONS, batch).await?;
-        run.switch_target("pause").await?;
+        run.api().switch_target("pause").await?;
         let queued = self.queued.next_multiple_of(FULL_BATCH);
         let mut published = run.load.closed_loop_rounded(Until::Accepted(queued), FULL_BATCH).await?;
         run.begin().await?;
         // From here on it is only the way out that is measured.
         (published.began_us, published.ended_us) = (run.load.clock.us(), 0);
-        run.switch_target("resume").await?;
+        run.api().switch_target("resume").await?;
         report.add(run.finish("momentum, drain".to_owned(), published).await?);
         Ok(())
     }

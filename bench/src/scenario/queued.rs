@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::BenchError;
+use crate::api::EVENT_TYPE;
 use crate::event::Via;
 use crate::load::Until;
 use crate::report::Report;
@@ -30,7 +31,7 @@ impl Queued {
     pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
         let batch = if bench.via == Via::Inbox { 1 } else { self.batch.into() };
         let mut run = bench.start(Shape { targets: 0, connections: 4, batch }).await?;
-        run.add_target("dead", &refusing_url()?).await?;
+        run.api().make_target("dead", &refusing_url()?, EVENT_TYPE, None).await?;
         run.begin().await?;
         let published = run.load.closed_loop(Until::Accepted(self.events)).await?;
         sleep(SETTLE).await;

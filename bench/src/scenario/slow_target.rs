@@ -3,6 +3,7 @@
 use crate::BenchError;
 use crate::report::Report;
 use crate::run::{Bench, Shape};
+use crate::sink::Mode;
 
 /// Latency of healthy targets, first alone, then with targets beside them that take requests and never answer.
 #[derive(Debug, clap::Args)]
@@ -22,11 +23,11 @@ impl SlowTarget {
     /// Runs it.
     pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
         let shape = Shape { targets: self.healthy.into(), connections: super::CONNECTIONS, batch: 1 };
-        for (name, hanging) in [("all answer".to_owned(), 0), (format!("{} hang", self.hanging), self.hanging)] {
-            let mut run = bench.start(shape).await?;
-            for target in 0..hanging {
-                let url = run.sink().hanging_url();
-                run.add_target(&format!("hanging {target}"), &url).await?;
+        for (name, hanging) in [("all answer".to_owned(), 0), (format!("{} hang", self.hanging), usize::from(self.hanging))] {
+            let mut run = bench.start(Shape { targets: shape.targets + hanging, ..shape }).await?;
+            for target in shape.targets..shape.targets + hanging {
+                run.load.ledger.set_owed(target, false);
+                run.sink.set_mode(target, Mode::Hang);
             }
             run.begin().await?;
             let published = run.load.open_loop(self.rate.into(), bench.time.unwrap_or(super::TIME)).await?;

@@ -8,26 +8,35 @@
 //! - A body that breaks off or drips past the deadline before 16 KiB of it are here makes the try fail, its status notwithstanding;
 //!   after 16 KiB the status counts whatever the rest does.
 //! - A request whose sending began is never sent twice here. (One that a pooled connection closed on before its first byte went out
-//!   is moved to another connection by the pool.)
+//!   is moved to another connection.)
+//!
+//! Over HTTP/1.1 the try itself drives its connection: no task of the connection's own, and so no wake-ups from task to task. Over
+//! HTTP/2, which is spoken where a TLS server offers it, the tries of an origin share connections that tasks of the client drive.
 
-use std::cell::RefCell;
-use std::error::Error as StdError;
-use std::fmt::Write as _;
+mod answer;
+mod http1;
+mod http2;
+mod origin;
+mod pool;
+
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, Version, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response, Uri, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::answer::{BodyError, Late, classify, head_text, host_of, lost, read_body, within};
+use self::http1::Unanswered;
+pub(crate) use self::origin::Target;
+use self::origin::Way;
+use self::pool::Pool;
 use crate::SendError;
-use crate::connector::{CONNECT_TIMEOUT, GuardedConnector, Used, bare_host};
+use crate::connector::{Connector, Place};
 use crate::dial::{ConnectError, Outlet};
 use crate::failure::Code;
 use crate::tls::Tls;
@@ -36,27 +45,21 @@ use crate::tls::Tls;
 pub const BODY_KEPT: usize = 16 * 1024;
 /// Bytes of a response body that are read at most.
 pub const BODY_READ: usize = 64 * 1024;
-/// How long the rest of a body beyond [`BODY_KEPT`] is waited for.
-const DRAIN_TIME: Duration = Duration::from_millis(250);
 /// Bytes of a response's head, and of what is buffered of a request, at most.
 const HEAD_BUFFER: usize = 64 * 1024;
 /// Idle connections are closed after this.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(15);
 /// Idle connections kept per origin.
 const IDLE_PER_ORIGIN: usize = 256;
+/// Idle connections kept in all. Each holds about 16 KiB of buffers and a socket.
+const IDLE_IN_ALL: usize = 4096;
 
 /// A pooled HTTP client behind the guard. Connections live as long as it does.
 pub struct HttpClient {
-    client: Client<GuardedConnector, Full<Bytes>>,
-    /// For requests marked [`Http1Only`].
-    http1: Client<GuardedConnector, Full<Bytes>>,
-    connector: GuardedConnector,
-    reused: AtomicU64,
+    pool: Arc<Pool>,
 }
-
-/// Marks a request, as an extension, that must be sent by HTTP/1.1.
-#[derive(Clone, Copy, Debug)]
-pub struct Http1Only;
 
 /// Connections by reading, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,12 @@ pub struct HttpStats {
     pub opened: u64,
     /// Answers that came over a connection on which another answer had come before.
     pub reused: u64,
+    /// Full TLS handshakes.
+    pub handshakes: u64,
+    /// TLS handshakes that took up an earlier session.
+    pub resumed: u64,
+    /// Answers that came by HTTP/2.
+    pub http2: u64,
 }
 
 /// An answer.
@@ -82,26 +91,62 @@ pub struct Exchange {
     pub broken: Option<SendError>,
 }
 
+/// The times of one try.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// For connecting.
+    pub(crate) connect: Duration,
+    /// For everything.
+    pub(crate) total: Duration,
+    /// When everything has to be over.
+    pub(crate) deadline: Instant,
+}
+
+impl Times {
+    /// `total` from `start` on.
+    pub(crate) fn new(start: Instant, connect: Duration, total: Duration) -> Self {
+        Self { connect, total, deadline: start + total }
+    }
+
+    fn late(&self, uri: &Uri) -> SendError {
+        Code::Timeout.error(format!("no answer from {} within {:?}", host_of(uri), self.total))
+    }
+}
+
 impl HttpClient {
     /// A client that connects through `outlet`.
     pub fn new(outlet: Arc<Outlet>, tls: Arc<Tls>) -> Self {
-        let connector = GuardedConnector::new(outlet, tls);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_PER_ORIGIN)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http1_max_buf_size(HEAD_BUFFER)
-            .http2_adaptive_window(true)
-            .http2_max_header_list_size(HEAD_BUFFER as u32);
-        let (client, http1) = (builder.build(connector.clone()), builder.build(connector.http1_only()));
-        Self { client, http1, connector, reused: AtomicU64::new(0) }
+        Self { pool: Arc::new(Pool::new(Connector::new(outlet, tls))) }
     }
 
     /// Connections so far.
     pub fn stats(&self) -> HttpStats {
-        HttpStats { opened: self.connector.opened(), reused: self.reused.load(Ordering::Relaxed) }
+        let counts = &self.pool.counts;
+        HttpStats {
+            opened: counts.opened.load(Ordering::Relaxed),
+            reused: counts.reused.load(Ordering::Relaxed),
+            handshakes: counts.handshakes.load(Ordering::Relaxed),
+            resumed: counts.resumed.load(Ordering::Relaxed),
+            http2: counts.http2_requests.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes a URL ready for many requests. By HTTP/1.1 alone if `is_http1_only`.
+    ///
+    /// # Errors
+    /// If the URL has no host, or is not one of `http` and `https`.
+    pub(crate) fn target(&self, uri: Uri, is_http1_only: bool) -> Result<Target, ConnectError> {
+        Ok(Target::new(self.pool.origin(Place::of(&uri, is_http1_only)?)?, uri, !is_http1_only))
+    }
+
+    /// Makes another URL ready, under the same rules as `target`.
+    ///
+    /// # Errors
+    /// As [`Self::target`].
+    pub(crate) fn target_like(&self, target: &Target, uri: Uri) -> Result<Target, ConnectError> {
+        let place = Place::of(&uri, !target.may_use_http2)?;
+        let origin = if place == target.origin.place { Arc::clone(&target.origin) } else { self.pool.origin(place)? };
+        Ok(Target::new(origin, uri, target.may_use_http2))
     }
 
     /// Sends `request` (its URI absolute) and reads the answer, all within `total`. Dropping the future closes what it opened.
@@ -109,136 +154,89 @@ impl HttpClient {
     /// # Errors
     /// Any that comes before a status; later ones are in [`Exchange::broken`].
     pub async fn exchange(&self, request: Request<Full<Bytes>>, connect_timeout: Duration, total: Duration) -> Result<Exchange, SendError> {
-        let deadline = Instant::now() + total;
-        let uri = request.uri().clone();
-        let client = if request.extensions().get::<Http1Only>().is_some() { &self.http1 } else { &self.client };
-        let sending = CONNECT_TIMEOUT.scope(connect_timeout, client.request(request));
-        let response = match timeout_at(deadline, sending).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(classify_client(&error, &uri)),
-            Err(_) => return Err(Code::Timeout.error(format!("no answer from {} within {total:?}", host_of(&uri)))),
-        };
-        if response.extensions().get::<Used>().is_some_and(Used::mark) {
-            self.reused.fetch_add(1, Ordering::Relaxed);
-        }
-        let head = head_text(&response);
-        let retry_after =
-            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(|text| text.trim().to_owned());
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        let broken = match read_body(response.into_body(), &mut body, deadline).await {
-            Ok(()) => None,
-            Err(BodyError::Late) => Some(Code::Timeout.error(format!("the answer of {} had not ended after {total:?}", host_of(&uri)))),
-            Err(BodyError::Broken(error)) => Some(classify_hyper(&error, &uri)),
-        };
-        Ok(Exchange { status, response: head, body: Bytes::from(body), retry_after, broken })
+        let times = Times::new(Instant::now(), connect_timeout, total);
+        let target = self.target(request.uri().clone(), false).map_err(|error| error.to_send_error())?;
+        self.send(&target, request, times).await
     }
-}
 
-enum BodyError {
-    Late,
-    Broken(hyper::Error),
-}
-
-/// Reads up to [`BODY_KEPT`] bytes into `kept`, then reads on (within reason) so that the connection can be reused.
-///
-/// Bytes are copied: a slice would keep the connection's whole read buffer alive as long as the attempt's record.
-async fn read_body(mut body: Incoming, kept: &mut Vec<u8>, deadline: Instant) -> Result<(), BodyError> {
-    if body.is_end_stream() {
-        return Ok(());
-    }
-    if let Some(length) = body.size_hint().exact() {
-        kept.reserve_exact(usize::try_from(length).unwrap_or(BODY_KEPT).min(BODY_KEPT));
-    }
-    let mut read = 0;
-    while kept.len() < BODY_KEPT {
-        let data = match timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err(BodyError::Late),
-            Ok(None) => return Ok(()),
-            Ok(Some(Err(error))) => return Err(BodyError::Broken(error)),
-            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        };
-        read += data.len();
-        kept.extend_from_slice(&data[..data.len().min(BODY_KEPT - kept.len())]);
-    }
-    if body.size_hint().lower() > (BODY_READ - read.min(BODY_READ)) as u64 {
-        return Ok(());
-    }
-    let until = deadline.min(Instant::now() + DRAIN_TIME);
-    while read < BODY_READ {
-        match timeout_at(until, body.frame()).await {
-            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
-            _ => break,
+    /// Sends `request`, whose URI is that of `target` whatever it says, and reads the answer. Dropping the future closes what it opened.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub(crate) async fn send(&self, target: &Target, mut request: Request<Full<Bytes>>, times: Times) -> Result<Exchange, SendError> {
+        let (uri, origin) = (&target.absolute, &*target.origin);
+        let mut deadline = pin!(sleep_until(times.deadline));
+        loop {
+            let (mut way, is_new) = match self.pool.at_hand(origin) {
+                Some(way) => (way, false),
+                None => {
+                    // Boxed: rare, and large.
+                    let opening = Box::pin(self.pool.open(origin, times.connect));
+                    let opened = within(deadline.as_mut(), opening).await.map_err(|Late| times.late(uri))?;
+                    opened.map_err(|error| error.to_send_error())?
+                }
+            };
+            let answer = match &mut way {
+                Way::Http1(http1) => {
+                    target.for_http1(&mut request);
+                    within(deadline.as_mut(), http1.send(request)).await
+                }
+                Way::Http2(lease) => {
+                    target.for_http2(&mut request);
+                    within(deadline.as_mut(), Box::pin(lease.send(request))).await
+                }
+            };
+            return match answer.map_err(|Late| times.late(uri))? {
+                Ok(response) => Ok(self.read(target, way, response, deadline, times).await),
+                Err(Unanswered::Lost(error)) => Err(classify(&error, uri)),
+                Err(Unanswered::Unsent(_)) if is_new => Err(lost(uri)),
+                Err(Unanswered::Unsent(unsent)) => {
+                    request = *unsent;
+                    continue;
+                }
+            };
         }
     }
-    Ok(())
-}
 
-fn host_of(uri: &Uri) -> &str {
-    bare_host(uri).unwrap_or("the target")
-}
-
-/// The first error of type `T` in the chain of causes.
-fn source_of<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn classify_client(error: &ClientError, uri: &Uri) -> SendError {
-    if let Some(connect) = source_of::<ConnectError>(error) {
-        return connect.to_send_error();
-    }
-    match source_of::<hyper::Error>(error) {
-        Some(error) => classify_hyper(error, uri),
-        None => Code::ConnectionLost.error(format!("the connection to {} was lost", host_of(uri))),
-    }
-}
-
-fn classify_hyper(error: &hyper::Error, uri: &Uri) -> SendError {
-    let host = host_of(uri);
-    if error.is_parse_too_large() {
-        return Code::ResponseInvalid.error(format!("the headers of the answer of {host} are too large"));
-    }
-    if error.is_parse() {
-        return Code::ResponseInvalid.error(format!("{host} did not answer in HTTP: {error}"));
-    }
-    if error.is_user() {
-        return Code::ContentUnsupported.error(format!("the request to {host} could not be made: {error}"));
-    }
-    Code::ConnectionLost.error(format!("the connection to {host} was lost before the full answer was here"))
-}
-
-thread_local! {
-    /// Where heads are put together: one exact allocation for each remains.
-    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-/// Status line and headers, one a line.
-fn head_text(response: &Response<Incoming>) -> Arc<str> {
-    SCRATCH.with_borrow_mut(|text| {
-        text.clear();
-        let version = if response.version() == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{version} {}", response.status().as_u16());
-        if let Some(reason) = response.status().canonical_reason() {
-            text.push(' ');
-            text.push_str(reason);
-        }
-        for (name, value) in response.headers() {
-            text.push('\n');
-            text.push_str(name.as_str());
-            text.push_str(": ");
-            match value.to_str() {
-                Ok(value) => text.push_str(value),
-                Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
+    /// Reads an answer, and keeps its connection if it can be used again.
+    async fn read(&self, target: &Target, mut way: Way, response: Response<Incoming>, deadline: Pin<&mut Sleep>, times: Times) -> Exchange {
+        let counts = &self.pool.counts;
+        let was_used = match &way {
+            Way::Http1(http1) => http1.is_used,
+            Way::Http2(lease) => {
+                counts.http2_requests.fetch_add(1, Ordering::Relaxed);
+                lease.mark()
             }
+        };
+        if was_used {
+            counts.reused.fetch_add(1, Ordering::Relaxed);
         }
-        Arc::from(text.as_str())
-    })
+        let (head, body) = response.into_parts();
+        let text = head_text(head.version, head.status, &head.headers);
+        let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(|text| text.trim().to_owned());
+        let mut kept = Vec::new();
+        let broken = match read_body(&mut way, body, &mut kept, deadline).await {
+            Ok(is_whole) => {
+                // First, so that the connection has its read buffer to itself.
+                drop(head.headers);
+                match way {
+                    Way::Http1(http1) if is_whole => self.pool.give_back(&target.origin, http1),
+                    _ => {}
+                }
+                None
+            }
+            Err(BodyError::Late) => {
+                let host = host_of(&target.absolute);
+                Some(Code::Timeout.error(format!("the answer of {host} had not ended after {:?}", times.total)))
+            }
+            Err(BodyError::Broken(error)) => Some(classify(&error, &target.absolute)),
+        };
+        Exchange { status: head.status.as_u16(), response: text, body: Bytes::from(kept), retry_after, broken }
+    }
+}
+
+impl Drop for HttpClient {
+    fn drop(&mut self) {
+        self.pool.stop();
+    }
 }

@@ -9,7 +9,7 @@
 pub mod address;
 mod carrier;
 mod chat;
-pub mod connector;
+mod connector;
 pub mod dial;
 pub mod discord;
 pub mod email;

@@ -5,9 +5,15 @@
 
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
+
+/// Servers whose sessions are kept for resumption, per configuration; the one first seen goes first.
+const SERVERS_REMEMBERED: usize = 2048;
+/// What rustls counts for one server.
+const TICKETS_PER_SERVER: usize = 8;
 
 /// Client side of TLS, read lazily.
 #[derive(Default)]
@@ -57,12 +63,13 @@ impl Tls {
                     tracing::warn!(%error, "reading the trusted roots broke off; no certificate will verify");
                     RootCertStore::empty()
                 });
-                let mail = config(roots);
-                let mut web = mail.clone();
-                web.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                let mut web_http1 = mail.clone();
-                web_http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-                Configs { web: Arc::new(web), web_http1: Arc::new(web_http1), mail: Arc::new(mail) }
+                let roots = Arc::new(roots);
+                let with = |protocols: &[&str]| {
+                    let mut config = config(Arc::clone(&roots));
+                    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+                    Arc::new(config)
+                };
+                Configs { web: with(&["h2", "http/1.1"]), web_http1: with(&["http/1.1"]), mail: with(&[]) }
             })
             .await
     }
@@ -85,10 +92,13 @@ fn load_roots(extra: Vec<CertificateDer<'static>>) -> RootCertStore {
     roots
 }
 
-fn config(roots: RootCertStore) -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+/// A configuration with a memory of sessions of its own: what was agreed upon under other protocols is not mixed in.
+fn config(roots: Arc<RootCertStore>) -> ClientConfig {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the ring provider has cipher suites for TLS 1.2 and 1.3")
         .with_root_certificates(roots)
-        .with_no_client_auth()
+        .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SERVERS_REMEMBERED * TICKETS_PER_SERVER);
+    config
 }

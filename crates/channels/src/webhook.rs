@@ -20,10 +20,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::failure::Code;
-use crate::http_client::{Http1Only, HttpClient};
+use crate::http_client::{HttpClient, Target, Times};
 use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
-use crate::settings::{MASK, absolute_url, masked_path};
+use crate::settings::{MASK, absolute_url, masked_path, refuse};
 use crate::webhook_settings::{self, WebhookSettings};
 use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
 
@@ -51,8 +51,8 @@ impl Webhook {
     pub async fn fetch_token(&self, settings: &Value, connect_timeout: Duration, timeout: Duration) -> Result<AccessToken, Report> {
         let started = Instant::now();
         let unusable = |text: String| Report::failed(Code::SettingsInvalid.error(text), Arc::default(), started);
-        let ready = webhook_settings::parse(settings).map_err(|error| unusable(error.to_string()))?;
-        let oauth2 = Ready::new(ready, &self.user_agent).oauth2.ok_or_else(|| unusable("settings.auth.oauth2: is required".to_owned()))?;
+        let ready = self.ready(settings).map_err(|error| unusable(error.to_string()))?;
+        let oauth2 = ready.oauth2.ok_or_else(|| unusable("settings.auth.oauth2: is required".to_owned()))?;
         let refused = oauth2.held();
         oauth2.token(&self.http, refused.as_ref(), connect_timeout, started + timeout).await?;
         oauth2.current().ok_or_else(|| unusable("settings.auth.oauth2: gave no token".to_owned()))
@@ -64,25 +64,31 @@ impl Webhook {
         self.prepared.peek(settings_key)?.oauth2.as_ref()?.current()
     }
 
+    fn ready(&self, settings: &Value) -> Result<Ready, SettingsError> {
+        let settings = webhook_settings::parse(settings)?;
+        let target = self.http.target(settings.uri.clone(), settings.is_http1_only);
+        let target = target.map_err(|error| refuse("settings.url", error.to_string()))?;
+        Ok(Ready::new(settings, target, &self.user_agent))
+    }
+
     /// One try with an access token, and a second one with another if the first was refused as expired (400 or 401).
     async fn exchange(
         &self,
         oauth2: &OAuth2,
+        target: &Target,
         mut request: Request<Full<Bytes>>,
         text: Arc<str>,
-        connect_timeout: Duration,
-        deadline: Instant,
+        started: Instant,
+        times: Times,
     ) -> Report {
-        let started = Instant::now();
         let mut refused = None;
         loop {
-            let lent = match oauth2.token(&self.http, refused.as_ref(), connect_timeout, deadline).await {
+            let lent = match oauth2.token(&self.http, refused.as_ref(), times.connect, times.deadline).await {
                 Ok(lent) => lent,
                 Err(report) => return report,
             };
             request.headers_mut().insert(header::AUTHORIZATION, lent.held.bearer.clone());
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.http.exchange(request.clone(), connect_timeout, left).await {
+            match self.http.send(target, request.clone(), times).await {
                 Ok(exchange) if matches!(exchange.status, 400 | 401) && refused.is_none() && !lent.is_fresh => refused = Some(lent.held),
                 Ok(exchange) => return Report::answered(exchange, Outcome::Answered, text, started),
                 Err(error) => return Report::failed(error, text, started),
@@ -111,22 +117,30 @@ impl Channel for Webhook {
 
     async fn send(&self, dispatch: Dispatch<'_>) -> Report {
         let started = Instant::now();
-        let made = self.prepared.get_or_make(dispatch.settings_key, || {
-            webhook_settings::parse(dispatch.settings).map(|settings| Ready::new(settings, &self.user_agent))
-        });
+        let made = self.prepared.get_or_make(dispatch.settings_key, || self.ready(dispatch.settings));
         let ready = match made {
             Ok(ready) => ready,
             Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
         };
-        let (request, text) = match ready.request(dispatch.content) {
-            Ok(made) => made,
+        let Call { request, text, elsewhere } = match ready.call(dispatch.content) {
+            Ok(call) => call,
             Err(error) => return Report::failed(error, Arc::default(), started),
         };
+        let own;
+        let target = match elsewhere.map(|uri| self.http.target_like(&ready.target, uri)) {
+            None => &ready.target,
+            Some(Ok(target)) => {
+                own = target;
+                &own
+            }
+            Some(Err(error)) => return Report::failed(error.to_send_error(), text, started),
+        };
+        let times = Times::new(started, dispatch.connect_timeout, dispatch.timeout);
         if let Some(oauth2) = &ready.oauth2 {
-            let deadline = started + dispatch.timeout;
-            return self.exchange(oauth2, request, text, dispatch.connect_timeout, deadline).await;
+            // Boxed: rare, and large.
+            return Box::pin(self.exchange(oauth2, target, request, text, started, times)).await;
         }
-        match self.http.exchange(request, dispatch.connect_timeout, dispatch.timeout).await {
+        match self.http.send(target, request, times).await {
             Ok(exchange) => Report::answered(exchange, Outcome::Answered, text, started),
             Err(error) => Report::failed(error, text, started),
         }
@@ -136,11 +150,21 @@ impl Channel for Webhook {
 /// Settings made ready for any number of tries.
 struct Ready {
     method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    target: Target,
+    /// The settings' own, and `user-agent`.
+    headers: Vec<(HeaderName, HeaderValue)>,
     oauth2: Option<OAuth2>,
-    is_http1_only: bool,
     shapes: Mutex<Vec<Shape>>,
+}
+
+/// One request to make.
+struct Call {
+    /// Its URI is that of `elsewhere` or of the settings, and put in when the connection is known.
+    request: Request<Full<Bytes>>,
+    /// As the log shows it.
+    text: Arc<str>,
+    /// Where it goes, if not to the very URL of the settings.
+    elsewhere: Option<Uri>,
 }
 
 /// What the text of a request depends on besides the settings.
@@ -152,22 +176,16 @@ struct Shape {
 }
 
 impl Ready {
-    fn new(settings: WebhookSettings, user_agent: &HeaderValue) -> Self {
+    fn new(settings: WebhookSettings, target: Target, user_agent: &HeaderValue) -> Self {
         let mut headers = settings.headers;
         headers.entry(header::USER_AGENT).or_insert_with(|| user_agent.clone());
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let oauth2 = settings.oauth2.map(|oauth2| OAuth2::new(oauth2, user_agent.clone()));
-        Self {
-            method: settings.method,
-            uri: settings.uri,
-            headers,
-            oauth2,
-            is_http1_only: settings.is_http1_only,
-            shapes: Mutex::default(),
-        }
+        Self { method: settings.method, target, headers, oauth2, shapes: Mutex::default() }
     }
 
-    /// The request of one try and its text.
-    fn request(&self, content: Content) -> Result<(Request<Full<Bytes>>, Arc<str>), SendError> {
+    /// The request of one try.
+    fn call(&self, content: Content) -> Result<Call, SendError> {
         let (body, mut own, query, url) = match content {
             Content::Wire { body, headers, query, url } => (body, headers, query, url),
             Content::Message(message) => {
@@ -180,7 +198,7 @@ impl Ready {
             }
         };
         let has_body = self.method != Method::GET;
-        let settings_choose_type = self.headers.contains_key(header::CONTENT_TYPE);
+        let settings_choose_type = self.headers.iter().any(|(name, _)| *name == header::CONTENT_TYPE);
         own.retain(|(name, _)| *name != header::CONTENT_TYPE || (has_body && !settings_choose_type));
         let query = query.filter(|query| !has_body && !query.is_empty());
         let own_uri =
@@ -191,23 +209,22 @@ impl Ready {
             // No two events may have the same one: nothing to share.
             Some(uri) => self.render_text(uri, &own, query.is_some()).into(),
         };
-        let uri = own_uri.as_ref().unwrap_or(&self.uri);
+        let elsewhere = match query {
+            None => own_uri,
+            Some(query) => Some(with_query(own_uri.as_ref().unwrap_or(&self.target.absolute), &query)?),
+        };
         let mut request = Request::new(Full::new(if has_body { body } else { Bytes::new() }));
         *request.method_mut() = self.method.clone();
-        if self.is_http1_only {
-            request.extensions_mut().insert(Http1Only);
+        // One more for `host`.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + own.len() + 1);
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
         }
-        *request.uri_mut() = match query {
-            None => uri.clone(),
-            Some(query) => with_query(uri, &query)?,
-        };
-        let mut headers = self.headers.clone();
-        headers.reserve(own.len() + 1);
         for (name, value) in own {
             headers.insert(name, value);
         }
         *request.headers_mut() = headers;
-        Ok((request, text))
+        Ok(Call { request, text, elsewhere })
     }
 
     fn text(&self, own: &[(HeaderName, HeaderValue)], has_query: bool) -> Arc<str> {
@@ -221,7 +238,7 @@ impl Ready {
         if let Some(shape) = shapes.iter().find(same) {
             return Arc::clone(&shape.text);
         }
-        let text: Arc<str> = self.render_text(&self.uri, own, has_query).into();
+        let text: Arc<str> = self.render_text(&self.target.absolute, own, has_query).into();
         if shapes.len() < MAX_SHAPES {
             let names = own.iter().map(|(name, _)| name.clone()).collect();
             shapes.push(Shape { names, content_type: content_type.cloned(), has_query, text: Arc::clone(&text) });
@@ -278,11 +295,20 @@ fn with_query(uri: &Uri, query: &str) -> Result<Uri, SendError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
 
+    use super::*;
+    use crate::{AddressGuard, Outlet, tls::Tls};
+
     fn ready(settings: Value) -> Ready {
-        Ready::new(webhook_settings::parse(&settings).expect("settings"), &HeaderValue::from_static("Posthaste/test"))
+        let outlet = Outlet::new(AddressGuard::default());
+        let http = Arc::new(HttpClient::new(Arc::new(outlet), Arc::new(Tls::new(Vec::new()))));
+        Webhook::new(http, HeaderValue::from_static("Posthaste/test")).ready(&settings).expect("settings")
+    }
+
+    fn call(ready: &Ready, content: Content) -> (Request<Full<Bytes>>, Arc<str>) {
+        let call = ready.call(content).expect("a call");
+        (call.request, call.text)
     }
 
     fn wire(id: &'static str, query: Option<&str>) -> Content {
@@ -304,8 +330,8 @@ mod tests {
         let ready = ready(json!({
             "url": "https://a.example/hook?token=abc", "auth": {"bearer": "sesame"}, "headers": {"X-Team": "blue", "X-Api-Key": "k"}
         }));
-        let (first, text) = ready.request(wire("msg_1", None)).expect("request");
-        let (second, again) = ready.request(wire("msg_2", None)).expect("request");
+        let (first, text) = call(&ready, wire("msg_1", None));
+        let (second, again) = call(&ready, wire("msg_2", None));
         assert!(Arc::ptr_eq(&text, &again));
         assert_eq!(
             (&first.headers()["webhook-id"], &second.headers()["webhook-id"]),
@@ -326,7 +352,7 @@ mod tests {
         let mut headers = vec![(HeaderName::from_static("x-signature"), HeaderValue::from_static("sha256=1"))];
         headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         let content = Content::Wire { body: Bytes::from_static(b"{}"), headers, query: None, url: None };
-        let (request, text) = ready.request(content).expect("request");
+        let (request, text) = call(&ready, content);
         assert_eq!(request.headers()["content-type"], "application/cloudevents+json");
         assert_eq!(request.headers()["x-signature"], "sha256=1");
         assert!(text.contains("x-signature: {signature}") && !text.contains("sha256"));
@@ -336,18 +362,18 @@ mod tests {
     #[test]
     fn get_has_no_body_and_the_event_in_its_query() {
         let ready = ready(json!({"url": "http://a/hook?x=1", "method": "GET"}));
-        let (request, text) = ready.request(wire("msg_1", Some("event=sale&n=2"))).expect("request");
-        assert_eq!(request.uri(), "http://a/hook?x=1&event=sale&n=2");
+        let Call { request, text, elsewhere } = ready.call(wire("msg_1", Some("event=sale&n=2"))).expect("a call");
+        assert_eq!(elsewhere.expect("a URL with the event"), "http://a/hook?x=1&event=sale&n=2");
         assert!(!request.headers().contains_key("content-type"));
         assert_eq!(http_body::Body::size_hint(request.body()).exact(), Some(0));
         assert!(text.starts_with("GET /hook?x=1&{query}\n"), "{text}");
         let Content::Wire { body, headers, query, .. } = wire("msg_1", None) else { unreachable!() };
         let elsewhere = Content::Wire { body, headers, query, url: Some("https://b.example/cb?id=7&token=t".into()) };
-        let (request, text) = ready.request(elsewhere).expect("request");
-        assert_eq!(request.uri(), "https://b.example/cb?id=7&token=t");
+        let Call { text, elsewhere, .. } = ready.call(elsewhere).expect("a call");
+        assert_eq!(elsewhere.expect("the event's own URL"), "https://b.example/cb?id=7&token=t");
         assert!(text.starts_with("GET /cb?id=7&token=[masked]\nhost: b.example\n"), "{text}");
         let too_long = "x".repeat(70_000);
-        assert_eq!(ready.request(wire("msg_1", Some(&too_long))).expect_err("too long").code, "content_unsupported");
+        assert_eq!(ready.call(wire("msg_1", Some(&too_long))).err().expect("too long").code, "content_unsupported");
     }
 
     #[test]
@@ -355,7 +381,7 @@ mod tests {
         let ready = ready(json!({"url": "http://a/"}));
         let sent_as = |text: &str| {
             let message = posthaste_domain::template::Rendered { title: String::new(), text: text.to_owned(), html: None };
-            ready.request(Content::Message(message)).expect("request").0.headers()["content-type"].clone()
+            call(&ready, Content::Message(message)).0.headers()["content-type"].clone()
         };
         assert_eq!(sent_as(r#"{"a":1}"#), "application/json");
         assert_eq!(sent_as("Hello {"), "text/plain; charset=utf-8");

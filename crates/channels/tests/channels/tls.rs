@@ -86,7 +86,8 @@ async fn http2_is_spoken_where_it_is_offered() {
             let report = try_once(&channels, "webhook", &settings, message("{}")).await;
             assert_eq!((report.outcome, report.response_body.as_ref()), (Outcome::Answered, spoken.as_bytes()));
         }
-        assert_eq!(channels.http_stats(), HttpStats { opened: 1, reused: 1 });
+        let http2 = if spoken == "HTTP/2.0" { 2 } else { 0 };
+        assert_eq!(channels.http_stats(), HttpStats { opened: 1, reused: 1, handshakes: 1, resumed: 0, http2 });
     }
 }
 

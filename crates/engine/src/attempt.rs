@@ -70,9 +70,8 @@ pub(crate) struct Unsendable {
 
 impl Sender {
     /// Makes one attempt of a delivery.
-    pub async fn attempt(&self, pending: PendingDelivery, target: &TargetRoute) -> Conclusion {
+    pub async fn attempt(&self, pending: PendingDelivery, target: &TargetRoute, routes: &WorkspaceRoutes) -> Conclusion {
         let key = pending.delivery.key;
-        let routes = self.routing.of(&self.catalogue, pending.delivery.workspace);
         let Some(subscription) = routes.subscriptions.get(&pending.delivery.subscription) else {
             let now_ms = self.clock.now_ms();
             let settlement = crate::lanes::cancellation(key, target.number, now_ms);
@@ -82,11 +81,12 @@ impl Sender {
         let is_notice = pending.event.type_name.as_deref() == Some(DELIVERY_FAILED);
         let at_ms = self.clock.now_ms();
         if subscription.carrier.is_some() {
-            return self.carry(pending, subscription, target).await;
+            // Boxed, because every attempt would be as large as this rare one.
+            return Box::pin(self.carry(pending, subscription, target)).await;
         }
         let report = match Self::check_age(&pending, subscription, at_ms) {
-            Ok(()) => match self.content(&pending, subscription, target, &routes, at_ms).await {
-                Ok(content) => self.send(&pending, subscription, target, content).await,
+            Ok(()) => match self.content(&pending, subscription, target, routes, &id, at_ms).await {
+                Ok(content) => self.send(&id, subscription, target, content).await,
                 Err(unsendable) => Err(unsendable),
             },
             Err(expired) => Err(expired),
@@ -94,6 +94,17 @@ impl Sender {
         let conclusion = self.conclude(pending, subscription, target, at_ms, report);
         self.tell_owner(&conclusion, subscription, target, id, is_notice);
         conclusion
+    }
+
+    /// What to make of an attempt that panicked: a bug of this server, which another try may not meet.
+    pub fn panicked(&self, pending: PendingDelivery, target: &TargetRoute, routes: &WorkspaceRoutes) -> Conclusion {
+        let at_ms = self.clock.now_ms();
+        let Some(subscription) = routes.subscriptions.get(&pending.delivery.subscription) else {
+            let settlement = crate::lanes::cancellation(pending.delivery.key, target.number, at_ms);
+            return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None, could_retry: false };
+        };
+        let message = "the server failed; its log says why".to_owned();
+        self.conclude(pending, subscription, target, at_ms, Err(Unsendable { code: "internal", message, fault: Fault::Ours, retryable: true }))
     }
 
     /// Offers a message to its carrier, and tells what came of it.
@@ -106,7 +117,7 @@ impl Sender {
         };
         let content = self.carried(&carried);
         let report = match &target.channel {
-            Some(channel) if channel.takes(content.kind()) => self.send(&pending, subscription, target, content).await,
+            Some(channel) if channel.takes(content.kind()) => self.send(&pending.delivery.id(), subscription, target, content).await,
             _ => Err(Unsendable {
                 code: "channel_unknown",
                 message: format!("this server has no carrier for {}", target.channel_name),
@@ -172,8 +183,9 @@ impl Sender {
             },
             event,
         };
-        let report = match self.content(&pending, subscription, target, &routes, at_ms).await {
-            Ok(content) => self.send(&pending, subscription, target, content).await,
+        let id = pending.delivery.id();
+        let report = match self.content(&pending, subscription, target, &routes, &id, at_ms).await {
+            Ok(content) => self.send(&id, subscription, target, content).await,
             Err(unsendable) => Err(unsendable),
         };
         let Conclusion { settlement, .. } = self.conclude(pending, subscription, target, at_ms, report);
@@ -203,9 +215,9 @@ impl Sender {
         subscription: &SubscriptionRoute,
         target: &TargetRoute,
         routes: &WorkspaceRoutes,
+        id: &str,
         at_ms: i64,
     ) -> Result<Content, Unsendable> {
-        let id = pending.delivery.id();
         let channel = target.channel.as_ref().ok_or_else(|| Unsendable {
             code: "channel_unknown",
             message: format!("this server has no channel named {}", target.channel_name),
@@ -213,12 +225,12 @@ impl Sender {
             retryable: false,
         })?;
         if let Some(template) = &subscription.template {
-            let events = self.events(pending).await?;
-            return self.rendered(template, pending, &events, channel.form(), &id).map(Content::Message);
+            let events = Box::pin(self.events(pending)).await?;
+            return self.rendered(template, pending, &events, channel.form(), id).map(Content::Message);
         }
         if !channel.takes(ContentKind::Wire) {
-            let events = self.events(pending).await?;
-            return self.rendered(default_template(), pending, &events, channel.form(), &id).map(Content::Message);
+            let events = Box::pin(self.events(pending)).await?;
+            return self.rendered(default_template(), pending, &events, channel.form(), id).map(Content::Message);
         }
         let Some(format) = &subscription.format else {
             return Err(Unsendable {
@@ -232,7 +244,7 @@ impl Sender {
         let input = FormatInput {
             event: &pending.event,
             is_batch: pending.delivery.is_batch,
-            delivery_id: &id,
+            delivery_id: id,
             method: &target.method,
             url: target.settings.get("url").and_then(Value::as_str).unwrap_or_default(),
             base_url: &self.public_base_url,
@@ -242,9 +254,11 @@ impl Sender {
             signing: &secrets,
             event_type_secret: pending.event.type_name.as_deref().and_then(|name| routes.type_secret(name)),
         };
-        let made =
-            if input.is_batch { self.batch(pending, format.as_ref(), &input).await } else { format.body(&input).map_err(unwritable) };
-        let mut made = made?;
+        let mut made = if input.is_batch {
+            Box::pin(self.batch(pending, format.as_ref(), &input)).await?
+        } else {
+            format.body(&input).map_err(unwritable)?
+        };
         if target.method == "GET" {
             made.body = Bytes::new();
         }
@@ -350,16 +364,15 @@ impl Sender {
 
     async fn send(
         &self,
-        pending: &PendingDelivery,
+        id: &str,
         subscription: &SubscriptionRoute,
         target: &TargetRoute,
         content: Content,
     ) -> Result<Report, Unsendable> {
         let Some(channel) = &target.channel else { unreachable!("content() refuses targets without a channel") };
-        let id = pending.delivery.id();
         let policy = &subscription.policy;
         let dispatch = Dispatch {
-            delivery_id: &id,
+            delivery_id: id,
             settings: &target.settings,
             settings_key: (target.number, target.version),
             content,

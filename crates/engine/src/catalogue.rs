@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use posthaste_domain::resource::{Account, Domain, EventType, Key, Kind, Resource, Workspace};
@@ -56,6 +57,8 @@ struct View {
 pub struct Catalogue {
     store: Arc<dyn Catalog>,
     view: RwLock<View>,
+    /// Changes so far, of all workspaces.
+    changes: AtomicU64,
     /// Serialises writers, so that the view changes in the order of the store.
     writing: tokio::sync::Mutex<()>,
 }
@@ -68,7 +71,12 @@ impl Catalogue {
         for record in records {
             view.put(record)?;
         }
-        Ok(Self { store, view: RwLock::new(view), writing: tokio::sync::Mutex::new(()) })
+        Ok(Self { store, view: RwLock::new(view), changes: AtomicU64::new(0), writing: tokio::sync::Mutex::new(()) })
+    }
+
+    /// Grows with every change, after it is visible and before the call that made it returns.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Grows with every change in one workspace of what routes are made from.
@@ -153,6 +161,12 @@ impl Catalogue {
         let changes = check(self)?;
         let records = self.store.write(changes).await?;
         let numbers = records.iter().map(|r| r.number).collect();
+        let shown = self.show(records);
+        self.changes.fetch_add(1, Ordering::Release);
+        shown.map(|()| numbers)
+    }
+
+    fn show(&self, records: Vec<Record>) -> Result<(), ResourceError> {
         let mut view = self.view.write();
         for record in records {
             let (workspace, kind) = (record.workspace, record.kind);
@@ -161,7 +175,7 @@ impl Catalogue {
                 *view.generations.entry(workspace).or_default() += 1;
             }
         }
-        Ok(numbers)
+        Ok(())
     }
 }
 

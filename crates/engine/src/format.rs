@@ -42,6 +42,11 @@ pub trait Format: Send + Sync {
         false
     }
 
+    /// Whether writing one event takes microseconds, whatever the event and the settings are. Others get a task of their own.
+    fn is_quick(&self) -> bool {
+        true
+    }
+
     /// Checks what a subscription keeps for this format (its mark's data; null without one) against the target's settings, and compiles
     /// it. Called on save, and once per change of configuration.
     fn prepare(&self, _settings: &Value, _target: &Value) -> Result<Prepared, FormatError> {

@@ -3,10 +3,12 @@
 //! A change of configuration raises the catalogue's generation; the next reader of a stale workspace compiles it anew before it
 //! matches. There is no time to live: what was configured before a publish is seen by it.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt};
 use parking_lot::Mutex;
 use posthaste_channels::{Channel, Channels, ContentKind};
 use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
@@ -42,8 +44,10 @@ pub struct TargetRoute {
     pub settings: Value,
     /// HTTP method of the settings, `POST` unless they say otherwise.
     pub method: String,
-    /// Secrets with the time after which they no longer sign, newest first.
-    pub signing: Vec<(SigningSecret, Option<i64>)>,
+    /// Secrets, newest first.
+    signing: Vec<SigningSecret>,
+    /// The times after which they no longer sign.
+    signs_until_ms: Vec<i64>,
     /// Active, paused or disabled.
     pub status: TargetStatus,
     /// Limits of the lane: the strictest of the target's subscriptions.
@@ -52,8 +56,12 @@ pub struct TargetRoute {
 
 impl TargetRoute {
     /// The secrets that sign at a time.
-    pub fn secrets_at(&self, now_ms: i64) -> Vec<SigningSecret> {
-        self.signing.iter().filter(|(_, until)| until.is_none_or(|t| now_ms < t)).map(|(s, _)| s.clone()).collect()
+    pub fn secrets_at(&self, now_ms: i64) -> Cow<'_, [SigningSecret]> {
+        if self.signs_until_ms.iter().all(|until_ms| now_ms < *until_ms) {
+            return Cow::Borrowed(&self.signing);
+        }
+        let signs = self.signing.iter().zip(&self.signs_until_ms).filter(|(_, until_ms)| now_ms < **until_ms);
+        signs.map(|(secret, _)| secret.clone()).collect()
     }
 }
 
@@ -99,6 +107,8 @@ pub struct SubscriptionRoute {
 /// One workspace, compiled.
 pub struct WorkspaceRoutes {
     generation: u64,
+    /// The catalogue's changes up to which these are known to be right.
+    right_at: AtomicU64,
     rules: RuleIndex<i64>,
     patterns: PatternIndex<i64>,
     type_names: HashMap<i64, Arc<str>>,
@@ -107,6 +117,13 @@ pub struct WorkspaceRoutes {
     pub subscriptions: HashMap<i64, Arc<SubscriptionRoute>>,
     /// Targets by number.
     pub targets: HashMap<i64, Arc<TargetRoute>>,
+}
+
+impl SubscriptionRoute {
+    /// Whether one event is written and signed within microseconds, however it was configured.
+    pub fn is_quick(&self) -> bool {
+        self.template.is_none() && self.carrier.is_none() && self.format.as_ref().is_some_and(|format| format.is_quick())
+    }
 }
 
 impl WorkspaceRoutes {
@@ -169,11 +186,16 @@ impl Routing {
 
     /// The current routes of a workspace.
     pub fn of(&self, catalogue: &Catalogue, workspace: i64) -> Arc<WorkspaceRoutes> {
-        let generation = catalogue.generation_of(workspace);
-        if let Some(routes) = self.table.load().get(&workspace)
-            && routes.generation >= generation
-        {
-            return Arc::clone(routes);
+        // Read first: a change that comes later is found by the next caller.
+        let changes = catalogue.changes();
+        if let Some(routes) = self.table.load().get(&workspace) {
+            if routes.right_at.load(Ordering::Relaxed) == changes {
+                return Arc::clone(routes);
+            }
+            if routes.generation >= catalogue.generation_of(workspace) {
+                routes.right_at.store(changes, Ordering::Relaxed);
+                return Arc::clone(routes);
+            }
         }
         let _one = self.compiling.lock();
         let generation = catalogue.generation_of(workspace);
@@ -239,6 +261,8 @@ impl Routing {
             .collect();
         WorkspaceRoutes {
             generation,
+            // The next reader looks.
+            right_at: AtomicU64::new(u64::MAX),
             rules: RuleIndex::build(rules),
             patterns: PatternIndex::build(patterns),
             type_names,
@@ -313,6 +337,8 @@ impl Routing {
 
     fn target(&self, entry: &Entry<Target>, lane: LanePolicy) -> TargetRoute {
         let doc = &entry.doc;
+        let secrets = doc.signing.iter().filter_map(|key| Some((SigningSecret::parse(&key.secret).ok()?, key.expires_ms.unwrap_or(i64::MAX))));
+        let (signing, signs_until_ms) = secrets.unzip();
         TargetRoute {
             number: entry.number,
             workspace: entry.workspace,
@@ -322,7 +348,8 @@ impl Routing {
             channel_name: doc.channel.clone(),
             settings: doc.settings.clone(),
             method: doc.settings.get("method").and_then(Value::as_str).unwrap_or("POST").to_owned(),
-            signing: doc.signing.iter().filter_map(|k| Some((SigningSecret::parse(&k.secret).ok()?, k.expires_ms))).collect(),
+            signing,
+            signs_until_ms,
             status: doc.status,
             lane,
         }

@@ -10,68 +10,79 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use posthaste_domain::delivery::PendingDelivery;
 use posthaste_store::{Journal, Settlement, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::lanes::{Lanes, Settled};
 use crate::metrics::Metrics;
 
-const GROUP: usize = 1024;
+/// Outcomes that are not on disk yet, over all lanes.
+const ROOM: usize = 2048;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// An outcome, and the delivery as it is now if it will be tried again.
 pub(crate) struct Unsettled {
-    settlement: Settlement,
-    retry: Option<Box<PendingDelivery>>,
+    pub settlement: Settlement,
+    pub retry: Option<Box<PendingDelivery>>,
+    /// Given back when it is on disk.
+    pub room: Room,
 }
 
 /// Where outcomes go.
 #[derive(Clone)]
 pub(crate) struct Settler {
-    queue: mpsc::Sender<Unsettled>,
+    room: Arc<Semaphore>,
+    queue: mpsc::Sender<Vec<Unsettled>>,
 }
 
 /// Room for one outcome.
-pub(crate) struct Room<'a> {
-    permit: Option<mpsc::Permit<'a, Unsettled>>,
+pub(crate) struct Room(OwnedSemaphorePermit);
+
+/// The end of the queue that [`run`] works off.
+pub(crate) struct Outcomes {
+    room: Arc<Semaphore>,
+    queue: mpsc::Receiver<Vec<Unsettled>>,
 }
 
 impl Settler {
-    pub fn new() -> (Self, mpsc::Receiver<Unsettled>) {
-        let (queue, receiver) = mpsc::channel(GROUP);
-        (Self { queue }, receiver)
+    pub fn new() -> (Self, Outcomes) {
+        // Never full: what is in it has room.
+        let (sender, queue) = mpsc::channel(ROOM);
+        let room = Arc::new(Semaphore::new(ROOM));
+        (Self { room: Arc::clone(&room), queue: sender }, Outcomes { room, queue })
     }
 
     /// Waits while too many outcomes are not on disk yet.
-    pub async fn room(&self) -> Room<'_> {
-        // The receiver lives until the last sender is gone, or the store is closed; then outcomes are of no use any more.
-        Room { permit: self.queue.reserve().await.ok() }
+    pub async fn room(&self) -> Room {
+        Room(Arc::clone(&self.room).acquire_owned().await.expect("it is never closed"))
     }
-}
 
-impl Room<'_> {
-    /// Hands an outcome over.
-    pub fn settle(self, settlement: Settlement, retry: Option<Box<PendingDelivery>>) {
-        if let Some(permit) = self.permit {
-            permit.send(Unsettled { settlement, retry });
+    /// Hands outcomes over, and leaves the list empty.
+    pub fn settle(&self, outcomes: &mut Vec<Unsettled>) {
+        if !outcomes.is_empty() {
+            // Refused only when the store is closed: then outcomes are of no use any more.
+            let _ = self.queue.try_send(std::mem::take(outcomes));
         }
     }
 }
 
 /// Stores outcomes until all senders are gone.
-pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut queue: mpsc::Receiver<Unsettled>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while queue.recv_many(&mut group, GROUP).await > 0 {
-        let mut settled = Vec::with_capacity(group.len());
-        let mut outcomes = Vec::with_capacity(group.len());
-        for Unsettled { settlement, retry } in group.drain(..) {
+pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut outcomes: Outcomes) {
+    let mut lists = Vec::new();
+    while outcomes.queue.recv_many(&mut lists, ROOM).await > 0 {
+        let count = lists.iter().map(Vec::len).sum();
+        let mut settled = Vec::with_capacity(count);
+        let mut settlements = Vec::with_capacity(count);
+        for Unsettled { settlement, retry, room } in lists.drain(..).flatten() {
             settled.push(Settled { target: settlement.target, key: settlement.key, retry });
-            outcomes.push(settlement);
+            settlements.push(settlement);
+            room.0.forget();
         }
-        let outcomes: Arc<[Settlement]> = outcomes.into();
-        if !store(&*journal, Arc::clone(&outcomes)).await {
+        let settlements: Arc<[Settlement]> = settlements.into();
+        if !store(&*journal, Arc::clone(&settlements)).await {
             return;
         }
-        metrics.settled(&outcomes);
+        outcomes.room.add_permits(count);
+        metrics.settled(&settlements);
         lanes.settled(settled).await;
     }
 }

@@ -5,18 +5,24 @@
 //! machine slept, or its clock was wrong) is taken at once, because receivers refuse signatures that are minutes old.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthaste_domain::clock::Clock;
 use tokio::time::Instant;
 
 /// Wall-clock time for the whole process. One per process is enough; several agree only as far as the wall clock does.
+///
+/// It is asked many times per event, from all threads: while the wall clock runs forward, that is one atomic read.
 #[derive(Debug)]
 pub struct SystemClock {
-    last: Mutex<Reading>,
+    /// The latest millisecond that was answered.
+    last_ms: AtomicI64,
+    /// Where it goes on from while the wall clock is behind; `None` while it is not.
+    behind: Mutex<Option<Reading>>,
 }
 
-/// What was answered last, and when by the monotonic clock.
+/// What was answered, and when by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     time_us: i64,
@@ -26,17 +32,35 @@ struct Reading {
 impl SystemClock {
     /// Starts from the wall clock as it stands.
     pub fn start() -> Self {
-        Self { last: Mutex::new(Reading { time_us: wall_us(), taken: Instant::now() }) }
+        Self { last_ms: AtomicI64::new(wall_us() / 1_000), behind: Mutex::new(None) }
+    }
+
+    /// Answers a time that is not before the latest, and remembers it.
+    fn answer(&self, time_ms: i64) -> i64 {
+        // Written once a millisecond only: every write takes the value out of the caches of the other cores.
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        if time_ms > last_ms { self.last_ms.fetch_max(time_ms, Ordering::Relaxed).max(time_ms) } else { last_ms }
+    }
+
+    fn read(&self, wall_us: i64) -> i64 {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        // Two threads may read the wall clock in one order and come here in the other: a millisecond is no step back.
+        if wall_us / 1_000 + 1 >= last_ms {
+            return self.answer(wall_us / 1_000);
+        }
+        let mut behind = self.behind.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let taken = Instant::now();
+        let from = behind.filter(|reading| reading.time_us / 1_000 >= last_ms);
+        let from = from.unwrap_or(Reading { time_us: last_ms * 1_000, taken });
+        let time_us = follow(from.time_us, taken.saturating_duration_since(from.taken), wall_us);
+        *behind = (time_us > wall_us).then_some(Reading { time_us, taken });
+        self.answer(time_us / 1_000)
     }
 }
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let taken = Instant::now();
-        let time_us = follow(last.time_us, taken.saturating_duration_since(last.taken), wall_us());
-        *last = Reading { time_us, taken };
-        time_us / 1_000
+        self.read(wall_us())
     }
 }
 
@@ -74,6 +98,24 @@ mod tests {
             ours = next;
         }
         assert_eq!(ours, wall);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_back_wall_clock_is_not_seen() {
+        let clock = SystemClock { last_ms: AtomicI64::new(0), behind: Mutex::new(None) };
+        assert_eq!(clock.read(100_000_000), 100_000);
+        let mut last_ms = 100_000;
+        let mut wall_us = 90_000_000;
+        for _ in 0..30 {
+            tokio::time::advance(SECOND).await;
+            wall_us += 1_000_000;
+            let now_ms = clock.read(wall_us);
+            assert!(now_ms >= last_ms, "{last_ms} -> {now_ms}");
+            last_ms = now_ms;
+        }
+        assert_eq!(last_ms, wall_us / 1_000, "it has caught up");
+        tokio::time::advance(SECOND * 3600).await;
+        assert_eq!(clock.read(wall_us - 60_000_000), last_ms, "an hour of running forward is not made up for at the next step back");
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Node {
             deadline.set(Some(Instant::now() + self.shutdown));
         };
         let settings = ServeSettings { grace: self.shutdown, ..ServeSettings::default() };
-        let app = posthaste_server::app(AppState::new(self.engine.clone(), self.settings));
+        let app = posthaste_server::App::new(AppState::new(self.engine.clone(), self.settings));
         posthaste_server::serve_with(self.listener, app, stop, settings).await;
         let left = deadline.get().map_or(self.shutdown, |until| until.saturating_duration_since(Instant::now()));
         self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;

@@ -57,14 +57,15 @@ fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-fn find(parts: &Parts, state: &AppState, needed: Scope) -> Result<Caller, Problem> {
-    let token = token(&parts.headers)?;
+/// The caller, if its key is known and holds the scope.
+pub(crate) fn find(headers: &HeaderMap, ip: Option<IpAddr>, state: &AppState, needed: Scope) -> Result<Caller, Problem> {
+    let token = token(headers)?;
     let key = state.engine.find_key(token).ok_or_else(|| Problem::new(Code::KeyInvalid, "the key is wrong or was deleted"))?;
     if key.doc.kind == KeyKind::Public {
         let detail = "this is a public key, which may only publish through /inbox; the native API takes private keys";
         return Err(Problem::new(Code::PublicKeyRefused, detail));
     }
-    let caller = Caller { key, ip: peer(parts) };
+    let caller = Caller { key, ip };
     if !caller.has(needed) {
         let held: Vec<&str> = caller.key.doc.scopes.iter().copied().map(scope_name).collect();
         let detail = format!("this needs the scope {}; the key has {}", scope_name(needed), held.join(", "));
@@ -98,7 +99,7 @@ macro_rules! extractors {
                 type Rejection = Problem;
 
                 async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-                    find(parts, state, Scope::$scope).map(Self)
+                    find(&parts.headers, peer(parts), state, Scope::$scope).map(Self)
                 }
             }
         )+

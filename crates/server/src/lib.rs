@@ -15,6 +15,7 @@ mod bins;
 mod carriers;
 mod codes;
 mod cursor;
+mod front;
 mod input;
 mod native;
 mod ops;
@@ -38,11 +39,12 @@ use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
 
 pub use bins::bin_url;
+pub use front::App;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use native::openapi_json;
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
 pub use public_bins::PublicBins;
-pub use serve::{Closing, ServeSettings, serve, serve_with};
+pub use serve::{Closing, Peer, ServeSettings, Surface, serve, serve_with};
 
 /// Limits of the surface. Every default is stated in [`ServerSettings::default`] and nowhere else.
 #[derive(Clone, Debug)]

@@ -3,28 +3,74 @@
 //! Every connection is a tracked task. On shutdown no new connection is accepted, idle ones close at once, requests under way finish
 //! within the grace period, and what is left then is cut.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use posthaste_domain::event::Source;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::auth::Caller;
+
 /// Tells long-lived answers that the server closes. In the extensions of every request.
 #[derive(Clone, Debug, Default)]
 pub struct Closing(pub CancellationToken);
+
+/// One connection, for all requests that come over it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// Tells long-lived answers that the server closes.
+    pub closing: Closing,
+    /// The source of the last event that came over it, with the number of its key: nearly always that of the next one too.
+    source: Mutex<Option<(i64, Arc<Source>)>>,
+}
+
+impl Peer {
+    /// The source of events that this key sends over this connection.
+    pub(crate) fn source(&self, caller: &Caller) -> Arc<Source> {
+        let mut last = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((key, source)) if *key == caller.key.number => Arc::clone(source),
+            _ => Arc::clone(&last.insert((caller.key.number, caller.source())).1),
+        }
+    }
+}
+
+/// What requests are handed to.
+pub trait Surface: Clone + Send + Sync + 'static {
+    /// Answers one request. `peer` is the same value for all requests of a connection.
+    fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Handlers find the peer's address in `ConnectInfo<SocketAddr>` and [`Closing`] in the extensions.
+impl Surface for Router {
+    async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Incoming>) -> Response<Body> {
+        request.extensions_mut().insert(ConnectInfo(peer.address));
+        request.extensions_mut().insert(peer.closing.clone());
+        match self.clone().call(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
 
 /// Limits of the listener.
 #[derive(Clone, Debug)]
@@ -52,14 +98,13 @@ const PING_TIME: Duration = Duration::from_secs(20);
 /// Pause after a failure to accept, usually a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `app` on `listener` until `shutdown` resolves and the requests under way are done. Handlers find the peer's address in
-/// `ConnectInfo<SocketAddr>` and [`Closing`] in the extensions.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>) {
+/// Serves `app` on `listener` until `shutdown` resolves and the requests under way are done.
+pub async fn serve(listener: TcpListener, app: impl Surface, shutdown: impl Future<Output = ()>) {
     serve_with(listener, app, shutdown, ServeSettings::default()).await;
 }
 
 /// [`serve`] with other limits.
-pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Future<Output = ()>, settings: ServeSettings) {
+pub async fn serve_with(listener: TcpListener, app: impl Surface, shutdown: impl Future<Output = ()>, settings: ServeSettings) {
     let tasks = TaskTracker::new();
     let (closing, cut) = (Closing::default(), CancellationToken::new());
     let graceful = GracefulShutdown::new();
@@ -82,14 +127,15 @@ pub async fn serve_with(listener: TcpListener, app: Router, shutdown: impl Futur
             () = &mut shutdown => break,
         };
         let app = app.clone();
-        let token = closing.clone();
+        let from = Arc::new(Peer { address: peer, closing: closing.clone(), source: Mutex::default() });
         let heard = CancellationToken::new();
-        let has_asked = heard.clone();
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
-            has_asked.cancel();
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.extensions_mut().insert(token.clone());
-            app.clone().call(request.map(Body::new))
+        let (has_asked, asked) = (AtomicBool::new(false), heard.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            if !has_asked.swap(true, Ordering::Relaxed) {
+                asked.cancel();
+            }
+            let (app, from) = (app.clone(), Arc::clone(&from));
+            async move { Ok::<_, Infallible>(app.answer(&from, request).await) }
         });
         let builder = Arc::clone(&builder);
         let watcher = graceful.watcher();

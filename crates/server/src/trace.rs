@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use crate::codes::Code;
@@ -23,8 +23,9 @@ const MAX_ID: usize = 128;
 /// Distinguishes the requests of one process; ids carry no meaning beyond that.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-fn request_id(request: &Request) -> HeaderValue {
-    if let Some(given) = request.headers().get(&REQUEST_ID)
+/// The id that the client chose, or a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    if let Some(given) = headers.get(&REQUEST_ID)
         && given.len() <= MAX_ID
         && given.as_bytes().iter().all(u8::is_ascii_graphic)
         && !given.is_empty()
@@ -40,18 +41,22 @@ fn request_id(request: &Request) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header value")
 }
 
-/// Gives the request its id and logs it once it is answered: at debug, at warn when the server failed.
+/// Gives the request its id and logs it once it is answered.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
-    let id = request_id(&request);
-    if !tracing::enabled!(tracing::Level::WARN) {
-        return with_id(caught(next.run(request)).await, id);
-    }
-    let method = request.method().clone();
+    let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    observed(method, route.as_ref().map_or("-", MatchedPath::as_str), id, next.run(request)).await
+}
+
+/// The answer with the request's id; the log has a line of it: at debug, at warn when the server failed.
+pub(crate) async fn observed(method: Method, route: &str, id: HeaderValue, answer: impl Future<Output = Response>) -> Response {
+    if !tracing::enabled!(tracing::Level::WARN) {
+        return with_id(caught(answer).await, id);
+    }
     let started = Instant::now();
-    let response = caught(next.run(request)).await;
+    let response = caught(answer).await;
     let status = response.status();
-    let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let request_id = id.to_str().unwrap_or_default();
     let duration_us = started.elapsed().as_micros() as u64;
     if status.is_server_error() {

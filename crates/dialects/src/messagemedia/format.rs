@@ -118,6 +118,11 @@ impl Format for MessageMediaFormat {
         }
     }
 
+    /// Its templates are the owner's.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
     fn prepare(&self, settings: &Value, _target: &Value) -> Result<Prepared, FormatError> {
         let hook = if settings.is_null() {
             let events = EventKind::ALL.map(|kind| kind.name().to_owned()).to_vec();

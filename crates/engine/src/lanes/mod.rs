@@ -2,6 +2,7 @@
 //!
 //! What is next is decided by the pure [`posthaste_domain::policy::lane`]; here are the tasks around it.
 
+mod attempts;
 pub(crate) mod large;
 mod shard;
 mod state;
@@ -15,6 +16,7 @@ use posthaste_domain::policy::breaker::{Failure, Snapshot};
 use posthaste_store::LaneSummary;
 use tokio::sync::{mpsc, oneshot};
 
+use attempts::Ended;
 pub(crate) use shard::{ShardParts, cancellation};
 
 /// A delivery that a commit brings to its lane.
@@ -33,14 +35,6 @@ pub(crate) enum How {
     Later(i64),
     /// Finished before, to be sent again now.
     Again,
-}
-
-/// How an attempt ended, for the lane. Its outcome is not on disk yet.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub target: i64,
-    pub key: DeliveryKey,
-    pub verdict: LaneVerdict,
 }
 
 /// What an attempt says about the target.
@@ -68,7 +62,7 @@ pub(crate) type Page = (Vec<PendingDelivery>, bool);
 
 pub(crate) enum Command {
     Arrivals(Vec<Arrival>),
-    Ended(Ended),
+    Ended(Box<Ended>),
     Settled(Vec<Settled>),
     /// Somebody cancelled it, and that is on disk.
     Cancelled {

@@ -1,14 +1,20 @@
 //! A shard: the one task that owns a part of the lanes.
 //!
-//! It takes commands, wakes at the earliest time any lane asked for, and starts attempts. It never waits for a store, a target or
-//! another task: pages and attempts run elsewhere and report back.
+//! It takes commands, wakes at the earliest time any lane asked for, and runs attempts. It never waits for a store, a target or
+//! another task: pages and long attempts run elsewhere and report back, quick ones are polled side by side.
 //!
 //! Who is next among the lanes is decided by [`Fair`]; what is next in a lane by the lane.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
@@ -17,14 +23,15 @@ use posthaste_domain::policy::lane::{Bound, Fair, FairSettings, Next};
 use posthaste_store::{Journal, PageLimit, Settlement, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+use super::attempts::{Ended, Start};
 use super::state::{LaneNext, LaneState};
-use super::{Arrival, Command, Ended, Lanes, Page};
-use crate::attempt::{Conclusion, Sender};
+use super::{Arrival, Command, Lanes, Page};
+use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
 use crate::lanes::large::LargeEvents;
-use crate::routing::{Routing, TargetRoute};
-use crate::settle::Settler;
+use crate::routing::Routing;
+use crate::settle::{Settler, Unsettled};
 use crate::steward::{News, Steward};
 use crate::tasks::Tasks;
 
@@ -33,6 +40,9 @@ const QUANTUM: u32 = 64 << 10;
 
 /// The longest sleep. The clock may step forward, after the machine itself slept for one, and no timer of the runtime notices that.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Commands, and ended attempts, that are handled before others may start.
+const TURN: usize = 256;
 
 /// How long a lane waits after the journal failed to answer a page.
 const PAGE_RETRY: Duration = Duration::from_secs(1);
@@ -68,6 +78,10 @@ struct Shard {
     fair: Fair<i64, i64>,
     timers: BTreeSet<(i64, i64)>,
     timer_of: HashMap<i64, i64>,
+    /// Attempts that may start.
+    started: Vec<Start>,
+    /// Outcomes of this turn.
+    outcomes: Vec<Unsettled>,
     /// Outcomes on their way to the disk, over all lanes.
     settling: usize,
     /// Set at shutdown: nothing is started any more.
@@ -87,11 +101,14 @@ impl ShardParts {
             fair,
             timers: BTreeSet::new(),
             timer_of: HashMap::new(),
+            started: Vec::new(),
+            outcomes: Vec::new(),
             settling: 0,
             draining: false,
             drained: None,
         };
-        let mut buffer = Vec::with_capacity(256);
+        let mut attempts = FuturesUnordered::new();
+        let (mut waiting, mut ended) = (Vec::with_capacity(TURN), Vec::with_capacity(TURN));
         tokio::pin!(cancelled);
         loop {
             let now_ms = shard.parts.clock.now_ms();
@@ -102,22 +119,65 @@ impl ShardParts {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                biased;
-                () = &mut cancelled => return,
-                count = commands.recv_many(&mut buffer, 256) => {
-                    if count == 0 {
-                        return;
-                    }
-                    for command in buffer.drain(..) {
-                        shard.handle(command);
-                    }
-                }
-                () = timer => shard.wake(),
+            tokio::pin!(timer);
+            // All sources are asked each time: commands that keep coming must not keep attempts from going on.
+            let is_over = poll_fn(|cx| {
+                let is_over = cancelled.as_mut().poll(cx).is_ready();
+                let has_commands = commands.poll_recv_many(cx, &mut waiting, TURN);
+                let has_ended = poll_ended(&mut attempts, &mut ended, cx);
+                let is_due = timer.as_mut().poll(cx).is_ready();
+                let is_over = is_over || matches!(has_commands, Poll::Ready(0));
+                if is_over || has_commands.is_ready() || has_ended || is_due { Poll::Ready(is_over) } else { Poll::Pending }
+            })
+            .await;
+            if is_over {
+                return;
             }
+            for one in ended.drain(..) {
+                shard.ended(one);
+            }
+            for command in waiting.drain(..) {
+                shard.handle(command);
+            }
+            shard.wake();
             shard.dispatch();
+            for start in shard.started.drain(..) {
+                if start.is_quick() {
+                    attempts.push(start.run(Arc::clone(&shard.parts)));
+                } else {
+                    spawn_attempt(&shard.parts, start);
+                }
+            }
+            shard.parts.settler.settle(&mut shard.outcomes);
+            shard.tell_drained();
         }
     }
+}
+
+/// Moves what has ended to `ended`; answers whether that was anything.
+fn poll_ended<F>(attempts: &mut FuturesUnordered<F>, ended: &mut Vec<Ended>, cx: &mut Context<'_>) -> bool
+where
+    F: Future<Output = Ended>,
+{
+    while !attempts.is_empty() && ended.len() < TURN {
+        match attempts.poll_next_unpin(cx) {
+            Poll::Ready(Some(one)) => ended.push(one),
+            Poll::Ready(None) | Poll::Pending => break,
+        }
+    }
+    !ended.is_empty()
+}
+
+/// Runs an attempt in a task of its own.
+fn spawn_attempt(parts: &Arc<ShardParts>, start: Start) {
+    let parts = Arc::clone(parts);
+    let tasks = parts.tasks.clone();
+    tasks.spawn("attempt", async move {
+        let target = start.target.number;
+        let ended: Pin<Box<dyn Future<Output = Ended> + Send>> = Box::pin(start.run(Arc::clone(&parts)));
+        let ended = Box::new(ended.await);
+        parts.lanes.send(target, Command::Ended(ended)).await;
+    });
 }
 
 impl Shard {
@@ -129,7 +189,7 @@ impl Shard {
                     self.arrived(arrival, now_ms);
                 }
             }
-            Command::Ended(ended) => self.ended(ended, now_ms),
+            Command::Ended(ended) => self.ended(*ended),
             Command::Settled(settled) => {
                 for one in settled {
                     self.change(one.target, |lane| lane.settled(one.key, one.retry));
@@ -159,7 +219,6 @@ impl Shard {
                 self.drained = Some(answer);
             }
         }
-        self.tell_drained();
     }
 
     fn lane(&mut self, target: i64, workspace: i64, now_ms: i64) -> &mut LaneState {
@@ -182,8 +241,10 @@ impl Shard {
         self.fair.ready(lane.workspace, target);
     }
 
-    fn ended(&mut self, ended: Ended, now_ms: i64) {
-        let Ended { target, key, verdict } = ended;
+    fn ended(&mut self, ended: Ended) {
+        let Ended { target, key, verdict, outcome } = ended;
+        self.outcomes.push(outcome);
+        let now_ms = self.parts.clock.now_ms();
         let mut effects = Vec::new();
         self.change(target, |lane| effects = lane.ended(key, verdict, now_ms, rand::random()));
         let Some(lane) = self.lanes.get(&target) else { return };
@@ -261,7 +322,7 @@ impl Shard {
                 }
                 let cost = u32::try_from(item.event.payload.len()).unwrap_or(u32::MAX);
                 self.fair.started(workspace, cost);
-                self.start(item, Arc::clone(route));
+                self.started.push(Start { delivery: item, target: Arc::clone(route), routes: Arc::clone(&routes) });
                 return true;
             }
             if let Next::WakeAt { at_ms, rate_notice: true } = next {
@@ -274,18 +335,6 @@ impl Shard {
                 return false;
             }
         }
-    }
-
-    fn start(&mut self, delivery: PendingDelivery, route: Arc<TargetRoute>) {
-        let parts = Arc::clone(&self.parts);
-        self.parts.tasks.spawn("attempt", async move {
-            let (target, key) = (route.number, delivery.delivery.key);
-            let Conclusion { settlement, verdict, retry, .. } = parts.sender.attempt(delivery, &route).await;
-            // The settler has room for the outcome before the place is given back: what is not on disk is bounded.
-            let room = parts.settler.room().await;
-            parts.lanes.send(target, Command::Ended(Ended { target, key, verdict })).await;
-            room.settle(settlement, retry);
-        });
     }
 
     /// Reads what a lane asked for, if it asked.
@@ -330,7 +379,8 @@ impl Shard {
             let settler = self.parts.settler.clone();
             self.parts.tasks.spawn("cancel", async move {
                 for settlement in cancelled {
-                    settler.room().await.settle(settlement, None);
+                    let room = settler.room().await;
+                    settler.settle(&mut vec![Unsettled { settlement, retry: None, room }]);
                 }
             });
         }

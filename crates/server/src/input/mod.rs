@@ -7,14 +7,14 @@ mod json;
 mod params;
 mod value;
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use posthaste_domain::matching::document::{self, NotAnObject};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,11 +34,14 @@ pub(crate) const MAX_DEPTH: usize = document::MAX_DOCUMENT_DEPTH;
 const DRAINED: usize = 8 << 20;
 
 /// Reads a whole body of at most `cap` bytes, which may take `time` to arrive.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize, time: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn read_body<B>(headers: &HeaderMap, mut body: B, cap: usize, time: Duration) -> Result<Bytes, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let too_large = || Problem::new(Code::BodyTooLarge, format!("at most {cap} bytes are taken"));
     // A declared length over the cap is refused before the client has sent it.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    let mut body = body;
     if declared.is_some_and(|length| length > cap as u64) {
         // A client that asks first has sent nothing yet, and must not be told to go on.
         if !headers.contains_key(header::EXPECT) {
@@ -46,23 +49,43 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, cap: usize, time:
         }
         return Err(too_large());
     }
-    match tokio::time::timeout(time, Limited::new(&mut body, cap).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    match tokio::time::timeout(time, collect(&mut body, cap)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
             drain(&mut body, time).await;
             Err(too_large())
         }
         Ok(Err(error)) => {
-            tracing::debug!(error = &*error as &dyn std::error::Error, "a body broke off");
+            tracing::debug!(%error, "a body broke off");
             Err(Problem::new(Code::BodyIncomplete, "the connection ended before the body did"))
         }
         Err(_) => Err(Problem::new(Code::BodyTimeout, format!("the body did not arrive within {} seconds", time.as_secs_f64()))),
     }
 }
 
+/// All bytes of a body; `None` if they are more than `cap`. What came in one piece is not copied.
+async fn collect<B: http_body::Body<Data = Bytes> + Unpin>(body: &mut B, cap: usize) -> Result<Option<Bytes>, B::Error> {
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > cap {
+            return Ok(None);
+        }
+        match (first.is_empty(), all.is_empty()) {
+            (true, true) => first = data,
+            (false, _) => {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+            (true, false) => all.extend_from_slice(&data),
+        }
+    }
+    Ok(Some(if all.is_empty() { first } else { all.into() }))
+}
+
 /// Reads on and throws away, within bounds. A connection that is closed while its client still sends takes the answer with it, so that
 /// the client would see a broken connection instead of the reason.
-async fn drain(body: &mut Body, time: Duration) {
+async fn drain<B: http_body::Body<Data = Bytes> + Unpin>(body: &mut B, time: Duration) {
     let mut left = DRAINED;
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -84,9 +107,18 @@ impl FromRequest<AppState> for JsonBytes {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        check_content_type(&parts.headers)?;
-        Ok(Self(read_body(&parts.headers, body, state.settings.max_body_bytes, state.settings.body_time).await?))
+        json_bytes(&parts.headers, body, state).await.map(Self)
     }
+}
+
+/// See [`JsonBytes`].
+pub(crate) async fn json_bytes<B>(headers: &HeaderMap, body: B, state: &AppState) -> Result<Bytes, Problem>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    check_content_type(headers)?;
+    read_body(headers, body, state.settings.max_body_bytes, state.settings.body_time).await
 }
 
 /// Refuses what is said to be something else than JSON. Form data passes, because `curl -d` calls everything that; its syntax decides.

@@ -31,6 +31,10 @@ use utoipa::openapi::OpenApi;
 use crate::AppState;
 use crate::cursor::{self, List};
 use api::{Api, PREFIX};
+pub(crate) use events::publish;
+
+/// Where events are published.
+pub(crate) const EVENTS_PATH: &str = "/posthaste/v1/events";
 
 fn operations() -> (Router<AppState>, OpenApi) {
     let mut api = Api::new();

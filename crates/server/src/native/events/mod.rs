@@ -10,6 +10,7 @@ use posthaste_domain::resource::Scope;
 use super::api::{Api, Op};
 use super::view::{DeliveryView, EventView};
 use publish::{Accepted, EventInput};
+pub(crate) use publish::publish;
 pub(super) use publish::{REPLAYED, idempotency};
 use read::{EVENTS, WATCH};
 use stream::STREAM;
@@ -31,7 +32,7 @@ pub(super) fn operations(api: &mut Api) {
             )
             .one_or_many_body::<EventInput>()
             .answer::<Accepted>(StatusCode::ACCEPTED, "Stored. A single event also has its `id`, `sequence` and `received_at` at the top."),
-        publish::publish,
+        publish::publish_route,
     );
     api.add(
         Op::get("/events", "listEvents", "List, or wait for new ones")

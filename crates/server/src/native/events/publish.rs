@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use posthaste_domain::clock::{parse_rfc3339, rfc3339};
+use posthaste_domain::event::Source;
 use posthaste_domain::matching::document;
 use posthaste_engine::{AcceptRequest, Accepted as EngineAccepted, Idempotency, Incoming, IncomingKind};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::AppState;
-use crate::auth::Publisher;
+use crate::auth::{Caller, Publisher};
 use crate::codes::Code;
 use crate::input::{JsonBytes, MAX_DEPTH, check_json, join_path, raw_fields};
 use crate::native::json_bytes;
@@ -112,15 +113,28 @@ impl Accepted {
     }
 }
 
-pub(super) async fn publish(
+pub(super) async fn publish_route(
     State(state): State<AppState>,
     Publisher(caller): Publisher,
     headers: HeaderMap,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let idempotency = idempotency(&headers, &body)?;
+    publish(&state, &caller, caller.source(), &headers, body).await
+}
+
+/// Stores the events of a body; answers once they are on disk.
+pub(crate) async fn publish(
+    state: &AppState,
+    caller: &Caller,
+    source: Arc<Source>,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let idempotency = idempotency(headers, &body)?;
     let (events, is_list) = read_events(&body, state.settings.max_array, state.engine.now_ms())?;
-    let request = AcceptRequest { workspace: caller.workspace(), source: caller.source(), events, idempotency };
+    // The request's buffer is not kept while its events wait for the disk.
+    drop(body);
+    let request = AcceptRequest { workspace: caller.workspace(), source, events, idempotency };
     let accepted = state.engine.accept(request).await?;
     let bytes = serde_json::to_vec(&Accepted::of(&accepted, is_list)).expect("strings and numbers always serialise");
     let mut response = json_bytes(StatusCode::ACCEPTED, bytes);

@@ -14,14 +14,18 @@ use crate::{DeliveryFilter, EventFilter, NewEvent, Order, Range, RetentionRule};
 /// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Append { workspace: i64, type_name: Option<u8>, gap: i64, deliveries: Vec<(i64, bool)> },
+    Append { workspace: i64, type_name: Option<u8>, gap: i64, skip: i64, deliveries: Vec<(i64, bool)> },
     Settle { which: prop::sample::Index, state: u8 },
     Roll,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let append = (1..3i64, prop::option::weighted(0.8, 0..3u8), 0..3i64, prop::collection::vec((0..3i64, any::<bool>()), 0..4))
-        .prop_map(|(workspace, type_name, gap, deliveries)| Step::Append { workspace, type_name, gap, deliveries });
+    // Sequences may have gaps, and some events go to many targets: a store may keep its lists in blocks of either.
+    let skip = prop_oneof![5 => Just(0), 3 => 0..200i64, 1 => 0..20_000i64];
+    let count = prop_oneof![9 => 0..4usize, 1 => 0..70usize];
+    let deliveries = count.prop_flat_map(|count| prop::collection::vec((0..3i64, any::<bool>()), count));
+    let append = (1..3i64, prop::option::weighted(0.8, 0..3u8), 0..3i64, skip, deliveries)
+        .prop_map(|(workspace, type_name, gap, skip, deliveries)| Step::Append { workspace, type_name, gap, skip, deliveries });
     let settle = (any::<prop::sample::Index>(), 0..5u8).prop_map(|(which, state)| Step::Settle { which, state });
     prop_oneof![6 => append, 6 => settle, 1 => Just(Step::Roll)]
 }
@@ -134,10 +138,11 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
     let mut now = 0;
     for step in steps {
         match step {
-            Step::Append { workspace, type_name: kind, gap, deliveries } => {
+            Step::Append { workspace, type_name: kind, gap, skip, deliveries } => {
                 now += gap;
-                let n = model.events.len() as i64 + 1;
-                let new = (0..).zip(deliveries).map(|(i, (target, later))| delivery(i, workspace * 10 + target, later.then_some(500 - n)));
+                let n = model.events.last_key_value().map_or(0, |(last, _)| *last) + 1 + skip;
+                let new =
+                    (0..).zip(deliveries).map(|(i, (target, later))| delivery(i, workspace * 10 + target, later.then_some(1_000_000 - n)));
                 let new: Vec<_> = new.collect();
                 for d in &new {
                     let key = key(n, d.ordinal);
@@ -200,6 +205,10 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
             }
         }
         assert_eq!(after, expected, "{q:?}");
+        if let (Some(Some(kind)), None, None, None) = (q.type_name, &q.type_names, q.from_ms, q.to_ms) {
+            let count = store.history.count(q.workspace, &type_name(kind)).await.expect("count");
+            assert_eq!(count as usize, expected.len(), "count of {q:?}");
+        }
 
         let filter = DeliveryFilter {
             targets: q.targets.clone(),

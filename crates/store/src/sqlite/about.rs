@@ -12,7 +12,8 @@ use rusqlite::params;
 use sha2::{Digest, Sha256};
 
 use super::lists::{in_order, sequences, type_id};
-use super::readers::Pool;
+use super::marks::{BLOCK, Name};
+use super::readers::{Pool, Reader};
 use super::rows;
 use super::schema::BLOCK_BITS;
 use super::segments::Segments;
@@ -22,7 +23,8 @@ pub(super) const ABOUT_ASCENDING: &str =
     "SELECT sequence FROM subject WHERE block = ?1 AND hash = ?2 AND sequence BETWEEN ?3 AND ?4 ORDER BY sequence ASC LIMIT ?5";
 pub(super) const ABOUT_DESCENDING: &str =
     "SELECT sequence FROM subject WHERE block = ?1 AND hash = ?2 AND sequence BETWEEN ?3 AND ?4 ORDER BY sequence DESC LIMIT ?5";
-pub(super) const COUNT: &str = "SELECT count(*) FROM event INDEXED BY event_type WHERE workspace = ?1 AND type = ?2";
+pub(super) const COUNTS: &str = "SELECT at, count FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3";
+pub(super) const COUNT_BLOCK: &str = "SELECT count(*) FROM event WHERE sequence BETWEEN ?1 AND ?2 AND workspace = ?3 AND type = ?4";
 
 pub(super) const INSERT: &str = "INSERT OR IGNORE INTO subject(block, hash, sequence) VALUES (?1 >> 14, ?2, ?1)";
 
@@ -46,7 +48,7 @@ pub(super) fn about(
     let mut events = Vec::new();
     let hash = hash(subject);
     let sql = if range.order == Order::Asc { ABOUT_ASCENDING } else { ABOUT_DESCENDING };
-    for segment in in_order(segments, range) {
+    for segment in in_order(segments, range, |_| true) {
         let mut reader = pool.take(&segment)?;
         let failed = segment.failed();
         let mut span = sequences(&reader, range).map_err(&failed)?.after(range.order, range.after);
@@ -79,13 +81,27 @@ pub(super) fn about(
 /// See `History::count`.
 pub(super) fn count(segments: &Segments, pool: &Arc<Pool>, workspace: i64, type_name: &str) -> Result<u64, StoreError> {
     let mut total = 0;
-    for segment in segments.all() {
+    for segment in segments.matching(|segment| segment.with(|state| state.summary.has_type(workspace, type_name))) {
         let reader = pool.take(&segment)?;
-        let failed = segment.failed();
-        let Some(id) = type_id(&reader, type_name).map_err(&failed)? else { continue };
-        let count: i64 =
-            reader.conn.prepare_cached(COUNT).and_then(|mut count| count.query_row((workspace, id), |row| row.get(0))).map_err(&failed)?;
-        total += count.unsigned_abs();
+        total += count_in(&reader, workspace, type_name).map_err(segment.failed())?.unsigned_abs();
+    }
+    Ok(total)
+}
+
+/// Adds what the marks tell, and counts the rows of blocks whose marks do not.
+fn count_in(reader: &Reader, workspace: i64, type_name: &str) -> rusqlite::Result<i64> {
+    let Some(id) = type_id(reader, type_name)? else { return Ok(0) };
+    let name = Name::of_type(workspace, Some(id));
+    let mut counts = reader.conn.prepare_cached(COUNTS)?;
+    let mut block = reader.conn.prepare_cached(COUNT_BLOCK)?;
+    let mut rows = counts.query([name.kind, name.a, name.b])?;
+    let mut total = 0;
+    while let Some(row) = rows.next()? {
+        let at: i64 = row.get(0)?;
+        total += match row.get::<_, Option<i64>>(1)? {
+            Some(count) => count,
+            None => block.query_row([at, at + BLOCK - 1, workspace, id], |row| row.get::<_, i64>(0))?,
+        };
     }
     Ok(total)
 }

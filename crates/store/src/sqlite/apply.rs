@@ -1,17 +1,22 @@
 //! What one command changes in one segment, inside a transaction that somebody else opened and will commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
 use posthaste_domain::id::{DeliveryKey, Sequence};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, params};
 
 use super::about;
+use super::marks::{Marker, Marks, Name};
 use super::rows;
 use super::segments::{Pending, Segment};
 use super::varint;
 use super::words::Interner;
 use crate::{Append, Settlement};
+
+/// About what a row takes besides its payload or body.
+const ROW_BYTES: usize = 64;
 
 /// Why an append cannot be stored, however often it is tried.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,12 @@ pub(super) struct Changes {
     last: Option<(i64, i64)>,
     /// Batches of older segments that gained members.
     joined: BTreeSet<DeliveryKey>,
+    /// Names that were marked, perhaps for the first time.
+    marked: Vec<Name>,
+    /// Types that were added.
+    types: Vec<(Arc<str>, i64)>,
+    /// About how much the file grew.
+    pub(super) bytes: u64,
     /// Rows written.
     pub(super) rows: usize,
     /// Deliveries that were reopened, with the number of the command that asked.
@@ -100,14 +111,32 @@ impl Changes {
                 (state.last_sequence, state.last_ms) = (sequence, ms.max(state.last_ms));
             }
             state.joined.extend(&self.joined);
+            self.marked.iter().for_each(|name| state.summary.add(*name));
+            self.types.iter().for_each(|(name, id)| state.summary.add_type(name, *id));
             state.bytes = bytes;
             had_pending && state.pending.is_empty()
         })
     }
 }
 
+/// What is remembered of a segment from transaction to transaction.
+#[derive(Default)]
+pub(super) struct Memory {
+    words: Interner,
+    marks: Marks,
+}
+
+impl Memory {
+    /// Forgets what may not be on disk, after a transaction was rolled back.
+    pub(super) fn forget(&mut self) {
+        self.words.forget();
+        self.marks.forget();
+    }
+}
+
 /// Stores a group.
-pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+pub(super) fn append(tx: &Connection, memory: &mut Memory, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    let Memory { words, marks } = memory;
     let mut event_row =
         tx.prepare_cached("INSERT INTO event(sequence, workspace, type, received_ms, source, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut delivery_row = tx.prepare_cached(
@@ -115,13 +144,15 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?6, ?6)",
     )?;
     let mut about_row = tx.prepare_cached(about::INSERT)?;
+    let mut marker = Marker::new(tx)?;
     for event in &group.events {
         if event.sequence.0 < floor {
             return Err(ApplyError::Refused(Refusal::OutOfOrder(event.sequence.0)));
         }
-        let type_id = event.type_name.as_ref().map(|name| words.type_id(tx, name)).transpose()?;
+        let type_id = event.type_name.as_ref().map(|name| words.type_id(tx, name, &mut changes.types)).transpose()?;
         let source = words.source(tx, &event.source)?;
         event_row.execute(params![event.sequence.0, event.workspace, type_id, event.received_ms, source, &event.payload[..]])?;
+        marks.event(&mut marker, event.workspace, type_id, event.sequence, &mut changes.marked)?;
         for subject in &event.about {
             about_row.execute((event.sequence.0, about::hash(subject)))?;
         }
@@ -132,13 +163,15 @@ pub(super) fn append(tx: &Connection, words: &mut Interner, group: &Append, floo
                 event.workspace,
                 delivery.subscription,
                 delivery.target,
-                state as i64,
+                rows::state_code(state),
                 event.received_ms,
                 delivery.due_ms.unwrap_or(0),
                 delivery.is_batch,
             ])?;
             changes.count(delivery.target, event.workspace, state, 1);
+            marks.owned(delivery.target, event.workspace);
         }
+        changes.bytes += (event.payload.len() + ROW_BYTES * (1 + event.deliveries.len())) as u64;
         changes.rows += 1 + event.about.len() + event.deliveries.len();
     }
     if let (Some(first), Some(last)) = (group.events.first(), group.events.last()) {
@@ -193,29 +226,36 @@ fn batch_parts(tx: &Connection, group: &Append, floor: i64, changes: &mut Change
 /// Pulls the due time of a full batch forward.
 pub(super) fn close_batch(tx: &Connection, batch: DeliveryKey, due_ms: i64, changes: &mut Changes) -> Result<(), ApplyError> {
     changes.rows +=
-        tx.prepare_cached("UPDATE delivery SET due_ms = ?2 WHERE key = ?1 AND state = 1 AND due_ms > ?2")?.execute((batch.0, due_ms))?;
+        tx.prepare_cached("UPDATE delivery SET due_ms = ?2 WHERE key = ?1 AND state = 3 AND due_ms > ?2")?.execute((batch.0, due_ms))?;
     Ok(())
 }
 
-/// Stores outcomes.
-pub(super) fn settle(tx: &Connection, words: &mut Interner, outcomes: &[&Settlement], changes: &mut Changes) -> Result<(), ApplyError> {
+/// Stores outcomes. Those of one row stay in their order; apart from that the order is that of the rows on disk.
+pub(super) fn settle(tx: &Connection, memory: &mut Memory, outcomes: &[&Settlement], changes: &mut Changes) -> Result<(), ApplyError> {
+    let Memory { words, marks } = memory;
     // The old state is tried and not asked for: one look at the row in nearly every case.
     let mut update = tx.prepare_cached(
         "UPDATE delivery SET state = ?3, due_ms = ?4, updated_ms = ?5, attempts = max(attempts, ?6),
                              first_attempt_ms = iif(attempts = 0 AND ?6 > 0, ?7, first_attempt_ms)
          WHERE key = ?1 AND state = ?2",
     )?;
-    let mut note = tx.prepare_cached(
-        "UPDATE delivery SET attempts = max(attempts, ?2), first_attempt_ms = iif(attempts = 0, ?3, first_attempt_ms) WHERE key = ?1",
+    // The same outcome may be told twice, when the first answer was lost.
+    let mut attempt_row = tx.prepare_cached(
+        "INSERT OR IGNORE INTO attempt(delivery, number, at_ms, duration_us, error, message, fault, status,
+                                       request, request_values, response, response_values, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
+    let mut marker = Marker::new(tx)?;
+    let mut outcomes = outcomes.to_vec();
+    outcomes.sort_by_key(|outcome| outcome.key);
     for outcome in outcomes {
         let key = outcome.key.0;
         let due_ms = if outcome.state == DeliveryState::Scheduled { outcome.due_ms } else { 0 };
         let (number, attempt_ms) = outcome.attempt.as_ref().map_or((0, 0), |attempt| (attempt.number, attempt.at_ms));
         let mut exists = false;
         for old in [DeliveryState::Queued, DeliveryState::Scheduled] {
-            let new = outcome.state as i64;
-            if update.execute(params![key, old as i64, new, due_ms, outcome.at_ms, number, attempt_ms])? > 0 {
+            let (from, to) = (rows::state_code(old), rows::state_code(outcome.state));
+            if update.execute(params![key, from, to, due_ms, outcome.at_ms, number, attempt_ms])? > 0 {
                 changes.count(outcome.target, 0, old, -1);
                 changes.count(outcome.target, 0, outcome.state, 1);
                 changes.rows += 1;
@@ -223,29 +263,41 @@ pub(super) fn settle(tx: &Connection, words: &mut Interner, outcomes: &[&Settlem
                 break;
             }
         }
+        if exists && outcome.state.is_terminal() {
+            marks.outcome(&mut marker, outcome.target, outcome.state, outcome.key, &mut changes.marked)?;
+        }
         let Some(attempt) = &outcome.attempt else { continue };
         // Too late to change anything, but what was tried is still part of the log.
-        if exists || note.execute(params![key, number, attempt_ms])? > 0 {
-            insert_attempt(tx, words, outcome.key, attempt)?;
+        if exists || note_late(tx, outcome.key, attempt)? {
+            insert_attempt(tx, &mut attempt_row, words, outcome.key, attempt)?;
             changes.rows += 1;
+            changes.bytes += (attempt.response_body.len() + ROW_BYTES) as u64;
         }
     }
     Ok(())
 }
 
-fn insert_attempt(tx: &Connection, words: &mut Interner, key: DeliveryKey, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Counts an attempt that ended after its delivery did; `false` if there is no such delivery.
+fn note_late(tx: &Connection, key: DeliveryKey, attempt: &Attempt) -> rusqlite::Result<bool> {
+    let mut note = tx.prepare_cached(
+        "UPDATE delivery SET attempts = max(attempts, ?2), first_attempt_ms = iif(attempts = 0, ?3, first_attempt_ms) WHERE key = ?1",
+    )?;
+    Ok(note.execute((key.0, attempt.number, attempt.at_ms))? > 0)
+}
+
+fn insert_attempt(
+    tx: &Connection,
+    row: &mut CachedStatement<'_>,
+    words: &mut Interner,
+    key: DeliveryKey,
+    attempt: &Attempt,
+) -> rusqlite::Result<()> {
     let error = attempt.error.as_ref().map(|text| words.word(tx, text)).transpose()?;
     let message = attempt.message.as_ref().map(|text| words.word(tx, text)).transpose()?;
-    let (request, request_values) = words.skeleton(tx, &attempt.request)?;
-    let (response, response_values) = words.skeleton(tx, &attempt.response)?;
+    let (request, request_values) = words.request(tx, &attempt.request)?;
+    let (response, response_values) = words.response(tx, &attempt.response)?;
     let body = (!attempt.response_body.is_empty()).then_some(&attempt.response_body[..]);
-    // The same outcome may be told twice, when the first answer was lost.
-    tx.prepare_cached(
-        "INSERT OR IGNORE INTO attempt(delivery, number, at_ms, duration_us, error, message, fault, status,
-                                       request, request_values, response, response_values, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?
-    .execute(params![
+    row.execute(params![
         key.0,
         attempt.number,
         attempt.at_ms,
@@ -274,7 +326,7 @@ fn fault_code(fault: Fault) -> i64 {
 /// Puts terminal deliveries back to queued.
 pub(super) fn reopen(tx: &Connection, command: usize, keys: &[DeliveryKey], at_ms: i64, changes: &mut Changes) -> Result<(), ApplyError> {
     let mut find = tx.prepare_cached(rows::DELIVERY_BY_KEY)?;
-    let mut update = tx.prepare_cached("UPDATE delivery SET state = 0, due_ms = 0, updated_ms = ?2 WHERE key = ?1")?;
+    let mut update = tx.prepare_cached("UPDATE delivery SET state = 2, due_ms = 0, updated_ms = ?2 WHERE key = ?1")?;
     for key in keys {
         let Some(mut delivery) = find.query_row([key.0], rows::delivery).optional()? else { continue };
         if !delivery.state.is_terminal() {

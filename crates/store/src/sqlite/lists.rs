@@ -1,5 +1,6 @@
-//! Lists for people: key-range reads, one segment after the other in the order of the list.
+//! Lists for people: key-range reads, one segment after the other in the order of the list, and in each the blocks that are marked.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
@@ -8,9 +9,12 @@ use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, ORDINAL_BITS, Sequence};
 use posthaste_domain::message::{OUTGOING_EMAIL, OUTGOING_SMS};
 use rusqlite::{OptionalExtension, params};
 
+use super::marks::Name;
 use super::readers::{Pool, Reader};
 use super::rows::{self, RawEvent};
-use super::segments::{Segment, Segments};
+use super::segments::{Pending, Segment, SegmentState, Segments};
+use super::span::{self, Span};
+use super::walk::{self, Ended};
 use super::{sql_count, varint};
 use crate::{DeliveryFilter, EventFilter, Order, Range, StoreError};
 
@@ -20,82 +24,31 @@ const MERGED_KEYS: usize = 4096;
 const ALL_STATES: [DeliveryState; 5] =
     [DeliveryState::Queued, DeliveryState::Scheduled, DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled];
 
-/// The statements of all lists in one direction. Each walks one index in its own order; a test looks at their plans.
+/// The statements of all lists in one direction. Each walks keys in their own order; a test looks at their plans.
 pub(super) struct Statements {
-    /// Events of a workspace.
+    /// Sequences of a block that are of a workspace, with their types.
     pub(super) events: &'static str,
-    /// Sequences of a type's events.
-    pub(super) sequences_of_type: &'static str,
-    /// Events of a type.
-    pub(super) events_of_type: &'static str,
-    /// Deliveries of a workspace, through its events.
+    /// Deliveries of an event, in some states.
     pub(super) deliveries: &'static str,
-    /// Deliveries of a type, through its events.
-    pub(super) deliveries_of_type: &'static str,
-    /// Keys of a target and a state other than scheduled (those are ordered by due time there).
+    /// Keys of a target and a pending state.
     pub(super) lane: &'static str,
-    /// Keys of a target's scheduled deliveries.
-    pub(super) waiting: &'static str,
-    /// Keys of a workspace and a state other than queued.
-    pub(super) outcome: &'static str,
 }
 
 macro_rules! statements {
     ($order:literal) => {
         Statements {
             events: concat!(
-                "SELECT sequence, workspace, type, received_ms, source, payload FROM event INDEXED BY event_workspace \
-                 WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type IS NOT ?5 AND type IS NOT ?6 ORDER BY sequence ",
-                $order,
-                " LIMIT ?4"
-            ),
-            sequences_of_type: concat!(
-                "SELECT sequence FROM event INDEXED BY event_type WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type = ?5 \
-                 ORDER BY sequence ",
-                $order,
-                " LIMIT ?4"
-            ),
-            events_of_type: concat!(
-                "SELECT sequence, workspace, type, received_ms, source, payload FROM event INDEXED BY event_type \
-                 WHERE workspace = ?1 AND sequence BETWEEN ?2 AND ?3 AND type IS ?5 ORDER BY sequence ",
-                $order,
-                " LIMIT ?4"
+                "SELECT sequence, type FROM event WHERE sequence BETWEEN ?1 AND ?2 AND workspace = ?3 ORDER BY sequence ",
+                $order
             ),
             deliveries: concat!(
-                "SELECT d.key, d.workspace, d.subscription, d.target, d.state, d.attempts, d.first_attempt_ms, d.due_ms, d.is_batch, \
-                 d.updated_ms, d.received_ms \
-                 FROM event e INDEXED BY event_workspace CROSS JOIN delivery d ON d.key BETWEEN e.sequence << 20 AND e.sequence << 20 | 1048575 \
-                 WHERE e.workspace = ?1 AND e.sequence BETWEEN ?2 >> 20 AND ?3 >> 20 AND +d.key BETWEEN ?2 AND ?3 \
-                 ORDER BY e.sequence ",
-                $order,
-                ", d.key ",
-                $order,
-                " LIMIT ?4"
-            ),
-            deliveries_of_type: concat!(
-                "SELECT d.key, d.workspace, d.subscription, d.target, d.state, d.attempts, d.first_attempt_ms, d.due_ms, d.is_batch, \
-                 d.updated_ms, d.received_ms \
-                 FROM event e INDEXED BY event_type CROSS JOIN delivery d ON d.key BETWEEN e.sequence << 20 AND e.sequence << 20 | 1048575 \
-                 WHERE e.workspace = ?1 AND e.type = ?5 AND e.sequence BETWEEN ?2 >> 20 AND ?3 >> 20 AND +d.key BETWEEN ?2 AND ?3 \
-                 AND ?6 >> d.state & 1 ORDER BY e.sequence ",
-                $order,
-                ", d.key ",
+                "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms \
+                 FROM delivery WHERE key BETWEEN ?1 AND ?2 AND ?3 >> state & 1 ORDER BY key ",
                 $order,
                 " LIMIT ?4"
             ),
             lane: concat!(
-                "SELECT key FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?5 AND due_ms = 0 AND key BETWEEN ?2 AND ?3 \
-                 ORDER BY key ",
-                $order,
-                " LIMIT ?4"
-            ),
-            waiting: concat!(
-                "SELECT key FROM delivery INDEXED BY waiting WHERE target = ?1 AND state = 1 AND key BETWEEN ?2 AND ?3 ORDER BY key ",
-                $order,
-                " LIMIT ?4"
-            ),
-            outcome: concat!(
-                "SELECT key FROM delivery INDEXED BY outcome WHERE workspace = ?1 AND state = ?5 AND state >= 1 AND key BETWEEN ?2 AND ?3 \
+                "SELECT key FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?5 AND state < 4 AND key BETWEEN ?2 AND ?3 \
                  ORDER BY key ",
                 $order,
                 " LIMIT ?4"
@@ -126,47 +79,12 @@ fn statements(order: Order) -> &'static Statements {
     }
 }
 
-/// Keys from `low` to `high`, both included.
-#[derive(Clone, Copy)]
-pub(super) struct Span {
-    pub(super) low: i64,
-    pub(super) high: i64,
-}
-
-impl Span {
-    /// What follows `key` in an order.
-    pub(super) fn after(self, order: Order, key: Option<i64>) -> Self {
-        match (order, key) {
-            (_, None) => self,
-            (Order::Asc, Some(key)) => Self { low: self.low.max(key.saturating_add(1)), ..self },
-            (Order::Desc, Some(key)) => Self { high: self.high.min(key.saturating_sub(1)), ..self },
-        }
-    }
-
-    /// What does not come after `key` in an order.
-    fn until(self, order: Order, key: Option<i64>) -> Self {
-        match (order, key) {
-            (_, None) => self,
-            (Order::Asc, Some(key)) => Self { high: self.high.min(key), ..self },
-            (Order::Desc, Some(key)) => Self { low: self.low.max(key), ..self },
-        }
-    }
-
-    /// What lies from `low` to `high`.
-    pub(super) fn within(self, low: i64, high: i64) -> Self {
-        Self { low: self.low.max(low), high: self.high.min(high) }
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.low > self.high
-    }
-}
-
-/// The segments that a list visits, in its order.
-pub(super) fn in_order(segments: &Segments, range: &Range) -> Vec<Arc<Segment>> {
+/// The segments that a list visits, in its order: those in which it may find anything.
+pub(super) fn in_order(segments: &Segments, range: &Range, may_have: impl Fn(&SegmentState) -> bool) -> Vec<Arc<Segment>> {
     let from_ms = range.from_ms.unwrap_or(i64::MIN);
     let to_ms = range.to_ms.unwrap_or(i64::MAX);
-    let mut list = segments.matching(|s| s.with(|state| state.last_sequence > 0 && state.last_ms >= from_ms && state.first_ms < to_ms));
+    let is_in_time = |state: &SegmentState| state.last_sequence > 0 && state.last_ms >= from_ms && state.first_ms < to_ms;
+    let mut list = segments.matching(|s| s.with(|state| is_in_time(state) && may_have(state)));
     if range.order == Order::Desc {
         list.reverse();
     }
@@ -217,7 +135,7 @@ pub(super) fn events(
     range: &Range,
 ) -> Result<Vec<Arc<Event>>, StoreError> {
     let mut events = Vec::new();
-    for segment in in_order(segments, range) {
+    for segment in in_order(segments, range, |state| state.summary.has_events(workspace, filter)) {
         if events.len() >= range.limit {
             break;
         }
@@ -232,57 +150,72 @@ pub(super) fn events(
 
 fn events_in(reader: &Reader, workspace: i64, filter: &EventFilter, range: &Range, limit: usize) -> rusqlite::Result<Vec<RawEvent>> {
     let span = sequences(reader, range)?.after(range.order, range.after);
-    if span.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = statements(range.order);
-    if let Some(names) = &filter.type_names {
-        let wanted = |name: &&String| filter.type_name.as_ref().is_none_or(|only| only.as_ref() == Some(*name));
-        return events_of_types(reader, workspace, names.iter().filter(wanted), range.order, span, limit);
-    }
-    let limit = sql_count(limit);
-    let Some(type_name) = &filter.type_name else {
-        // No type has this number.
-        let hidden = |name| type_id(reader, name).map(|id| id.unwrap_or(-1));
-        let (mail, sms) = (hidden(OUTGOING_EMAIL)?, hidden(OUTGOING_SMS)?);
-        let mut select = reader.conn.prepare_cached(sql.events)?;
-        return select.query_map(params![workspace, span.low, span.high, limit, mail, sms], RawEvent::read)?.collect();
-    };
-    let id = match type_name {
-        Some(name) => match type_id(reader, name)? {
-            Some(id) => Some(id),
-            None => return Ok(Vec::new()),
-        },
-        None => None,
-    };
-    let mut select = reader.conn.prepare_cached(sql.events_of_type)?;
-    select.query_map(params![workspace, span.low, span.high, limit, id], RawEvent::read)?.collect()
-}
-
-/// The first `limit` events among several types: each type's sequences are one range of its index, and only those events are read that
-/// are among the first of all.
-fn events_of_types<'a>(
-    reader: &Reader,
-    workspace: i64,
-    names: impl Iterator<Item = &'a String>,
-    order: Order,
-    span: Span,
-    limit: usize,
-) -> rusqlite::Result<Vec<RawEvent>> {
-    let mut sequences: Vec<i64> = Vec::new();
-    let mut select = reader.conn.prepare_cached(statements(order).sequences_of_type)?;
-    for name in names {
-        let Some(id) = type_id(reader, name)? else { continue };
-        let found = select.query_map(params![workspace, span.low, span.high, sql_count(limit), id], |row| row.get::<_, i64>(0))?;
-        for sequence in found {
-            sequences.push(sequence?);
-        }
-    }
-    sequences.sort_unstable_by(|a, b| if order == Order::Asc { a.cmp(b) } else { b.cmp(a) });
-    sequences.dedup();
-    sequences.truncate(limit);
+    let Some(wanted) = Wanted::of(reader, filter)? else { return Ok(Vec::new()) };
+    let sequences = sequences_of(reader, workspace, &wanted, range.order, span, limit)?;
+    // Payloads are read only of what is shown.
     let mut select = reader.conn.prepare_cached(rows::EVENT)?;
     sequences.into_iter().map(|sequence| select.query_row([sequence], RawEvent::read)).collect()
+}
+
+/// Types of events, as numbers of a segment.
+enum Wanted {
+    /// One of these.
+    Only(Vec<Option<i64>>),
+    /// None of these.
+    AllBut(Vec<Option<i64>>),
+}
+
+impl Wanted {
+    /// `None` when the segment has no such type.
+    fn of(reader: &Reader, filter: &EventFilter) -> rusqlite::Result<Option<Self>> {
+        let ids = |names: &[&str]| -> rusqlite::Result<Vec<Option<i64>>> {
+            let ids = names.iter().map(|name| type_id(reader, name));
+            Ok(ids.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().map(Some).collect())
+        };
+        let only = match (&filter.type_names, &filter.type_name) {
+            (None, None) => return Ok(Some(Self::AllBut(ids(&[OUTGOING_EMAIL, OUTGOING_SMS])?))),
+            (None, Some(None)) => vec![None],
+            (None, Some(Some(name))) => ids(&[name])?,
+            (Some(names), one) => {
+                let is_wanted = |name: &&String| one.as_ref().is_none_or(|only| only.as_ref() == Some(*name));
+                ids(&names.iter().filter(is_wanted).map(String::as_str).collect::<Vec<_>>())?
+            }
+        };
+        Ok((!only.is_empty()).then_some(Self::Only(only)))
+    }
+
+    fn has(&self, id: Option<i64>) -> bool {
+        match self {
+            Self::Only(ids) => ids.contains(&id),
+            Self::AllBut(ids) => !ids.contains(&id),
+        }
+    }
+
+    /// The marks of the blocks in which they are.
+    fn names(&self, workspace: i64) -> Vec<Name> {
+        match self {
+            Self::Only(ids) => ids.iter().map(|id| Name::of_type(workspace, *id)).collect(),
+            Self::AllBut(_) => vec![Name::of_events(workspace)],
+        }
+    }
+}
+
+/// The first events of some types.
+fn sequences_of(reader: &Reader, workspace: i64, wanted: &Wanted, order: Order, span: Span, limit: usize) -> rusqlite::Result<Vec<i64>> {
+    let mut sequences = Vec::new();
+    let mut select = reader.conn.prepare_cached(statements(order).events)?;
+    walk::event_blocks(reader, wanted.names(workspace), order, span, |block| {
+        let mut rows = select.query([block.low, block.high, workspace])?;
+        while sequences.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            if wanted.has(row.get(1)?) {
+                sequences.push(row.get(0)?);
+            }
+        }
+        Ok(sequences.len() < limit)
+    })?;
+    Ok(sequences)
 }
 
 /// See `History::deliveries`.
@@ -294,7 +227,12 @@ pub(super) fn deliveries(
     range: &Range,
 ) -> Result<Vec<Delivery>, StoreError> {
     let mut deliveries = Vec::new();
-    for segment in in_order(segments, range) {
+    let is_pending = |state: &DeliveryState| !state.is_terminal();
+    let states = filter.states.as_deref().unwrap_or(&ALL_STATES);
+    let (pending, ended): (Vec<_>, Vec<_>) = states.iter().copied().partition(is_pending);
+    let may_have =
+        |state: &SegmentState| (!pending.is_empty() && !state.pending.is_empty()) || state.summary.has_ended(workspace, filter, &ended);
+    for segment in in_order(segments, range, may_have) {
         if deliveries.len() >= range.limit {
             break;
         }
@@ -318,68 +256,88 @@ fn deliveries_in(reader: &Reader, workspace: i64, filter: &DeliveryFilter, range
         },
         None => None,
     };
-    let room = sql_count(range.limit - out.len());
-    let sql = statements(range.order);
-    let mask = filter.states.iter().flatten().fold(0, |mask, state| mask | 1 << *state as i64);
-    match (&filter.targets, &filter.states, type_id) {
-        (None, None, None) => {
-            let mut select = reader.conn.prepare_cached(sql.deliveries)?;
-            for delivery in select.query_map(params![workspace, span.low, span.high, room], rows::delivery)? {
-                out.push(delivery?);
-            }
-        }
-        (None, states, Some(type_id)) => {
-            let mask: i64 = if states.is_some() { mask } else { i64::MAX };
-            let mut select = reader.conn.prepare_cached(sql.deliveries_of_type)?;
-            for delivery in select.query_map(params![workspace, span.low, span.high, room, type_id, mask], rows::delivery)? {
-                out.push(delivery?);
-            }
-        }
-        (targets, _, type_id) => {
-            let ranges = key_ranges(&reader.segment, workspace, targets.as_deref(), filter.states.as_deref());
-            merge(reader, workspace, &ranges, type_id, span, range, out)?;
-        }
+    let states = filter.states.as_deref().unwrap_or(&ALL_STATES);
+    let wants_pending = states.iter().any(|state| !state.is_terminal());
+    if filter.targets.is_none() && wants_pending && (filter.states.is_none() || type_id.is_some()) {
+        return deliveries_through_events(reader, workspace, type_id, states, span, range, out);
     }
-    Ok(())
+    let runs = runs(&reader.segment, workspace, filter.targets.as_deref(), states, type_id);
+    merge(reader, workspace, &runs, type_id, span, range, out)
 }
 
-/// One run of keys in an index.
-enum KeyRange {
+/// All deliveries of a workspace, or of a type, through its events.
+fn deliveries_through_events(
+    reader: &Reader,
+    workspace: i64,
+    type_id: Option<i64>,
+    states: &[DeliveryState],
+    span: Span,
+    range: &Range,
+    out: &mut Vec<Delivery>,
+) -> rusqlite::Result<()> {
+    let mask = states.iter().fold(0, |mask, state| mask | 1 << rows::state_code(*state));
+    let wanted = type_id.map_or(Wanted::AllBut(Vec::new()), |id| Wanted::Only(vec![Some(id)]));
+    let mut events = reader.conn.prepare_cached(statements(range.order).events)?;
+    let mut select = reader.conn.prepare_cached(statements(range.order).deliveries)?;
+    let sequences = Span { low: span.low >> ORDINAL_BITS, high: span.high >> ORDINAL_BITS };
+    walk::event_blocks(reader, wanted.names(workspace), range.order, sequences, |block| {
+        let mut rows = events.query([block.low, block.high, workspace])?;
+        while out.len() < range.limit
+            && let Some(row) = rows.next()?
+        {
+            if !wanted.has(row.get(1)?) {
+                continue;
+            }
+            let (low, high) = DeliveryKey::range_of(Sequence(row.get(0)?));
+            let own = span.within(low.0, high.0);
+            let room = sql_count(range.limit - out.len());
+            for delivery in select.query_map(params![own.low, own.high, mask, room], rows::delivery)? {
+                out.push(delivery?);
+            }
+        }
+        Ok(out.len() < range.limit)
+    })
+}
+
+/// Keys in an order.
+enum Run {
+    /// Those of a target and a pending state.
     Lane { target: i64, state: DeliveryState },
-    Waiting { target: i64 },
-    Outcome { state: DeliveryState },
+    /// Those that came to a final state.
+    Ended(Ended),
 }
 
-/// The runs whose union are the deliveries with these targets and states.
-fn key_ranges(segment: &Segment, workspace: i64, targets: Option<&[i64]>, states: Option<&[DeliveryState]>) -> Vec<KeyRange> {
-    let mut ranges = Vec::new();
-    for state in ALL_STATES.into_iter().filter(|state| states.is_none_or(|states| states.contains(state))) {
-        match targets {
-            Some(targets) => {
-                let mut targets = targets.to_vec();
-                targets.sort_unstable();
-                targets.dedup();
-                ranges.extend(targets.into_iter().map(|target| match state {
-                    DeliveryState::Scheduled => KeyRange::Waiting { target },
-                    state => KeyRange::Lane { target, state },
-                }));
+/// The runs whose union are the deliveries with these targets and states, and perhaps some of other types.
+fn runs(segment: &Segment, workspace: i64, targets: Option<&[i64]>, states: &[DeliveryState], type_id: Option<i64>) -> Vec<Run> {
+    let targets: Option<HashSet<i64>> = targets.map(|targets| targets.iter().copied().collect());
+    let mut runs = Vec::new();
+    segment.with(|known| {
+        let is_meant = |target: &i64, pending: &Pending| match &targets {
+            Some(targets) => targets.contains(target),
+            None => pending.workspace == workspace,
+        };
+        for (target, pending) in known.pending.iter().filter(|(target, pending)| is_meant(target, pending)) {
+            for (state, count) in [(DeliveryState::Queued, pending.queued), (DeliveryState::Scheduled, pending.scheduled)] {
+                if count > 0 && states.contains(&state) {
+                    runs.push(Run::Lane { target: *target, state });
+                }
             }
-            None if state == DeliveryState::Queued => segment.with(|known| {
-                let with_work = known.pending.iter().filter(|(_, pending)| pending.workspace == workspace && pending.queued > 0);
-                ranges.extend(with_work.map(|(target, _)| KeyRange::Lane { target: *target, state }));
-            }),
-            None => ranges.push(KeyRange::Outcome { state }),
         }
+    });
+    let mut ended: Vec<DeliveryState> = states.iter().copied().filter(|state| state.is_terminal()).collect();
+    ended.sort_unstable_by_key(|state| *state as i64);
+    ended.dedup();
+    if !ended.is_empty() {
+        runs.push(Run::Ended(Ended { workspace, targets, states: ended, type_id }));
     }
-    ranges
+    runs
 }
 
 /// Puts keys in order and keeps the first of them.
 fn first(keys: &mut Vec<i64>, count: usize, order: Order) {
-    match order {
-        Order::Asc => keys.sort_unstable(),
-        Order::Desc => keys.sort_unstable_by(|a, b| b.cmp(a)),
-    }
+    span::sort(keys, order);
+    // One that was settled meanwhile may be in two runs.
+    keys.dedup();
     keys.truncate(count);
 }
 
@@ -387,7 +345,7 @@ fn first(keys: &mut Vec<i64>, count: usize, order: Order) {
 fn merge(
     reader: &Reader,
     workspace: i64,
-    ranges: &[KeyRange],
+    runs: &[Run],
     type_id: Option<i64>,
     mut span: Span,
     range: &Range,
@@ -397,8 +355,8 @@ fn merge(
         let room = range.limit - out.len();
         let mut keys = Vec::new();
         let mut best = span;
-        for run in ranges {
-            keys_of(reader, workspace, run, best, range.order, room, &mut keys)?;
+        for run in runs {
+            keys_of(reader, run, best, range.order, room, &mut keys)?;
             // However many runs there are, few keys are held: none behind the last of those would be taken.
             if keys.len() > MERGED_KEYS.max(2 * room) {
                 first(&mut keys, room, range.order);
@@ -422,24 +380,14 @@ fn merge(
     Ok(())
 }
 
-fn keys_of(
-    reader: &Reader,
-    workspace: i64,
-    run: &KeyRange,
-    span: Span,
-    order: Order,
-    limit: usize,
-    keys: &mut Vec<i64>,
-) -> rusqlite::Result<()> {
-    let sql = statements(order);
-    let limit = sql_count(limit);
-    let (text, values) = match run {
-        KeyRange::Lane { target, state } => (sql.lane, vec![*target, span.low, span.high, limit, *state as i64]),
-        KeyRange::Waiting { target } => (sql.waiting, vec![*target, span.low, span.high, limit]),
-        KeyRange::Outcome { state } => (sql.outcome, vec![workspace, span.low, span.high, limit, *state as i64]),
+fn keys_of(reader: &Reader, run: &Run, span: Span, order: Order, limit: usize, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
+    let (target, state) = match run {
+        Run::Lane { target, state } => (*target, *state),
+        Run::Ended(ended) => return ended.keys(reader, order, span, limit, keys),
     };
-    let mut select = reader.conn.prepare_cached(text)?;
-    for key in select.query_map(rusqlite::params_from_iter(values), |row| row.get(0))? {
+    let mut select = reader.conn.prepare_cached(statements(order).lane)?;
+    let values = params![target, span.low, span.high, sql_count(limit), rows::state_code(state)];
+    for key in select.query_map(values, |row| row.get(0))? {
         keys.push(key?);
     }
     Ok(())

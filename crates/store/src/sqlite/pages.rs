@@ -21,11 +21,11 @@ const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) const QUEUED: &str = "SELECT d.key, d.workspace, d.subscription, d.target, d.state, d.attempts, d.first_attempt_ms, d.due_ms, \
      d.is_batch, d.updated_ms, d.received_ms FROM delivery d INDEXED BY lane \
-     WHERE d.target = ?1 AND d.state = 0 AND d.due_ms = 0 AND d.key > ?2 ORDER BY d.key LIMIT ?3";
-pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
-     WHERE target = ?1 AND state = 1 AND due_ms = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
-pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY lane \
-     WHERE target = ?1 AND state = 1 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
+     WHERE d.target = ?1 AND d.state = 2 AND d.state < 4 AND d.key > ?2 ORDER BY d.key LIMIT ?3";
+pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY due \
+     WHERE target = ?1 AND state = 3 AND due_ms = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
+pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY due \
+     WHERE target = ?1 AND state = 3 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
 pub(super) const IDEMPOTENT: &str = "SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2";
 
 /// Collects items up to a limit, at least one.

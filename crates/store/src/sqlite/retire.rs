@@ -72,7 +72,7 @@ impl Writer {
         joined.into_iter().any(|batch| {
             let Some(home) = self.segments.of(batch.sequence()).filter(|home| home.has_pending()) else { return false };
             let pending = self.open(&home).and_then(|open| {
-                let sql = "SELECT EXISTS(SELECT 1 FROM delivery WHERE key = ?1 AND state < 2)";
+                let sql = "SELECT EXISTS(SELECT 1 FROM delivery WHERE key = ?1 AND state < 4)";
                 open.conn.query_row(sql, [batch.0], |row| row.get(0)).map_err(home.failed())
             });
             // What cannot be known is kept.

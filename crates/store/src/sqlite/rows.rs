@@ -20,9 +20,17 @@ pub(super) const EVENT: &str = "SELECT sequence, workspace, type, received_ms, s
 pub(super) const ATTEMPTS: &str = "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
      response_values, body FROM attempt WHERE delivery = ?1 ORDER BY number";
 
+/// What the codes of states begin with: the numbers 0 and 1 take no byte in a row, and all states have to take the same.
+const FIRST_STATE: i64 = 2;
+
+/// The code of a state in a row.
+pub(super) fn state_code(state: DeliveryState) -> i64 {
+    state as i64 + FIRST_STATE
+}
+
 /// The state of a code.
-pub(super) fn state(column: usize, code: i64) -> rusqlite::Result<DeliveryState> {
-    DeliveryState::from_code(code).ok_or(Error::IntegralValueOutOfRange(column, code))
+fn state(column: usize, code: i64) -> rusqlite::Result<DeliveryState> {
+    DeliveryState::from_code(code - FIRST_STATE).ok_or(Error::IntegralValueOutOfRange(column, code))
 }
 
 /// Reads the columns `key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms`.

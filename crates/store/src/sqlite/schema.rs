@@ -11,8 +11,9 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
 use crate::StoreError;
 
-/// Format of all files that this release writes; files of a larger one are refused, smaller ones are read for ever.
-pub(super) const FORMAT: i64 = 1;
+/// Format of all files that this release writes; files of a larger one are refused. Segments of a smaller one are brought up to it when
+/// they are opened ([`super::upgrade`]); the other files did not change.
+pub(super) const FORMAT: i64 = 2;
 
 /// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper: each touches about ten pages.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -34,14 +35,13 @@ CREATE TABLE event(
   source INTEGER NOT NULL,         -- word.id, JSON
   payload BLOB NOT NULL            -- the document, byte for byte
 );
-CREATE INDEX event_workspace ON event(workspace);
-CREATE INDEX event_type ON event(workspace, type);
 CREATE TABLE delivery(
   key INTEGER PRIMARY KEY,         -- sequence of the (first) event << 20 | ordinal
   workspace INTEGER NOT NULL,
   subscription INTEGER NOT NULL,
   target INTEGER NOT NULL,
-  state INTEGER NOT NULL,          -- 0 queued, 1 scheduled, 2 delivered, 3 failed, 4 cancelled
+  state INTEGER NOT NULL,          -- 2 queued, 3 scheduled, 4 delivered, 5 failed, 6 cancelled; a 0 or a 1 would take one byte less,
+                                   -- and a row that grows makes its full page split
   attempts INTEGER NOT NULL,
   first_attempt_ms INTEGER NOT NULL, -- means something when attempts > 0; set before, so that the row keeps its size
   due_ms INTEGER NOT NULL,         -- 0 unless scheduled
@@ -49,9 +49,6 @@ CREATE TABLE delivery(
   updated_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL
 );
-CREATE INDEX lane ON delivery(target, state, due_ms);
-CREATE INDEX waiting ON delivery(target) WHERE state = 1;
-CREATE INDEX outcome ON delivery(workspace, state) WHERE state >= 1;
 CREATE TABLE attempt(
   delivery INTEGER NOT NULL,
   number INTEGER NOT NULL,
@@ -84,9 +81,29 @@ CREATE TABLE idempotency(
   at_ms INTEGER NOT NULL,
   PRIMARY KEY(workspace, key)
 ) WITHOUT ROWID;
+";
+
+/// What finds pending deliveries and what lists for people go by, and the view of the log. With [`SEGMENT`] it is all of a segment, but
+/// for [`ABOUT`].
+///
+/// An index row for each event and delivery in each order that people list them in would cost more than the rows themselves. So lists go
+/// by *blocks* of events that came one after the other: `mark` says which blocks hold something, once for each, and the rows of a block
+/// are looked through. [`super::marks`] has the rules.
+pub(super) const INDEXES: &str = "
+CREATE INDEX lane ON delivery(target, state) WHERE state < 4; -- what is pending, by key; an entry goes when its delivery is settled
+CREATE INDEX due ON delivery(target, due_ms) WHERE state = 3;
+CREATE TABLE mark(
+  kind INTEGER NOT NULL,           -- 0 events of workspace a, 1 those of type b (0: none) among them,
+                                   -- 2 deliveries of workspace a that came to the final state b, 3 the same of target a
+  a INTEGER NOT NULL,
+  b INTEGER NOT NULL,
+  at INTEGER NOT NULL,             -- where the block begins: a sequence, or a delivery.key
+  count INTEGER,                   -- kind 1: how many, once the block is complete
+  PRIMARY KEY(kind, a, b, at)
+) WITHOUT ROWID;
 CREATE VIEW log AS -- for people with a shell
   SELECT d.key, t.name AS type, d.workspace, d.subscription, d.target,
-         CASE d.state WHEN 0 THEN 'queued' WHEN 1 THEN 'scheduled' WHEN 2 THEN 'delivered' WHEN 3 THEN 'failed' ELSE 'cancelled' END AS state,
+         CASE d.state WHEN 2 THEN 'queued' WHEN 3 THEN 'scheduled' WHEN 4 THEN 'delivered' WHEN 5 THEN 'failed' ELSE 'cancelled' END AS state,
          a.number AS attempt, datetime(a.at_ms / 1000.0, 'unixepoch', 'subsec') AS at, a.duration_us, a.status,
          (SELECT text FROM word WHERE id = a.error) AS error, (SELECT text FROM word WHERE id = a.message) AS message
   FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempt a ON a.delivery = d.key;
@@ -213,10 +230,7 @@ pub(super) fn prepare(path: &Path, conn: &mut Connection, tables: &str, meta: &[
         tx.execute_batch(tables).map_err(&failed)?;
         tx.execute("INSERT INTO meta(name, value) VALUES ('format', ?1)", [FORMAT]).map_err(&failed)?;
     }
-    let found = meta_value(&tx, "format").map_err(&failed)?.unwrap_or(0);
-    if found > FORMAT {
-        return Err(StoreError::TooNew { found, known: FORMAT });
-    }
+    check(path, &tx)?;
     if !meta.is_empty() {
         tx.execute("DELETE FROM meta WHERE name <> 'format'", []).map_err(&failed)?;
     }
@@ -224,6 +238,12 @@ pub(super) fn prepare(path: &Path, conn: &mut Connection, tables: &str, meta: &[
         tx.execute("INSERT INTO meta(name, value) VALUES (?1, ?2)", (name, value)).map_err(&failed)?;
     }
     tx.commit().map_err(&failed)
+}
+
+/// Refuses a file of a newer release.
+pub(super) fn check(path: &Path, conn: &Connection) -> Result<(), StoreError> {
+    let found = meta_value(conn, "format").map_err(failed(path))?.unwrap_or(0);
+    if found > FORMAT { Err(StoreError::TooNew { found, known: FORMAT }) } else { Ok(()) }
 }
 
 /// Whether the file has its tables; one whose creation was cut short has none.

@@ -13,10 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
 use rusqlite::Connection;
 
 use super::schema::{self, Access, Misfit};
+use super::summary::Summary;
+use super::{rows, upgrade};
 use crate::StoreError;
 
 /// Pending deliveries of one target in one segment.
@@ -50,6 +53,8 @@ pub(super) struct SegmentState {
     pub(super) pending: HashMap<i64, Pending>,
     /// Batches of older segments that have members here. Few: those that were open when this one was started.
     pub(super) joined: BTreeSet<DeliveryKey>,
+    /// What lists may find here.
+    pub(super) summary: Summary,
 }
 
 /// One segment. Whoever has a connection to its file holds it; when a dropped one is let go of, the files are removed.
@@ -76,7 +81,7 @@ impl Segment {
         let mut conn = schema::create(&path, Access::Write)?;
         let older = older.iter().map(|segment| (segment.name_as_older(), 1));
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
-        schema::prepare(&path, &mut conn, schema::SEGMENT, &meta)?;
+        schema::prepare(&path, &mut conn, &format!("{}{}", schema::SEGMENT, schema::INDEXES), &meta)?;
         let failed = schema::failed(&path);
         conn.execute_batch(schema::ABOUT).map_err(&failed)?;
         Self::read(id, path.clone(), &conn).map_err(failed)
@@ -90,7 +95,8 @@ impl Segment {
         if !schema::is_prepared(&conn).map_err(&failed)? {
             return Ok(None);
         }
-        schema::prepare(&path, &mut conn, schema::SEGMENT, &[])?;
+        schema::check(&path, &conn)?;
+        upgrade::segment(&mut conn).map_err(&failed)?;
         conn.execute_batch(schema::ABOUT).map_err(&failed)?;
         Self::read(id, path.clone(), &conn).map(Some).map_err(&failed)
     }
@@ -114,7 +120,8 @@ impl Segment {
             let batches = select.query_map([floor << ORDINAL_BITS], |row| row.get(0).map(DeliveryKey))?;
             batches.collect::<rusqlite::Result<_>>()?
         };
-        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined };
+        let summary = Summary::read(conn)?;
+        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined, summary };
         Ok(Self { id, path, floor, floor_ms, named: named_in(conn)?, state: Mutex::new(state), doomed: AtomicBool::new(false) })
     }
 
@@ -167,9 +174,9 @@ impl Drop for Segment {
     }
 }
 
-pub(super) const NEXT_TARGET: &str = "SELECT min(target) FROM delivery INDEXED BY lane WHERE target > ?1";
-pub(super) const COUNT_IN_LANE: &str = "SELECT count(*) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?2";
-pub(super) const OWNER_OF_LANE: &str = "SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 LIMIT 1";
+pub(super) const NEXT_TARGET: &str = "SELECT min(target) FROM delivery INDEXED BY lane WHERE target > ?1 AND state < 4";
+pub(super) const COUNT_IN_LANE: &str = "SELECT count(*) FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?2 AND state < 4";
+pub(super) const OWNER_OF_LANE: &str = "SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 AND state < 4 LIMIT 1";
 pub(super) const JOINED: &str = "SELECT DISTINCT batch FROM batch_part WHERE batch < ?1";
 
 /// Begins the names of older segments in `meta`.
@@ -210,7 +217,7 @@ pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     Ok(pages as u64 * schema::PAGE_BYTES)
 }
 
-/// Counts by seeking from target to target in the index, and walking the pending entries only.
+/// Counts by seeking from target to target in the index, which has the pending ones only.
 fn count_pending(conn: &Connection) -> rusqlite::Result<HashMap<i64, Pending>> {
     let mut pending = HashMap::new();
     let mut next = conn.prepare(NEXT_TARGET)?;
@@ -219,12 +226,10 @@ fn count_pending(conn: &Connection) -> rusqlite::Result<HashMap<i64, Pending>> {
     let mut target = i64::MIN;
     while let Some(found) = next.query_row([target], |row| row.get::<_, Option<i64>>(0))? {
         target = found;
-        let queued = count.query_row([target, 0], |row| row.get(0))?;
-        let scheduled = count.query_row([target, 1], |row| row.get(0))?;
-        if queued + scheduled > 0 {
-            let workspace = owner.query_row([target], |row| row.get(0))?;
-            pending.insert(target, Pending { workspace, queued, scheduled });
-        }
+        let queued = count.query_row([target, rows::state_code(DeliveryState::Queued)], |row| row.get(0))?;
+        let scheduled = count.query_row([target, rows::state_code(DeliveryState::Scheduled)], |row| row.get(0))?;
+        let workspace = owner.query_row([target], |row| row.get(0))?;
+        pending.insert(target, Pending { workspace, queued, scheduled });
     }
     Ok(pending)
 }

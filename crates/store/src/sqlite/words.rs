@@ -21,6 +21,9 @@ const CONSTANTS: usize = 32;
 const NAMES: usize = 1024;
 const WORDS: usize = 8192;
 const WORD_BYTES: usize = 4 << 20;
+/// Whole texts that it remembers, and how large they may be.
+const TEXTS: usize = 512;
+const TEXT_BYTES: usize = 2048;
 
 /// The writer's memory of one segment's words.
 #[derive(Default)]
@@ -31,6 +34,15 @@ pub(super) struct Interner {
     types: HashMap<Arc<str>, i64>,
     names: HashMap<Box<str>, HashSet<u64>>,
     hasher: RandomState,
+    texts: HashMap<Arc<str>, (i64, Option<Arc<str>>)>,
+    last: [Option<Last>; 2],
+}
+
+/// A text that came last, and what it was split into.
+struct Last {
+    text: Arc<str>,
+    skeleton: i64,
+    values: Option<Arc<str>>,
 }
 
 impl Interner {
@@ -39,15 +51,19 @@ impl Interner {
         *self = Self::default();
     }
 
-    /// Number of an event type. There is one row per type.
-    pub(super) fn type_id(&mut self, tx: &Connection, name: &Arc<str>) -> rusqlite::Result<i64> {
+    /// Number of an event type. There is one row per type; `new` takes those that are added.
+    pub(super) fn type_id(&mut self, tx: &Connection, name: &Arc<str>, new: &mut Vec<(Arc<str>, i64)>) -> rusqlite::Result<i64> {
         if let Some(id) = self.types.get(name) {
             return Ok(*id);
         }
         let known = tx.prepare_cached("SELECT id FROM type WHERE name = ?1")?.query_row([&**name], |row| row.get(0)).optional()?;
         let id = match known {
             Some(id) => id,
-            None => tx.prepare_cached("INSERT INTO type(name) VALUES (?1)")?.insert([&**name])?,
+            None => {
+                let id = tx.prepare_cached("INSERT INTO type(name) VALUES (?1)")?.insert([&**name])?;
+                new.push((name.clone(), id));
+                id
+            }
         };
         if self.types.len() >= WORDS {
             self.types.clear();
@@ -85,10 +101,39 @@ impl Interner {
         Ok(id)
     }
 
-    /// Number of the skeleton of a text, and the values that go into it.
-    pub(super) fn skeleton(&mut self, tx: &Connection, text: &str) -> rusqlite::Result<(i64, Option<String>)> {
-        let (skeleton, values) = self.split(text);
-        Ok((self.word(tx, &skeleton)?, values))
+    /// Number of the skeleton of a request's text, and the values that go into it.
+    pub(super) fn request(&mut self, tx: &Connection, text: &Arc<str>) -> rusqlite::Result<(i64, Option<Arc<str>>)> {
+        self.skeleton(tx, text, 0)
+    }
+
+    /// The same of a response.
+    pub(super) fn response(&mut self, tx: &Connection, text: &Arc<str>) -> rusqlite::Result<(i64, Option<Arc<str>>)> {
+        self.skeleton(tx, text, 1)
+    }
+
+    /// Equal texts come one after the other (all attempts at a target within a second), so most are only compared.
+    fn skeleton(&mut self, tx: &Connection, text: &Arc<str>, kind: usize) -> rusqlite::Result<(i64, Option<Arc<str>>)> {
+        if let Some(last) = &self.last[kind]
+            && (Arc::ptr_eq(&last.text, text) || last.text == *text)
+        {
+            return Ok((last.skeleton, last.values.clone()));
+        }
+        let (skeleton, values) = match self.texts.get(text) {
+            Some((skeleton, values)) => (*skeleton, values.clone()),
+            None => {
+                let (skeleton, values) = self.split(text);
+                let (skeleton, values) = (self.word(tx, &skeleton)?, values.map(Arc::from));
+                if text.len() <= TEXT_BYTES {
+                    if self.texts.len() >= TEXTS {
+                        self.texts.clear();
+                    }
+                    self.texts.insert(text.clone(), (skeleton, values.clone()));
+                }
+                (skeleton, values)
+            }
+        };
+        self.last[kind] = Some(Last { text: text.clone(), skeleton, values: values.clone() });
+        Ok((skeleton, values))
     }
 
     fn split(&mut self, text: &str) -> (String, Option<String>) {

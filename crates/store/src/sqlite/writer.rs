@@ -20,13 +20,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::CommitObserver;
-use super::apply::{self, ApplyError, Changes};
+use super::apply::{self, ApplyError, Changes, Memory};
 use super::checkpoint::Checkpointer;
 use super::readers::{Panicked, Pool};
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
-use super::words::Interner;
 use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
 
 /// Commands in one group.
@@ -35,6 +34,8 @@ const GROUP_COMMANDS: usize = 2048;
 const GROUP_BYTES: usize = 16 << 20;
 /// How long outcomes wait for an append.
 const COMPANY: Duration = Duration::from_millis(5);
+/// The size of a file is looked at when it grew by about this much.
+const MEASURE: u64 = 64 << 10;
 /// Segments that are kept open for writing.
 const OPEN_SEGMENTS: usize = 8;
 /// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.
@@ -109,8 +110,10 @@ struct Outcome {
 
 pub(super) struct OpenSegment {
     pub(super) conn: Connection,
-    words: Interner,
+    memory: Memory,
     used: u64,
+    /// About how much the file grew since its size was looked at.
+    unmeasured: u64,
     /// Pages in the WAL after the last commit.
     wal_pages: Arc<AtomicU64>,
     /// WAL bytes when a checkpoint was last asked for.
@@ -327,15 +330,18 @@ impl Writer {
             open.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             for part in parts {
                 match &part.work {
-                    Work::Append(group) => apply::append(&open.conn, &mut open.words, group, floor, &mut changes)?,
+                    Work::Append(group) => apply::append(&open.conn, &mut open.memory, group, floor, &mut changes)?,
                     Work::CloseBatch(batch, due_ms) => apply::close_batch(&open.conn, *batch, *due_ms, &mut changes)?,
-                    Work::Settle(outcomes) => apply::settle(&open.conn, &mut open.words, outcomes, &mut changes)?,
+                    Work::Settle(outcomes) => apply::settle(&open.conn, &mut open.memory, outcomes, &mut changes)?,
                     Work::Reopen(keys, at_ms) => apply::reopen(&open.conn, part.command, keys, *at_ms, &mut changes)?,
                 }
             }
-            let bytes = segments::file_bytes(&open.conn)?;
+            // To ask for the size costs as much as a row, so that is not done each time.
+            let unmeasured = open.unmeasured + changes.bytes;
+            let bytes = if unmeasured >= MEASURE { Some(segments::file_bytes(&open.conn)?) } else { None };
             open.conn.prepare_cached("COMMIT")?.execute([])?;
-            Ok(bytes)
+            open.unmeasured = if bytes.is_some() { 0 } else { unmeasured };
+            Ok(bytes.unwrap_or_else(|| segment.with(|state| state.bytes) + changes.bytes))
         })();
         match done {
             Ok(bytes) => {
@@ -344,7 +350,7 @@ impl Writer {
                 Ok(changes)
             }
             Err(error) => {
-                open.words.forget();
+                open.memory.forget();
                 // Some failures have rolled back already.
                 if !open.conn.is_autocommit() && open.conn.execute_batch("ROLLBACK").is_err() {
                     self.open.remove(&segment.id);
@@ -413,7 +419,8 @@ impl Writer {
             if self.page_cap.is_some() {
                 schema::cap(&conn, self.page_cap).map_err(segment.failed())?;
             }
-            let open = OpenSegment { conn, words: Interner::default(), used: 0, wal_pages, asked_at: 0, segment: segment.clone() };
+            let open =
+                OpenSegment { conn, memory: Memory::default(), used: 0, unmeasured: 0, wal_pages, asked_at: 0, segment: segment.clone() };
             self.open.insert(segment.id, open);
         }
         let open = self.open.get_mut(&segment.id).expect("inserted above");

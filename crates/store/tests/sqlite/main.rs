@@ -10,3 +10,4 @@ mod many;
 mod retention;
 mod support;
 mod torn;
+mod upgrade;

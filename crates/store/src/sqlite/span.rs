@@ -1,0 +1,59 @@
+//! Ranges of keys, and the two directions in which lists go through them.
+
+use crate::Order;
+
+/// Keys from `low` to `high`, both included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) low: i64,
+    pub(super) high: i64,
+}
+
+impl Span {
+    /// What follows `key` in an order.
+    pub(super) fn after(self, order: Order, key: Option<i64>) -> Self {
+        match (order, key) {
+            (_, None) => self,
+            (Order::Asc, Some(key)) => Self { low: self.low.max(key.saturating_add(1)), ..self },
+            (Order::Desc, Some(key)) => Self { high: self.high.min(key.saturating_sub(1)), ..self },
+        }
+    }
+
+    /// What does not come after `key` in an order.
+    pub(super) fn until(self, order: Order, key: Option<i64>) -> Self {
+        match (order, key) {
+            (_, None) => self,
+            (Order::Asc, Some(key)) => Self { high: self.high.min(key), ..self },
+            (Order::Desc, Some(key)) => Self { low: self.low.max(key), ..self },
+        }
+    }
+
+    /// What lies from `low` to `high`.
+    pub(super) fn within(self, low: i64, high: i64) -> Self {
+        Self { low: self.low.max(low), high: self.high.min(high) }
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.low > self.high
+    }
+
+    pub(super) fn contains(self, key: i64) -> bool {
+        self.low <= key && key <= self.high
+    }
+
+    /// Its last key in an order.
+    pub(super) fn end(self, order: Order) -> i64 {
+        match order {
+            Order::Asc => self.high,
+            Order::Desc => self.low,
+        }
+    }
+}
+
+/// Puts keys in order.
+pub(super) fn sort(keys: &mut [i64], order: Order) {
+    match order {
+        Order::Asc => keys.sort_unstable(),
+        Order::Desc => keys.sort_unstable_by(|a, b| b.cmp(a)),
+    }
+}

@@ -11,7 +11,7 @@ use crate::relay::RelayProcess;
 use crate::report::Report;
 use crate::run::{Bench, Subject};
 use crate::scenario::beside::{Pair, Yardstick};
-use crate::scenario::{idle, latency, mailgun, momentum, queued, slow_target, throughput};
+use crate::scenario::{history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, startup, sweep, throughput};
 use crate::server::Launch;
 
 /// Measures a Posthaste server: publishes, receives, and keeps an exact ledger of what was accepted and what arrived.
@@ -74,6 +74,11 @@ enum Scenario {
     Idle(idle::Idle),
     Queued(queued::Queued),
     SlowTarget(slow_target::SlowTarget),
+    Isolation(isolation::Isolation),
+    Kill(kill::Kill),
+    Startup(startup::Startup),
+    History(history::History),
+    Sweep(sweep::Sweep),
     Momentum(momentum::Momentum),
     Mailgun(mailgun::Mailgun),
     /// The minimal relay in place of the server: append, flush, answer, sign, post, and nothing else.
@@ -147,6 +152,11 @@ impl Scenario {
             Self::Idle(scenario) => scenario.run(bench, report).await,
             Self::Queued(scenario) => scenario.run(bench, report).await,
             Self::SlowTarget(scenario) => scenario.run(bench, report).await,
+            Self::Isolation(scenario) => scenario.run(bench, report).await,
+            Self::Kill(scenario) => scenario.run(bench, report).await,
+            Self::Startup(scenario) => scenario.run(bench, report).await,
+            Self::History(scenario) => scenario.run(bench, report).await,
+            Self::Sweep(scenario) => scenario.run(bench, report).await,
             Self::Momentum(scenario) => scenario.run(bench, report).await,
             Self::Mailgun(scenario) => scenario.run(bench, report).await,
             Self::All => {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::BenchError;
@@ -41,12 +41,14 @@ pub struct Load {
 }
 
 /// When a closed loop ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Until {
     /// At this time of the run's clock, in microseconds.
     Time(u64),
     /// When so many events of the stream are accepted.
     Accepted(u64),
+    /// When this becomes true.
+    Told(watch::Receiver<bool>),
 }
 
 /// How publishing went.
@@ -63,7 +65,8 @@ pub struct Published {
 }
 
 impl Published {
-    fn merge(self, other: Self) -> Self {
+    /// Both together.
+    pub fn merge(self, other: Self) -> Self {
         Self {
             refused: self.refused + other.refused,
             broken: self.broken + other.broken,
@@ -79,12 +82,14 @@ impl Load {
         let mut publishers = JoinSet::new();
         for _ in 0..self.connections {
             let mut publisher = Publisher::open(self).await?;
+            let until = until.clone();
             publishers.spawn(async move {
                 loop {
                     let now = publisher.load.clock.us();
-                    let is_over = match until {
-                        Until::Time(end) => now >= end,
-                        Until::Accepted(count) => publisher.load.ledger.accepted_in(publisher.load.stream) >= count,
+                    let is_over = match &until {
+                        Until::Time(end) => now >= *end,
+                        Until::Accepted(count) => publisher.load.ledger.accepted_in(publisher.load.stream) >= *count,
+                        Until::Told(stop) => *stop.borrow(),
                     };
                     if is_over {
                         return Ok(publisher.published);

@@ -16,6 +16,7 @@ mod event;
 mod http;
 mod ledger;
 mod load;
+mod plot;
 mod relay;
 mod report;
 mod rng;

@@ -12,7 +12,7 @@ use crate::BenchError;
 use crate::api::{self, Api, Made, metric};
 use crate::event::{Envelope, Request, Tail, Via};
 use crate::ledger::{Ledger, Verdict};
-use crate::load::{Load, Published};
+use crate::load::{Load, Published, Until};
 use crate::report::Figures;
 use crate::server::{Launch, Server};
 use crate::sink::{Receipts, Sink};
@@ -79,6 +79,28 @@ pub struct Run {
     api: Option<Api>,
     tail: Tail,
     before: Option<Before>,
+}
+
+/// What there was before a push.
+pub struct Begun {
+    accepted: u64,
+    delivered: u64,
+    cpu_us: u64,
+}
+
+/// What a part of a run gave.
+#[derive(Clone, Debug, Default)]
+pub struct Pushed {
+    /// From the first request to the last answer.
+    pub accepted_per_s: f64,
+    /// From the first request to the last receipt.
+    pub delivered_per_s: f64,
+    /// CPU time of the server.
+    pub cpu_us_per_event: f64,
+    /// Its most resident memory so far.
+    pub peak_mib: f64,
+    /// How publishing went.
+    pub published: Published,
 }
 
 /// What was used before the load, so that only the load is counted.
@@ -247,6 +269,34 @@ impl Run {
             }
         }
         ledger.close()
+    }
+
+    /// Publishes as fast as answers come, and waits until all has arrived.
+    pub async fn push(&self, until: Until) -> Result<Pushed, BenchError> {
+        let begun = self.push_begin()?;
+        let published = self.load.closed_loop(until).await?;
+        self.drain().await;
+        self.push_end(&begun, published, self.receipts().last_us.load(Ordering::Relaxed))
+    }
+
+    /// What there was before a push.
+    pub fn push_begin(&self) -> Result<Begun, BenchError> {
+        let ledger = &self.load.ledger;
+        Ok(Begun { accepted: ledger.accepted(), delivered: ledger.delivered(), cpu_us: self.server.usage()?.cpu_us })
+    }
+
+    /// What a push gave, if its deliveries ended at this time.
+    pub fn push_end(&self, begun: &Begun, published: Published, delivered_us: u64) -> Result<Pushed, BenchError> {
+        let (ledger, usage) = (&self.load.ledger, self.server.usage()?);
+        let (accepted, delivered) = (ledger.accepted() - begun.accepted, ledger.delivered() - begun.delivered);
+        let rate = |count: u64, until_us: u64| count as f64 * 1e6 / until_us.saturating_sub(published.began_us).max(1) as f64;
+        Ok(Pushed {
+            accepted_per_s: rate(accepted, published.ended_us),
+            delivered_per_s: rate(delivered, delivered_us),
+            cpu_us_per_event: usage.cpu_us.saturating_sub(begun.cpu_us) as f64 / accepted.max(1) as f64,
+            peak_mib: usage.peak_kib as f64 / 1024.0,
+            published,
+        })
     }
 
     /// Waits for the end and adds everything up. `scenario` is the heading of the figures.

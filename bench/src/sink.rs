@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ struct Target {
     changed: Notify,
     /// What a flaky target has refused already.
     refused: Bitmap,
+    /// Whether what arrives is late by nature and its time says nothing.
+    is_untimed: AtomicBool,
 }
 
 /// What the receiver writes.
@@ -85,7 +87,7 @@ pub struct Receipts {
     pub last_us: AtomicU64,
     /// Connections that were opened to the receiver.
     pub connections: AtomicU64,
-    /// First receipt of an event below [`Receipts::watch_for`]'s number; 0 while there was none.
+    /// First receipt, or repetition, of an event below [`Receipts::watch_for`]'s number; 0 while there was none.
     watched_us: AtomicU64,
     watch_below: AtomicU64,
     targets: Vec<Target>,
@@ -147,6 +149,11 @@ impl Sink {
     /// What it wrote so far.
     pub fn receipts(&self) -> &Receipts {
         &self.receipts
+    }
+
+    /// From now on the times of what arrives at a target are not collected.
+    pub fn leave_untimed(&self, target: usize) {
+        self.receipts.targets[target].is_untimed.store(true, Ordering::Relaxed);
     }
 
     /// From now on a target answers so.
@@ -211,6 +218,11 @@ async fn serve(mut stream: TcpStream, receipts: Arc<Receipts>) -> Result<(), Wir
     }
 }
 
+/// The last two digits of a number, shuffled, so that neighbours differ.
+fn spread(number: u64) -> u64 {
+    number % 100 * 37 % 100
+}
+
 /// Number of the target that a path names.
 fn number(path: &[u8]) -> Option<usize> {
     std::str::from_utf8(path.strip_prefix(b"/t/")?).ok()?.parse().ok()
@@ -236,7 +248,7 @@ impl Receipts {
             }
             Mode::Flaky(percent) => {
                 let refuse = |found| match found {
-                    Found::Whole { number, .. } => number % 100 < percent.into() && target.refused.mark(number),
+                    Found::Whole { number, .. } => spread(number) < percent.into() && target.refused.mark(number),
                     Found::Damaged => false,
                 };
                 if find(body, &self.tail).any(refuse) {
@@ -261,12 +273,14 @@ impl Receipts {
             found_any = true;
             match found {
                 Found::Whole { number, at_us } => {
+                    if number < self.watch_below.load(Ordering::Relaxed) && self.watched_us.load(Ordering::Relaxed) == 0 {
+                        self.watched_us.store(now_us, Ordering::Relaxed);
+                    }
                     if self.ledger.receive(target, number) {
-                        self.timings.record(now_us.saturating_sub(at_us));
-                        self.last_us.store(now_us, Ordering::Relaxed);
-                        if number < self.watch_below.load(Ordering::Relaxed) && self.watched_us.load(Ordering::Relaxed) == 0 {
-                            self.watched_us.store(now_us, Ordering::Relaxed);
+                        if !self.targets[target].is_untimed.load(Ordering::Relaxed) {
+                            self.timings.record(now_us.saturating_sub(at_us));
                         }
+                        self.last_us.store(now_us, Ordering::Relaxed);
                     }
                 }
                 Found::Damaged => self.ledger.damage(),
@@ -282,7 +296,7 @@ impl Receipts {
         self.targets[target].answered.load(Ordering::Relaxed)
     }
 
-    /// Watches for the first receipt of an event below this number.
+    /// Watches for the first receipt, or repetition, of an event below this number.
     pub fn watch_for(&self, below: u64) {
         self.watch_below.store(below, Ordering::Relaxed);
         self.watched_us.store(0, Ordering::Relaxed);

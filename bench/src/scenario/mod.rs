@@ -1,12 +1,17 @@
 //! What is measured: one file for each scenario.
 
 pub mod beside;
+pub mod history;
 pub mod idle;
+pub mod isolation;
+pub mod kill;
 pub mod latency;
 pub mod mailgun;
 pub mod momentum;
 pub mod queued;
 pub mod slow_target;
+pub mod startup;
+pub mod sweep;
 pub mod throughput;
 
 use std::time::Duration;

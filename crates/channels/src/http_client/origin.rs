@@ -110,17 +110,22 @@ impl Origin {
         self.take_out(now, |since| since + IDLE <= now)
     }
 
-    /// Takes out what is idle since `limit` or longer.
-    pub(crate) fn idle_since(&self, limit: Instant, now: Instant) -> Gone {
-        self.take_out(now, |since| since <= limit)
+    /// Takes out what is idle since `limit` or longer, at most `most` connections.
+    pub(crate) fn idle_since(&self, limit: Instant, now: Instant, most: usize) -> Gone {
+        let mut left = most;
+        self.take_out(now, |since| {
+            let goes = left > 0 && since <= limit;
+            left -= usize::from(goes);
+            goes
+        })
     }
 
-    fn take_out(&self, now: Instant, goes: impl Fn(Instant) -> bool) -> Gone {
+    fn take_out(&self, now: Instant, mut goes: impl FnMut(Instant) -> bool) -> Gone {
         let mut kept = self.kept.lock();
         let mut gone = Gone::default();
         let old = kept.idle.iter().take_while(|idle| goes(idle.since)).count();
         gone.idle.extend(kept.idle.drain(..old));
-        gone.shared.extend(kept.shared.extract_if(.., |http2| http2.is_closed() || http2.idle_since(now).is_some_and(&goes)));
+        gone.shared.extend(kept.shared.extract_if(.., |http2| http2.is_closed() || http2.idle_since(now).is_some_and(&mut goes)));
         if kept.idle.is_empty() {
             kept.idle.shrink_to_fit();
         }

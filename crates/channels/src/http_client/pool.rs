@@ -169,8 +169,11 @@ impl Pool {
             return;
         }
         let limit = *times.select_nth_unstable(surplus - 1).1;
+        let mut left = surplus;
         for origin in &origins {
-            self.count_out(&origin.idle_since(limit, now));
+            let gone = origin.idle_since(limit, now, left);
+            self.count_out(&gone);
+            left = left.saturating_sub(gone.len());
         }
     }
 

@@ -7,6 +7,7 @@ mod limits;
 mod mail;
 mod memory;
 mod oauth2;
+mod pool;
 mod receiver;
 mod slack;
 mod sms_centre;

@@ -2,22 +2,27 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use posthaste_channels::address::AddressGuard;
 use posthaste_channels::dial::{Dial, NetStream, Outlet, Resolve};
 use posthaste_channels::{ChannelOptions, Channels};
+use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use crate::receiver::Desk;
 
 /// What happens when an address is connected to.
-#[derive(Clone)]
 pub enum Plan {
     Hang,
     Refuse,
     Serve(Desk),
+    /// This connection, whose other end the test holds.
+    Stream(DuplexStream),
+    /// This connection, whose other end is in the hands of a task.
+    Task(DuplexStream, Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 /// The network.
@@ -87,6 +92,11 @@ impl Dial for Memory {
                 let (ours, theirs) = tokio::io::duplex(64 * 1024);
                 self.tasks.lock().expect("lock").spawn(desk.serve(theirs));
                 Ok(Box::new(ours))
+            }
+            Plan::Stream(stream) => Ok(Box::new(stream)),
+            Plan::Task(stream, task) => {
+                self.tasks.lock().expect("lock").spawn(task);
+                Ok(Box::new(stream))
             }
         }
     }

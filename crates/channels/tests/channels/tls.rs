@@ -71,7 +71,8 @@ async fn https_server(acceptor: TlsAcceptor) -> (u16, JoinSet<()>) {
     (port, accepting)
 }
 
-fn channels(roots: Vec<CertificateDer<'static>>) -> Channels {
+/// The standard channels, allowed to reach loopback, trusting `roots` besides the machine's.
+pub fn trusting(roots: Vec<CertificateDer<'static>>) -> Channels {
     Channels::standard(&ChannelOptions { guard: loopback_guard(), extra_roots: roots, ..Default::default() }).expect("options")
 }
 
@@ -80,7 +81,7 @@ async fn http2_is_spoken_where_it_is_offered() {
     let identity = Identity::of("localhost");
     for (offered, spoken) in [(&["h2", "http/1.1"][..], "HTTP/2.0"), (&["http/1.1"], "HTTP/1.1"), (&[], "HTTP/1.1")] {
         let (port, _serving) = https_server(identity.acceptor(offered)).await;
-        let channels = channels(vec![identity.certificate()]);
+        let channels = trusting(vec![identity.certificate()]);
         let settings = json!({"url": format!("https://localhost:{port}/")});
         for _ in 0..2 {
             let report = try_once(&channels, "webhook", &settings, message("{}")).await;
@@ -95,7 +96,7 @@ async fn http2_is_spoken_where_it_is_offered() {
 async fn http1_can_be_asked_for() {
     let identity = Identity::of("localhost");
     let (port, _serving) = https_server(identity.acceptor(&["h2", "http/1.1"])).await;
-    let channels = channels(vec![identity.certificate()]);
+    let channels = trusting(vec![identity.certificate()]);
     let url = format!("https://localhost:{port}/");
     for (settings, spoken) in [(json!({"url": url, "http_version": "1.1"}), "HTTP/1.1"), (json!({"url": url}), "HTTP/2.0")] {
         let channel = channels.get("webhook").expect("a standard channel");
@@ -126,7 +127,7 @@ async fn names_and_chains_are_checked() {
         ),
     ] {
         let settings = json!({"url": format!("https://{host}:{port}/")});
-        let report = try_once(&channels(roots), "webhook", &settings, message("{}")).await;
+        let report = try_once(&trusting(roots), "webhook", &settings, message("{}")).await;
         let error = failure(&report);
         assert_eq!((error.code, error.fault, error.retryable), ("tls_failed", Fault::Theirs, true));
         assert_eq!(error.message, format!("TLS with {host} failed: {reason}"));
@@ -145,17 +146,17 @@ async fn tls_to_a_plain_port_and_plain_to_a_tls_port() {
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("write");
         stream
     };
-    let none = channels(Vec::new());
+    let none = trusting(Vec::new());
     let (report, _) = tokio::join!(try_once(&none, "webhook", &plain, message("{}")), talking);
     assert_eq!(failure(&report).code, "tls_failed");
     assert_eq!(failure(&report).message, "TLS with 127.0.0.1 failed: the port does not speak TLS");
     let short = std::time::Duration::from_millis(80);
-    let report = crate::try_within(&channels(Vec::new()), "webhook", &settings, message("{}"), short, crate::AMPLE).await;
+    let report = crate::try_within(&trusting(Vec::new()), "webhook", &settings, message("{}"), short, crate::AMPLE).await;
     assert_eq!(failure(&report).code, "connect_timeout");
     assert!(receiver.seen().is_empty());
 
     let (port, _serving) = https_server(Identity::of("localhost").acceptor(&[])).await;
     let settings = json!({"url": format!("http://localhost:{port}/")});
-    let report = try_once(&channels(Vec::new()), "webhook", &settings, message("{}")).await;
+    let report = try_once(&trusting(Vec::new()), "webhook", &settings, message("{}")).await;
     assert!(["response_invalid", "connection_lost"].contains(&failure(&report).code), "{}", failure(&report).code);
 }

@@ -11,7 +11,9 @@ use crate::relay::RelayProcess;
 use crate::report::Report;
 use crate::run::{Bench, Subject};
 use crate::scenario::beside::{Pair, Yardstick};
-use crate::scenario::{history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, startup, sweep, throughput};
+use crate::scenario::{
+    history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, soak, startup, sweep, targets, throughput,
+};
 use crate::server::Launch;
 
 /// Measures a Posthaste server: publishes, receives, and keeps an exact ledger of what was accepted and what arrived.
@@ -78,7 +80,9 @@ enum Scenario {
     Kill(kill::Kill),
     Startup(startup::Startup),
     History(history::History),
+    Targets(targets::Targets),
     Sweep(sweep::Sweep),
+    Soak(soak::Soak),
     Momentum(momentum::Momentum),
     Mailgun(mailgun::Mailgun),
     /// The minimal relay in place of the server: append, flush, answer, sign, post, and nothing else.
@@ -130,6 +134,8 @@ impl Scenario {
             Self::Throughput(scenario) => (Yardstick::Throughput(scenario), Subject::Server),
             Self::Latency(scenario) => (Yardstick::Latency(scenario), Subject::Server),
             Self::Relay { yardstick } => (yardstick.unwrap_or_else(|| Yardstick::Throughput(defaults())), Subject::Relay),
+            // It repeats what it has medians of by itself.
+            Self::Targets(scenario) => return scenario.run(bench, report).await,
             other => {
                 for _ in 0..bench.runs {
                     other.run_once(bench, report).await?;
@@ -149,7 +155,10 @@ impl Scenario {
 
     async fn run_once(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
         match self {
-            Self::Idle(scenario) => scenario.run(bench, report).await,
+            Self::Idle(scenario) => {
+                report.add(scenario.measure(bench).await?);
+                Ok(())
+            }
             Self::Queued(scenario) => scenario.run(bench, report).await,
             Self::SlowTarget(scenario) => scenario.run(bench, report).await,
             Self::Isolation(scenario) => scenario.run(bench, report).await,
@@ -157,6 +166,7 @@ impl Scenario {
             Self::Startup(scenario) => scenario.run(bench, report).await,
             Self::History(scenario) => scenario.run(bench, report).await,
             Self::Sweep(scenario) => scenario.run(bench, report).await,
+            Self::Soak(scenario) => scenario.run(bench, report).await,
             Self::Momentum(scenario) => scenario.run(bench, report).await,
             Self::Mailgun(scenario) => scenario.run(bench, report).await,
             Self::All => {
@@ -166,9 +176,12 @@ impl Scenario {
                 defaults::<mailgun::Mailgun>().run(bench, report).await?;
                 defaults::<momentum::Momentum>().run(bench, report).await?;
                 defaults::<queued::Queued>().run(bench, report).await?;
-                defaults::<idle::Idle>().run(bench, report).await
+                report.add(defaults::<idle::Idle>().measure(bench).await?);
+                Ok(())
             }
-            Self::Throughput(_) | Self::Latency(_) | Self::Relay { .. } | Self::RelayProcess(_) => unreachable!("these go another way"),
+            Self::Throughput(_) | Self::Latency(_) | Self::Targets(_) | Self::Relay { .. } | Self::RelayProcess(_) => {
+                unreachable!("these go another way")
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::BenchError;
 use crate::api::refused;
 use crate::client::Connection;
-use crate::event::Request;
+use crate::event::{Envelope, Request, Tail};
 use crate::ledger::Ledger;
 use crate::timing::{Clock, Timings};
 
@@ -26,6 +26,8 @@ pub struct Load {
     pub address: SocketAddr,
     /// The request, its array included.
     pub request: Request,
+    /// What the documents look like.
+    pub tail: Tail,
     /// Connections, each with one request under way.
     pub connections: usize,
     /// The ledger of the run.
@@ -77,6 +79,11 @@ impl Published {
 }
 
 impl Load {
+    /// From now on requests are these.
+    pub fn set_envelope(&mut self, envelope: Envelope<'_>, batch: usize) {
+        self.request = Request::new(self.address, envelope, &self.tail, batch);
+    }
+
     /// Publishes as fast as the answers come.
     pub async fn closed_loop(&self, until: Until) -> Result<Published, BenchError> {
         let mut publishers = JoinSet::new();

@@ -132,11 +132,6 @@ impl Report {
         self.void.push(what);
     }
 
-    /// The runs so far.
-    pub fn runs(&self) -> &[Figures] {
-        &self.runs
-    }
-
     /// Whether all runs count.
     pub fn is_valid(&self) -> bool {
         self.void.is_empty() && self.runs.iter().all(|run| run.void().is_none())

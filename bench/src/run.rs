@@ -77,7 +77,6 @@ pub struct Run {
     /// What publishes.
     pub load: Load,
     api: Option<Api>,
-    tail: Tail,
     before: Option<Before>,
 }
 
@@ -190,6 +189,7 @@ impl Bench {
         let load = Load {
             address: server.address(),
             request: Request::new(server.address(), Envelope::new(via), &tail, shape.batch),
+            tail,
             connections: self.connections.unwrap_or(shape.connections),
             ledger,
             stream: 0,
@@ -197,7 +197,7 @@ impl Bench {
             clock,
             timings: Arc::new(Timings::new()),
         };
-        Ok(Run { server, sink, made: Vec::new(), load, api, tail, before: None })
+        Ok(Run { server, sink, made: Vec::new(), load, api, before: None })
     }
 }
 
@@ -222,8 +222,9 @@ impl Run {
 
     /// A load like this one that publishes another stream.
     pub fn stream(&self, stream: usize, envelope: Envelope<'_>, connections: usize, batch: usize) -> Load {
-        let request = Request::new(self.server.address(), envelope, &self.tail, batch);
-        Load { request, connections, stream, timings: Arc::new(Timings::new()), ..self.load.clone() }
+        let mut load = Load { connections, stream, timings: Arc::new(Timings::new()), ..self.load.clone() };
+        load.set_envelope(envelope, batch);
+        load
     }
 
     /// Kills the server and starts it again; answers how long it was from the start of the process until it was ready.

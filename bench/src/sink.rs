@@ -22,6 +22,7 @@ use crate::timing::{Clock, Timings};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const FAILED: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+const GONE: &[u8] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n";
 const READ: usize = 64 << 10;
 /// What a Momentum webhook is tested with when it is made.
 const TEST: &[u8] = br#"[{"msys":{}}]"#;
@@ -35,6 +36,8 @@ pub enum Mode {
     Slow(u16),
     /// 500.
     Fail,
+    /// 410.
+    Gone,
     /// Never, until the mode changes; then the connection closes.
     Hang,
     /// 500 to this part in a hundred of the events when they come for the first time, and 200 otherwise.
@@ -49,6 +52,7 @@ impl Mode {
             Self::Fail => (2, 0),
             Self::Hang => (3, 0),
             Self::Flaky(percent) => (4, percent),
+            Self::Gone => (5, 0),
         };
         kind << 16 | u32::from(value)
     }
@@ -60,7 +64,8 @@ impl Mode {
             1 => Self::Slow(value),
             2 => Self::Fail,
             3 => Self::Hang,
-            _ => Self::Flaky(value),
+            4 => Self::Flaky(value),
+            _ => Self::Gone,
         }
     }
 }
@@ -239,6 +244,7 @@ impl Receipts {
             Mode::Ok => {}
             Mode::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
             Mode::Fail => return Some(FAILED),
+            Mode::Gone => return Some(GONE),
             Mode::Hang => {
                 let changed = target.changed.notified();
                 if Mode::of(target.mode.load(Ordering::Relaxed)) == Mode::Hang {
@@ -314,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_mode_survives_its_code() {
-        for mode in [Mode::Ok, Mode::Slow(1000), Mode::Fail, Mode::Hang, Mode::Flaky(40)] {
+        for mode in [Mode::Ok, Mode::Slow(1000), Mode::Fail, Mode::Hang, Mode::Flaky(40), Mode::Gone] {
             assert_eq!(Mode::of(mode.code()), mode);
         }
         assert_eq!((number(b"/t/17"), number(b"/t/x"), number(b"/hang")), (Some(17), None, None));

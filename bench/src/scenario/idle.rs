@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::BenchError;
 use crate::load::Until;
-use crate::report::Report;
+use crate::report::Figures;
 use crate::run::{Bench, Shape};
 
 /// How long the server may settle before it is watched.
@@ -23,7 +23,7 @@ pub struct Idle {
 
 impl Idle {
     /// Runs it.
-    pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    pub async fn measure(&self, bench: &Bench) -> Result<Figures, BenchError> {
         let shape = Shape { targets: self.targets as usize, connections: 1, batch: 1 };
         let mut run = bench.start(shape).await?;
         run.begin().await?;
@@ -37,7 +37,6 @@ impl Idle {
         let percent = used as f64 / since.elapsed().as_micros() as f64 * 100.0;
         let mut figures = run.finish(format!("idle, {} targets", self.targets), published).await?;
         figures.idle_cpu_percent = Some(percent);
-        report.add(figures);
-        Ok(())
+        Ok(figures)
     }
 }

@@ -10,8 +10,10 @@ pub mod mailgun;
 pub mod momentum;
 pub mod queued;
 pub mod slow_target;
+pub mod soak;
 pub mod startup;
 pub mod sweep;
+pub mod targets;
 pub mod throughput;
 
 use std::time::Duration;

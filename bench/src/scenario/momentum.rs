@@ -2,7 +2,7 @@
 
 use crate::BenchError;
 use crate::load::Until;
-use crate::report::Report;
+use crate::report::{Figures, Report};
 use crate::run::Bench;
 
 /// Arrays of `message.delivered` for one Momentum webhook, made through Momentum's API: first as much as the server takes, then what it
@@ -20,13 +20,19 @@ pub struct Momentum {
 impl Momentum {
     /// Runs it.
     pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+        self.measure(bench).await?.into_iter().for_each(|figures| report.add(figures));
+        Ok(())
+    }
+
+    /// Runs it: as much as the server takes, and the drain of what it queued.
+    pub async fn measure(&self, bench: &Bench) -> Result<[Figures; 2], BenchError> {
         let batch = usize::from(self.batch);
         let mut run = bench.start_momentum(super::ARRAY_CONNECTIONS, batch).await?;
         run.begin().await?;
         let end = run.load.clock.us() + bench.time.unwrap_or(super::TIME).as_micros() as u64;
         // Whole batches, so that none waits half a minute for company.
         let published = run.load.closed_loop_rounded(Until::Time(end), FULL_BATCH).await?;
-        report.add(run.finish("momentum".to_owned(), published).await?);
+        let live = run.finish("momentum".to_owned(), published).await?;
 
         let mut run = bench.start_momentum(super::ARRAY_CONNECTIONS, batch).await?;
         run.api().switch_target("pause").await?;
@@ -36,8 +42,7 @@ impl Momentum {
         // From here on it is only the way out that is measured.
         (published.began_us, published.ended_us) = (run.load.clock.us(), 0);
         run.api().switch_target("resume").await?;
-        report.add(run.finish("momentum, drain".to_owned(), published).await?);
-        Ok(())
+        Ok([live, run.finish("momentum, drain".to_owned(), published).await?])
     }
 }
 

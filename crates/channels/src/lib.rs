@@ -205,6 +205,11 @@ pub trait Channel: Send + Sync {
     /// Whether it takes content of a kind. A channel that takes [`ContentKind::Wire`] gets events without a template from a wire format.
     fn takes(&self, kind: ContentKind) -> bool;
 
+    /// Whether [`send`](Self::send) is sure to end within its time by itself. Others are cut off somewhat later.
+    fn keeps_time(&self) -> bool {
+        false
+    }
+
     /// Checks settings on save; unknown fields are errors that name them.
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError>;
 

@@ -111,6 +111,10 @@ impl Channel for Webhook {
         matches!(kind, ContentKind::Wire | ContentKind::Message)
     }
 
+    fn keeps_time(&self) -> bool {
+        true
+    }
+
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
         webhook_settings::check(settings)
     }

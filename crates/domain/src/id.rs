@@ -112,13 +112,16 @@ fn parse_journal_id(prefix: &str, id: &str) -> Option<(i64, i64)> {
     valid.then_some((ms as i64, number as i64))
 }
 
-fn encode(prefix: &str, value: u128) -> String {
+fn encode(prefix: &str, mut value: u128) -> String {
+    let mut digits = [0; 26];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[value as usize & 31];
+        value >>= 5;
+    }
     let mut out = String::with_capacity(prefix.len() + 27);
     out.push_str(prefix);
     out.push('_');
-    for i in (0..26).rev() {
-        out.push(ALPHABET[(value >> (5 * i)) as usize & 31] as char);
-    }
+    out.push_str(std::str::from_utf8(&digits).expect("the alphabet is ASCII"));
     out
 }
 

@@ -379,6 +379,9 @@ impl Sender {
             connect_timeout: policy.connect_timeout,
             timeout: policy.timeout,
         };
+        if channel.keeps_time() {
+            return Ok(channel.send(dispatch).await);
+        }
         tokio::time::timeout(policy.timeout + GRACE, channel.send(dispatch)).await.map_err(|_| Unsendable {
             code: "timeout",
             message: "the attempt did not end in time".into(),

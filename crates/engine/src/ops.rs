@@ -78,6 +78,12 @@ impl Engine {
         self.inner().catalogue.key(&token_hash(token))
     }
 
+    /// Grows with every change of the configuration, keys included, before the call that made it returns: what was found before may be used
+    /// as long as this stays.
+    pub fn configuration(&self) -> u64 {
+        self.inner().catalogue.changes()
+    }
+
     /// The key of an id, whatever its workspace.
     pub fn key_by_id(&self, id: &str) -> Option<Arc<Entry<Key>>> {
         self.inner().catalogue.key_by_id(id)

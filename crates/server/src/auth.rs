@@ -43,7 +43,8 @@ impl Caller {
     }
 }
 
-fn token(headers: &HeaderMap) -> Result<&str, Problem> {
+/// The key that a request presents.
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default().trim();
         return match text.split_once(' ') {
@@ -57,9 +58,8 @@ fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The caller, if its key is known and holds the scope.
-pub(crate) fn find(headers: &HeaderMap, ip: Option<IpAddr>, state: &AppState, needed: Scope) -> Result<Caller, Problem> {
-    let token = token(headers)?;
+/// Whose key this is, if it is known and holds the scope.
+pub(crate) fn find(token: &str, ip: Option<IpAddr>, state: &AppState, needed: Scope) -> Result<Caller, Problem> {
     let key = state.engine.find_key(token).ok_or_else(|| Problem::new(Code::KeyInvalid, "the key is wrong or was deleted"))?;
     if key.doc.kind == KeyKind::Public {
         let detail = "this is a public key, which may only publish through /inbox; the native API takes private keys";
@@ -99,7 +99,7 @@ macro_rules! extractors {
                 type Rejection = Problem;
 
                 async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-                    find(&parts.headers, peer(parts), state, Scope::$scope).map(Self)
+                    find(token(&parts.headers)?, peer(parts), state, Scope::$scope).map(Self)
                 }
             }
         )+

@@ -10,12 +10,11 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use posthaste_domain::resource::Scope;
 
 use crate::native::{EVENTS_PATH, publish};
 use crate::problem::Problem;
 use crate::serve::{Peer, Surface};
-use crate::{AppState, app, auth, input, trace};
+use crate::{AppState, app, input, trace};
 
 /// The whole application, ready to be served.
 #[derive(Clone)]
@@ -32,10 +31,9 @@ impl App {
 
     async fn publish(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let (parts, body) = request.into_parts();
-        let ip = Some(peer.address.ip().to_canonical());
-        let caller = auth::find(&parts.headers, ip, &self.state, Scope::Publish)?;
+        let publisher = peer.publisher(&parts.headers, &self.state)?;
         let body = input::json_bytes(&parts.headers, body, &self.state).await?;
-        publish(&self.state, &caller, peer.source(&caller), &parts.headers, body).await
+        publish(&self.state, publisher, &parts.headers, body).await
     }
 }
 

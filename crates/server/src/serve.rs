@@ -13,20 +13,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use posthaste_domain::event::Source;
+use posthaste_domain::resource::Scope;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::auth::Caller;
+use crate::problem::Problem;
+use crate::{AppState, auth};
 
 /// Tells long-lived answers that the server closes. In the extensions of every request.
 #[derive(Clone, Debug, Default)]
@@ -39,18 +41,44 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Tells long-lived answers that the server closes.
     pub closing: Closing,
-    /// The source of the last event that came over it, with the number of its key: nearly always that of the next one too.
-    source: Mutex<Option<(i64, Arc<Source>)>>,
+    /// Who asked last: nearly always who asks next too.
+    last: Mutex<Option<Known>>,
+}
+
+/// Somebody whose key was found, and what is made from that.
+#[derive(Debug)]
+struct Known {
+    /// The key as it was presented.
+    token: Box<str>,
+    /// The configuration that it was found in.
+    configuration: u64,
+    publisher: Publishing,
+}
+
+/// Somebody who may publish.
+#[derive(Clone, Debug)]
+pub(crate) struct Publishing {
+    /// Number of the key's workspace.
+    pub workspace: i64,
+    /// What the events carry.
+    pub source: Arc<Source>,
 }
 
 impl Peer {
-    /// The source of events that this key sends over this connection.
-    pub(crate) fn source(&self, caller: &Caller) -> Arc<Source> {
-        let mut last = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((key, source)) if *key == caller.key.number => Arc::clone(source),
-            _ => Arc::clone(&last.insert((caller.key.number, caller.source())).1),
+    /// Who presents this key, if it may publish.
+    ///
+    /// The last answer holds as long as nothing at all was changed in the configuration: a deleted key is refused at once.
+    pub(crate) fn publisher(&self, headers: &HeaderMap, state: &AppState) -> Result<Publishing, Problem> {
+        let token = auth::token(headers)?;
+        let configuration = state.engine.configuration();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.configuration == configuration && *known.token == *token) {
+            return Ok(known.publisher.clone());
         }
+        let caller = auth::find(token, Some(self.address.ip().to_canonical()), state, Scope::Publish)?;
+        let publisher = Publishing { workspace: caller.workspace(), source: caller.source() };
+        *last = Some(Known { token: token.into(), configuration, publisher: publisher.clone() });
+        Ok(publisher)
     }
 }
 
@@ -127,7 +155,7 @@ pub async fn serve_with(listener: TcpListener, app: impl Surface, shutdown: impl
             () = &mut shutdown => break,
         };
         let app = app.clone();
-        let from = Arc::new(Peer { address: peer, closing: closing.clone(), source: Mutex::default() });
+        let from = Arc::new(Peer { address: peer, closing: closing.clone(), last: Mutex::default() });
         let heard = CancellationToken::new();
         let (has_asked, asked) = (AtomicBool::new(false), heard.clone());
         let service = service_fn(move |request: Request<Incoming>| {

@@ -4,6 +4,7 @@
 //! buffer of its request. Only a refused body is looked at again, to say exactly what is wrong with it.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -11,21 +12,21 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use posthaste_domain::clock::{parse_rfc3339, rfc3339};
-use posthaste_domain::event::Source;
 use posthaste_domain::matching::document;
-use posthaste_engine::{AcceptRequest, Accepted as EngineAccepted, Idempotency, Incoming, IncomingKind};
-use serde::{Deserialize, Serialize};
+use posthaste_engine::{AcceptRequest, AcceptedEvent, Idempotency, Incoming, IncomingKind};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::AppState;
-use crate::auth::{Caller, Publisher};
+use crate::auth::Publisher;
 use crate::codes::Code;
 use crate::input::{JsonBytes, MAX_DEPTH, check_json, join_path, raw_fields};
 use crate::native::json_bytes;
 use crate::problem::{FieldProblem, MAX_LISTED_ERRORS, Problem};
+use crate::serve::Publishing;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(in crate::native) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -66,51 +67,51 @@ struct Written<'a> {
 }
 
 /// An accepted event.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what write_accepted writes")]
 struct AcceptedItem {
     id: String,
     sequence: i64,
 }
 
 /// The answer to a publish.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what write_accepted writes")]
 pub(super) struct Accepted {
     /// Of a single event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// Of a single event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<i64>,
     /// Of a single event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     received_at: Option<String>,
     /// Ids in the order of the request.
     ids: Vec<String>,
     /// Of a list: ids and sequences in the order of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<Vec<AcceptedItem>>,
 }
 
-impl Accepted {
-    fn of(accepted: &EngineAccepted, is_list: bool) -> Self {
-        let ids: Vec<String> = accepted.events.iter().map(|event| event.id()).collect();
-        match accepted.events.first() {
-            Some(event) if !is_list => Self {
-                id: ids.first().cloned(),
-                sequence: Some(event.sequence.0),
-                received_at: Some(rfc3339(event.received_ms)),
-                ids,
-                items: None,
-            },
-            _ => {
-                let item =
-                    |(event, id): (&posthaste_engine::AcceptedEvent, &String)| AcceptedItem { id: id.clone(), sequence: event.sequence.0 };
-                let items = accepted.events.iter().zip(&ids).map(item).collect();
-                Self { id: None, sequence: None, received_at: None, items: Some(items), ids }
-            }
-        }
+/// Writes an [`Accepted`]. Nothing in it needs escaping: ids, numbers and times.
+fn write_accepted(events: &[AcceptedEvent], is_list: bool) -> Vec<u8> {
+    let ids: Vec<String> = events.iter().map(AcceptedEvent::id).collect();
+    let mut out = Vec::with_capacity(64 + 128 * events.len());
+    out.push(b'{');
+    // Writing to a Vec cannot fail.
+    if let ([event], [id], false) = (events, &ids[..], is_list) {
+        let _ = write!(out, r#""id":"{id}","sequence":{},"received_at":"{}","#, event.sequence.0, rfc3339(event.received_ms));
     }
+    for (i, id) in ids.iter().enumerate() {
+        let _ = write!(out, r#"{}"{id}""#, if i == 0 { r#""ids":["# } else { "," });
+    }
+    out.push(b']');
+    if is_list {
+        for (i, (event, id)) in events.iter().zip(&ids).enumerate() {
+            let _ = write!(out, r#"{}{{"id":"{id}","sequence":{}}}"#, if i == 0 { r#","items":["# } else { "," }, event.sequence.0);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+    out
 }
 
 pub(super) async fn publish_route(
@@ -119,14 +120,13 @@ pub(super) async fn publish_route(
     headers: HeaderMap,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    publish(&state, &caller, caller.source(), &headers, body).await
+    publish(&state, Publishing { workspace: caller.workspace(), source: caller.source() }, &headers, body).await
 }
 
 /// Stores the events of a body; answers once they are on disk.
 pub(crate) async fn publish(
     state: &AppState,
-    caller: &Caller,
-    source: Arc<Source>,
+    publisher: Publishing,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -134,10 +134,9 @@ pub(crate) async fn publish(
     let (events, is_list) = read_events(&body, state.settings.max_array, state.engine.now_ms())?;
     // The request's buffer is not kept while its events wait for the disk.
     drop(body);
-    let request = AcceptRequest { workspace: caller.workspace(), source, events, idempotency };
+    let request = AcceptRequest { workspace: publisher.workspace, source: publisher.source, events, idempotency };
     let accepted = state.engine.accept(request).await?;
-    let bytes = serde_json::to_vec(&Accepted::of(&accepted, is_list)).expect("strings and numbers always serialise");
-    let mut response = json_bytes(StatusCode::ACCEPTED, bytes);
+    let mut response = json_bytes(StatusCode::ACCEPTED, write_accepted(&accepted.events, is_list));
     if accepted.replayed {
         response.headers_mut().insert(&REPLAYED, HeaderValue::from_static("true"));
     }
@@ -344,6 +343,19 @@ mod tests {
             assert_eq!((found, at.as_deref()), (code, field), "{body}: {detail}");
         }
         assert!(refused(r#"{"type":"a","dta":1}"#).2.contains("did you mean \"data\"?"));
+    }
+
+    #[test]
+    fn the_answer_is_json_of_its_shape() {
+        let event = |n| AcceptedEvent { sequence: posthaste_domain::id::Sequence(n), received_ms: NOW };
+        let read = |events: &[AcceptedEvent], is_list| serde_json::from_slice::<Value>(&write_accepted(events, is_list)).expect("JSON");
+        let id = event(7).id();
+        let one = serde_json::json!({"id": id, "sequence": 7, "received_at": rfc3339(NOW), "ids": [id]});
+        assert_eq!(read(&[event(7)], false), one);
+        let item = |n| serde_json::json!({"id": event(n).id(), "sequence": n});
+        let list = serde_json::json!({"ids": [event(7).id(), event(8).id()], "items": [item(7), item(8)]});
+        assert_eq!(read(&[event(7), event(8)], true), list);
+        assert_eq!(read(&[event(7)], true)["items"], serde_json::json!([item(7)]));
     }
 
     #[test]

@@ -104,7 +104,13 @@ impl Sender {
             return Conclusion { settlement, verdict: LaneVerdict::Nothing, retry: None, could_retry: false };
         };
         let message = "the server failed; its log says why".to_owned();
-        self.conclude(pending, subscription, target, at_ms, Err(Unsendable { code: "internal", message, fault: Fault::Ours, retryable: true }))
+        self.conclude(
+            pending,
+            subscription,
+            target,
+            at_ms,
+            Err(Unsendable { code: "internal", message, fault: Fault::Ours, retryable: true }),
+        )
     }
 
     /// Offers a message to its carrier, and tells what came of it.
@@ -362,13 +368,7 @@ impl Sender {
         self.rendered(template, pending, events, Form::Html, &pending.delivery.id()).ok()
     }
 
-    async fn send(
-        &self,
-        id: &str,
-        subscription: &SubscriptionRoute,
-        target: &TargetRoute,
-        content: Content,
-    ) -> Result<Report, Unsendable> {
+    async fn send(&self, id: &str, subscription: &SubscriptionRoute, target: &TargetRoute, content: Content) -> Result<Report, Unsendable> {
         let Some(channel) = &target.channel else { unreachable!("content() refuses targets without a channel") };
         let policy = &subscription.policy;
         let dispatch = Dispatch {

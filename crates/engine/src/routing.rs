@@ -337,7 +337,8 @@ impl Routing {
 
     fn target(&self, entry: &Entry<Target>, lane: LanePolicy) -> TargetRoute {
         let doc = &entry.doc;
-        let secrets = doc.signing.iter().filter_map(|key| Some((SigningSecret::parse(&key.secret).ok()?, key.expires_ms.unwrap_or(i64::MAX))));
+        let secrets =
+            doc.signing.iter().filter_map(|key| Some((SigningSecret::parse(&key.secret).ok()?, key.expires_ms.unwrap_or(i64::MAX))));
         let (signing, signs_until_ms) = secrets.unzip();
         TargetRoute {
             number: entry.number,

@@ -39,8 +39,8 @@ use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
 
 pub use bins::bin_url;
-pub use front::App;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
+pub use front::App;
 pub use native::openapi_json;
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
 pub use public_bins::PublicBins;

@@ -23,7 +23,7 @@ pub(super) const ABOUT_ASCENDING: &str =
     "SELECT sequence FROM subject WHERE block = ?1 AND hash = ?2 AND sequence BETWEEN ?3 AND ?4 ORDER BY sequence ASC LIMIT ?5";
 pub(super) const ABOUT_DESCENDING: &str =
     "SELECT sequence FROM subject WHERE block = ?1 AND hash = ?2 AND sequence BETWEEN ?3 AND ?4 ORDER BY sequence DESC LIMIT ?5";
-pub(super) const COUNTS: &str = "SELECT at, count FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3";
+pub(super) const COUNTS: &str = "SELECT at, count FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4";
 pub(super) const COUNT_BLOCK: &str = "SELECT count(*) FROM event WHERE sequence BETWEEN ?1 AND ?2 AND workspace = ?3 AND type = ?4";
 
 pub(super) const INSERT: &str = "INSERT OR IGNORE INTO subject(block, hash, sequence) VALUES (?1 >> 14, ?2, ?1)";
@@ -94,14 +94,17 @@ fn count_in(reader: &Reader, workspace: i64, type_name: &str) -> rusqlite::Resul
     let name = Name::of_type(workspace, Some(id));
     let mut counts = reader.conn.prepare_cached(COUNTS)?;
     let mut block = reader.conn.prepare_cached(COUNT_BLOCK)?;
-    let mut rows = counts.query([name.kind, name.a, name.b])?;
+    let (first, last) = reader.segment.with(|state| (state.first_sequence, state.last_sequence));
     let mut total = 0;
-    while let Some(row) = rows.next()? {
-        let at: i64 = row.get(0)?;
-        total += match row.get::<_, Option<i64>>(1)? {
-            Some(count) => count,
-            None => block.query_row([at, at + BLOCK - 1, workspace, id], |row| row.get::<_, i64>(0))?,
-        };
+    for epoch in name.epoch(first)..=name.epoch(last) {
+        let mut rows = counts.query([epoch, name.kind, name.a, name.b])?;
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(0)?;
+            total += match row.get::<_, Option<i64>>(1)? {
+                Some(count) => count,
+                None => block.query_row([at, at + BLOCK - 1, workspace, id], |row| row.get::<_, i64>(0))?,
+            };
+        }
     }
     Ok(total)
 }

@@ -15,6 +15,14 @@ use super::varint;
 use super::words::Interner;
 use crate::{Append, Settlement};
 
+// The same outcome may be told twice, when the first answer was lost.
+const FIRST_ATTEMPT: &str = "INSERT OR IGNORE INTO first_attempt(delivery, at_ms, duration_us, error, message, fault, status,
+                                                                request, request_values, response, response_values, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const LATER_ATTEMPT: &str = "INSERT OR IGNORE INTO attempt(delivery, at_ms, duration_us, error, message, fault, status,
+                                                           request, request_values, response, response_values, body, number)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+
 /// About what a row takes besides its payload or body.
 const ROW_BYTES: usize = 64;
 
@@ -239,12 +247,7 @@ pub(super) fn settle(tx: &Connection, memory: &mut Memory, outcomes: &[&Settleme
                              first_attempt_ms = iif(attempts = 0 AND ?6 > 0, ?7, first_attempt_ms)
          WHERE key = ?1 AND state = ?2",
     )?;
-    // The same outcome may be told twice, when the first answer was lost.
-    let mut attempt_row = tx.prepare_cached(
-        "INSERT OR IGNORE INTO attempt(delivery, number, at_ms, duration_us, error, message, fault, status,
-                                       request, request_values, response, response_values, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?;
+    let mut first_row = tx.prepare_cached(FIRST_ATTEMPT)?;
     let mut marker = Marker::new(tx)?;
     let mut outcomes = outcomes.to_vec();
     outcomes.sort_by_key(|outcome| outcome.key);
@@ -269,7 +272,11 @@ pub(super) fn settle(tx: &Connection, memory: &mut Memory, outcomes: &[&Settleme
         let Some(attempt) = &outcome.attempt else { continue };
         // Too late to change anything, but what was tried is still part of the log.
         if exists || note_late(tx, outcome.key, attempt)? {
-            insert_attempt(tx, &mut attempt_row, words, outcome.key, attempt)?;
+            if attempt.number == 1 {
+                insert_attempt(tx, &mut first_row, None, words, outcome.key, attempt)?;
+            } else {
+                insert_attempt(tx, &mut tx.prepare_cached(LATER_ATTEMPT)?, Some(attempt.number), words, outcome.key, attempt)?;
+            }
             changes.rows += 1;
             changes.bytes += (attempt.response_body.len() + ROW_BYTES) as u64;
         }
@@ -285,9 +292,11 @@ fn note_late(tx: &Connection, key: DeliveryKey, attempt: &Attempt) -> rusqlite::
     Ok(note.execute((key.0, attempt.number, attempt.at_ms))? > 0)
 }
 
+/// Binds an attempt to one of the two statements, its number last.
 fn insert_attempt(
     tx: &Connection,
     row: &mut CachedStatement<'_>,
+    number: Option<u32>,
     words: &mut Interner,
     key: DeliveryKey,
     attempt: &Attempt,
@@ -296,22 +305,22 @@ fn insert_attempt(
     let message = attempt.message.as_ref().map(|text| words.word(tx, text)).transpose()?;
     let (request, request_values) = words.request(tx, &attempt.request)?;
     let (response, response_values) = words.response(tx, &attempt.response)?;
-    let body = (!attempt.response_body.is_empty()).then_some(&attempt.response_body[..]);
-    row.execute(params![
-        key.0,
-        attempt.number,
-        attempt.at_ms,
-        attempt.duration_us,
-        error,
-        message,
-        attempt.fault.map(fault_code),
-        attempt.status,
-        request,
-        request_values,
-        response,
-        response_values,
-        body,
-    ])?;
+    row.raw_bind_parameter(1, key.0)?;
+    row.raw_bind_parameter(2, attempt.at_ms)?;
+    row.raw_bind_parameter(3, attempt.duration_us)?;
+    row.raw_bind_parameter(4, error)?;
+    row.raw_bind_parameter(5, message)?;
+    row.raw_bind_parameter(6, attempt.fault.map(fault_code))?;
+    row.raw_bind_parameter(7, attempt.status)?;
+    row.raw_bind_parameter(8, request)?;
+    row.raw_bind_parameter(9, request_values)?;
+    row.raw_bind_parameter(10, response)?;
+    row.raw_bind_parameter(11, response_values)?;
+    row.raw_bind_parameter(12, (!attempt.response_body.is_empty()).then_some(&attempt.response_body[..]))?;
+    if let Some(number) = number {
+        row.raw_bind_parameter(13, number)?;
+    }
+    row.raw_execute()?;
     Ok(())
 }
 

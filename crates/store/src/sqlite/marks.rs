@@ -23,11 +23,14 @@ use super::rows::state_code;
 pub(super) const BLOCK: i64 = 128;
 /// Ordinals that are in the block of their event, and keys of the blocks behind them.
 pub(super) const NARROW: i64 = 16;
+/// Events of an epoch, as a power of two. Marks of an epoch lie together.
+const EPOCH_BITS: u32 = 12;
 /// Marks, and targets, that the writer remembers.
 const REMEMBERED: usize = 1 << 16;
 
-const INSERT: &str = "INSERT OR IGNORE INTO mark(kind, a, b, at) VALUES (?1, ?2, ?3, ?4)";
-const COMPLETE: &str = "UPDATE mark SET count = ?3 WHERE kind = 1 AND a = ?1 AND b = ?2 AND at = ?4";
+const INSERT: &str = "INSERT OR IGNORE INTO mark(epoch, kind, a, b, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+const INSERT_NAME: &str = "INSERT OR IGNORE INTO name(kind, a, b) VALUES (?1, ?2, ?3)";
+const COMPLETE: &str = "UPDATE mark SET count = ?6 WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at = ?5";
 const OWNER: &str = "SELECT workspace FROM delivery WHERE key = ?1";
 
 /// What a block is marked for.
@@ -58,6 +61,11 @@ impl Name {
     pub(super) fn of_target(target: i64, state: DeliveryState) -> Self {
         Self { kind: 3, a: target, b: state_code(state) }
     }
+
+    /// The epoch of a place: a sequence, or a key of a delivery.
+    pub(super) fn epoch(self, at: i64) -> i64 {
+        if self.kind < 2 { at >> EPOCH_BITS } else { at >> (EPOCH_BITS + ORDINAL_BITS) }
+    }
 }
 
 /// Where the block of an event begins.
@@ -79,6 +87,7 @@ pub(super) fn is_wide(key: i64) -> bool {
 #[derive(Default)]
 pub(super) struct Marks {
     written: HashSet<(Name, i64)>,
+    names: HashSet<Name>,
     /// By workspace and type: the block that is being filled, and how many events it has if that is known.
     filling: HashMap<Name, (i64, Option<i64>)>,
     owners: HashMap<i64, i64>,
@@ -121,7 +130,7 @@ impl Marks {
                 return Ok(());
             }
             if let Some(count) = *count {
-                marker.tx.prepare_cached(COMPLETE)?.execute((name.a, name.b, count, *block))?;
+                marker.tx.prepare_cached(COMPLETE)?.execute((name.epoch(*block), name.kind, name.a, name.b, *block, count))?;
             }
         } else if self.filling.len() >= REMEMBERED {
             self.filling.clear();
@@ -176,8 +185,14 @@ impl Marks {
         if !self.written.insert((name, at)) {
             return Ok(false);
         }
-        new.push(name);
-        Ok(marker.insert.execute([name.kind, name.a, name.b, at])? > 0)
+        if self.names.len() >= REMEMBERED {
+            self.names.clear();
+        }
+        if self.names.insert(name) {
+            marker.tx.prepare_cached(INSERT_NAME)?.execute([name.kind, name.a, name.b])?;
+            new.push(name);
+        }
+        Ok(marker.insert.execute([name.epoch(at), name.kind, name.a, name.b, at])? > 0)
     }
 }
 

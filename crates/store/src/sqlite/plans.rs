@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{about, lists, members, pages, rows, schema, segments, summary, walk};
+use super::{about, lists, members, pages, rows, schema, segments, walk};
 
 fn reads() -> Vec<&'static str> {
     let mut reads = vec![
@@ -12,6 +12,7 @@ fn reads() -> Vec<&'static str> {
         about::COUNT_BLOCK,
         rows::EVENT,
         rows::DELIVERY_BY_KEY,
+        rows::FIRST_ATTEMPT,
         rows::ATTEMPTS,
         pages::QUEUED,
         pages::DUE_AT,
@@ -30,7 +31,6 @@ fn reads() -> Vec<&'static str> {
         segments::COUNT_IN_LANE,
         segments::OWNER_OF_LANE,
         segments::JOINED,
-        summary::NEXT_NAME,
         walk::NEXT_MARK,
         walk::LAST_MARK,
         walk::MARKS_ASCENDING,

@@ -17,6 +17,8 @@ pub(super) const DELIVERY_BY_KEY: &str = "SELECT key, workspace, subscription, t
      updated_ms, received_ms FROM delivery WHERE key = ?1";
 
 pub(super) const EVENT: &str = "SELECT sequence, workspace, type, received_ms, source, payload FROM event WHERE sequence = ?1";
+pub(super) const FIRST_ATTEMPT: &str = "SELECT 1, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
+     response_values, body FROM first_attempt WHERE delivery = ?1";
 pub(super) const ATTEMPTS: &str = "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
      response_values, body FROM attempt WHERE delivery = ?1 ORDER BY number";
 
@@ -119,8 +121,9 @@ pub(super) fn attempts(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Resul
         request: (i64, Option<String>),
         response: (i64, Option<String>),
     }
-    let raws = {
-        let mut select = reader.conn.prepare_cached(ATTEMPTS)?;
+    let mut raws: Vec<Raw> = Vec::new();
+    for sql in [FIRST_ATTEMPT, ATTEMPTS] {
+        let mut select = reader.conn.prepare_cached(sql)?;
         let rows = select.query_map([key.0], |row| {
             let nothing: Arc<str> = "".into();
             let attempt = Attempt {
@@ -143,8 +146,12 @@ pub(super) fn attempts(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Resul
                 response: (row.get(9)?, row.get(10)?),
             })
         })?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()?
-    };
+        for raw in rows {
+            raws.push(raw?);
+        }
+    }
+    // A segment of an earlier release has its first attempts among the others; one of them may have been told again since.
+    raws.dedup_by_key(|raw| raw.attempt.number);
     raws.into_iter()
         .map(|raw| {
             let mut attempt = raw.attempt;

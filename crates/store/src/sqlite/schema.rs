@@ -49,7 +49,7 @@ CREATE TABLE delivery(
   updated_ms INTEGER NOT NULL,
   received_ms INTEGER NOT NULL
 );
-CREATE TABLE attempt(
+CREATE TABLE attempt(              -- those after the first
   delivery INTEGER NOT NULL,
   number INTEGER NOT NULL,
   at_ms INTEGER NOT NULL,
@@ -83,30 +83,56 @@ CREATE TABLE idempotency(
 ) WITHOUT ROWID;
 ";
 
-/// What finds pending deliveries and what lists for people go by, and the view of the log. With [`SEGMENT`] it is all of a segment, but
+/// First attempts, what finds pending deliveries, what lists for people go by, and the views of the log. With [`SEGMENT`] it is all of a segment, but
 /// for [`ABOUT`].
 ///
 /// An index row for each event and delivery in each order that people list them in would cost more than the rows themselves. So lists go
 /// by *blocks* of events that came one after the other: `mark` says which blocks hold something, once for each, and the rows of a block
-/// are looked through. [`super::marks`] has the rules.
+/// are looked through. [`super::marks`] has the rules. What one commit writes of it lies together, because the epoch comes first in the key.
 pub(super) const INDEXES: &str = "
+CREATE TABLE first_attempt(        -- attempts with the number 1: one row after the other, as the deliveries
+  delivery INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,          -- these as in attempt
+  duration_us INTEGER NOT NULL,
+  error INTEGER,
+  message INTEGER,
+  fault INTEGER,
+  status INTEGER,
+  request INTEGER NOT NULL,
+  request_values TEXT,
+  response INTEGER NOT NULL,
+  response_values TEXT,
+  body BLOB
+);
+CREATE VIEW attempts AS            -- for people with a shell
+  SELECT delivery, 1 AS number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body
+  FROM first_attempt UNION ALL
+  SELECT delivery, number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body
+  FROM attempt;
 CREATE INDEX lane ON delivery(target, state) WHERE state < 4; -- what is pending, by key; an entry goes when its delivery is settled
 CREATE INDEX due ON delivery(target, due_ms) WHERE state = 3;
 CREATE TABLE mark(
+  epoch INTEGER NOT NULL,          -- sequence >> 12
   kind INTEGER NOT NULL,           -- 0 events of workspace a, 1 those of type b (0: none) among them,
                                    -- 2 deliveries of workspace a that came to the final state b, 3 the same of target a
   a INTEGER NOT NULL,
   b INTEGER NOT NULL,
   at INTEGER NOT NULL,             -- where the block begins: a sequence, or a delivery.key
   count INTEGER,                   -- kind 1: how many, once the block is complete
-  PRIMARY KEY(kind, a, b, at)
+  PRIMARY KEY(epoch, kind, a, b, at)
 ) WITHOUT ROWID;
-CREATE VIEW log AS -- for people with a shell
+CREATE TABLE name(                 -- what there are marks for
+  kind INTEGER NOT NULL,
+  a INTEGER NOT NULL,
+  b INTEGER NOT NULL,
+  PRIMARY KEY(kind, a, b)
+) WITHOUT ROWID;
+CREATE VIEW log AS                 -- the same
   SELECT d.key, t.name AS type, d.workspace, d.subscription, d.target,
          CASE d.state WHEN 2 THEN 'queued' WHEN 3 THEN 'scheduled' WHEN 4 THEN 'delivered' WHEN 5 THEN 'failed' ELSE 'cancelled' END AS state,
          a.number AS attempt, datetime(a.at_ms / 1000.0, 'unixepoch', 'subsec') AS at, a.duration_us, a.status,
          (SELECT text FROM word WHERE id = a.error) AS error, (SELECT text FROM word WHERE id = a.message) AS message
-  FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempt a ON a.delivery = d.key;
+  FROM delivery d JOIN event e ON e.sequence = d.key >> 20 LEFT JOIN type t ON t.id = e.type LEFT JOIN attempts a ON a.delivery = d.key;
 ";
 
 /// Events of a block of [`ABOUT`], as a power of two.

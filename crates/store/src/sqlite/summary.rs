@@ -3,16 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use posthaste_domain::delivery::DeliveryState;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::marks::Name;
+use super::sql_count;
 use crate::{DeliveryFilter, EventFilter};
 
 /// Types, and names, that are remembered of one segment; one with more is opened for every list.
 const TYPES: usize = 256;
 const NAMES: usize = 1024;
-
-pub(super) const NEXT_NAME: &str = "SELECT kind, a, b FROM mark WHERE (kind, a, b) > (?1, ?2, ?3) ORDER BY kind, a, b LIMIT 1";
 
 /// The types and names of one segment; `None` when there are too many.
 #[derive(Clone, Debug)]
@@ -28,22 +27,18 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Seeks from name to name.
+    /// Reads them, as many as are remembered.
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
         let mut summary = Self::default();
-        // The two last columns of the table's rows are read; a type is a short text.
         let mut select = conn.prepare("SELECT name, id FROM type LIMIT ?1")?;
-        let mut rows = select.query([TYPES as i64 + 1])?;
+        let mut rows = select.query([sql_count(TYPES + 1)])?;
         while let Some(row) = rows.next()? {
             summary.add_type(row.get_ref(0)?.as_str()?, row.get(1)?);
         }
-        let mut next = conn.prepare(NEXT_NAME)?;
-        let mut last = Name { kind: i64::MIN, a: 0, b: 0 };
-        while summary.names.is_some() {
-            let mut rows = next.query(params![last.kind, last.a, last.b])?;
-            let Some(row) = rows.next()? else { break };
-            last = Name { kind: row.get(0)?, a: row.get(1)?, b: row.get(2)? };
-            summary.add(last);
+        let mut select = conn.prepare("SELECT kind, a, b FROM name LIMIT ?1")?;
+        let mut rows = select.query([sql_count(NAMES + 1)])?;
+        while let Some(row) = rows.next()? {
+            summary.add(Name { kind: row.get(0)?, a: row.get(1)?, b: row.get(2)? });
         }
         Ok(summary)
     }

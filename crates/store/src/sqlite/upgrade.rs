@@ -1,7 +1,7 @@
 //! Brings the segments of earlier releases up to the present format.
 //!
-//! Format 1 had an index row for each order in which events and deliveries are listed, and states without an offset. All of the change is
-//! one transaction: a segment has the one format or the other.
+//! Format 1 had an index row for each order in which events and deliveries are listed, and states without an offset. Its first attempts
+//! stay where they are, among the others. All of the change is one transaction: a segment has the one format or the other.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -19,14 +19,15 @@ UPDATE delivery SET state = state + 2;
 
 /// The last block of events may still grow: its count is left open.
 const MARKS: &str = "
-INSERT INTO mark(kind, a, b, at) SELECT DISTINCT 0, workspace, 0, sequence & ~127 FROM event;
-INSERT INTO mark(kind, a, b, at, count)
-  SELECT 1, workspace, ifnull(type, 0), sequence & ~127, count(*) FROM event GROUP BY 2, 3, 4;
+INSERT INTO mark(epoch, kind, a, b, at) SELECT DISTINCT sequence >> 12, 0, workspace, 0, sequence & ~127 FROM event;
+INSERT INTO mark(epoch, kind, a, b, at, count)
+  SELECT sequence >> 12, 1, workspace, ifnull(type, 0), sequence & ~127, count(*) FROM event GROUP BY 1, 2, 3, 4, 5;
 UPDATE mark SET count = NULL WHERE kind = 1 AND at = (SELECT max(sequence) & ~127 FROM event);
-INSERT OR IGNORE INTO mark(kind, a, b, at)
-  SELECT 2, workspace, state, iif(key & 1048575 < 16, (key >> 20 & ~127) << 20, key & ~15) FROM delivery WHERE state >= 4;
-INSERT OR IGNORE INTO mark(kind, a, b, at)
-  SELECT 3, target, state, iif(key & 1048575 < 16, (key >> 20 & ~127) << 20, key & ~15) FROM delivery WHERE state >= 4;
+INSERT OR IGNORE INTO mark(epoch, kind, a, b, at)
+  SELECT key >> 32, 2, workspace, state, iif(key & 1048575 < 16, (key >> 20 & ~127) << 20, key & ~15) FROM delivery WHERE state >= 4;
+INSERT OR IGNORE INTO mark(epoch, kind, a, b, at)
+  SELECT key >> 32, 3, target, state, iif(key & 1048575 < 16, (key >> 20 & ~127) << 20, key & ~15) FROM delivery WHERE state >= 4;
+INSERT INTO name SELECT DISTINCT kind, a, b FROM mark;
 ";
 
 /// Changes a segment of format 1; one of the present format is left as it is.

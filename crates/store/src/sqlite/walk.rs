@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{MAX_ORDINAL, ORDINAL_BITS};
-use rusqlite::{Row, params};
+use rusqlite::Row;
 
 use super::marks::{self, BLOCK, NARROW, Name};
 use super::readers::Reader;
@@ -16,60 +16,64 @@ use crate::Order;
 /// Blocks of single events that are looked through at a time.
 const NARROW_BLOCKS: usize = 256;
 
-pub(super) const NEXT_MARK: &str = "SELECT at FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3 AND at >= ?4 ORDER BY at LIMIT 1";
-pub(super) const LAST_MARK: &str = "SELECT at FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3 AND at <= ?4 ORDER BY at DESC LIMIT 1";
+pub(super) const NEXT_MARK: &str =
+    "SELECT at FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at >= ?5 ORDER BY at LIMIT 1";
+pub(super) const LAST_MARK: &str =
+    "SELECT at FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at <= ?5 ORDER BY at DESC LIMIT 1";
 pub(super) const MARKS_ASCENDING: &str =
-    "SELECT at FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3 AND at BETWEEN ?4 AND ?5 ORDER BY at LIMIT ?6";
+    "SELECT at FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at BETWEEN ?5 AND ?6 ORDER BY at LIMIT ?7";
 pub(super) const MARKS_DESCENDING: &str =
-    "SELECT at FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3 AND at BETWEEN ?4 AND ?5 ORDER BY at DESC LIMIT ?6";
-pub(super) const IS_MARKED: &str = "SELECT 1 FROM mark WHERE kind = ?1 AND a = ?2 AND b = ?3 AND at = ?4";
+    "SELECT at FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at BETWEEN ?5 AND ?6 ORDER BY at DESC LIMIT ?7";
+pub(super) const IS_MARKED: &str = "SELECT 1 FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4 AND at = ?5";
 pub(super) const STATES: &str = "SELECT key, workspace, target, state FROM delivery WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
 
-/// The marks of several names, merged.
+/// The marks of several names, merged: epoch by epoch.
 struct Heads<'a> {
     reader: &'a Reader,
     order: Order,
-    /// Each name with its next mark as far as that was asked for.
-    names: Vec<(Name, Head)>,
-}
-
-#[derive(Clone, Copy)]
-enum Head {
-    Unknown,
-    At(i64),
-    Ended,
+    /// Each name, with its next mark in the epoch.
+    names: Vec<(Name, Option<i64>)>,
+    epoch: Option<i64>,
 }
 
 impl<'a> Heads<'a> {
     fn new(reader: &'a Reader, names: impl IntoIterator<Item = Name>, order: Order) -> Self {
-        Self { reader, order, names: names.into_iter().map(|name| (name, Head::Unknown)).collect() }
+        Self { reader, order, names: names.into_iter().map(|name| (name, None)).collect(), epoch: None }
     }
 
-    /// The first mark that does not come before `edge` in the order.
-    fn next(&mut self, edge: i64) -> rusqlite::Result<Option<i64>> {
+    /// The first mark from `edge` on in the order, looked for as far as the epoch of `bound`.
+    fn next(&mut self, edge: i64, bound: i64) -> rusqlite::Result<Option<i64>> {
+        let Some((name, _)) = self.names.first() else { return Ok(None) };
+        let (mut epoch, last) = (name.epoch(edge), name.epoch(bound));
         let is_before = |at: i64| if self.order == Order::Asc { at < edge } else { at > edge };
         let mut select = self.reader.conn.prepare_cached(if self.order == Order::Asc { NEXT_MARK } else { LAST_MARK })?;
-        let mut first = None;
-        for (name, head) in &mut self.names {
-            if matches!(head, Head::Unknown) || matches!(head, Head::At(at) if is_before(*at)) {
-                let mut rows = select.query([name.kind, name.a, name.b, edge])?;
-                *head = rows.next()?.map(|row| row.get(0)).transpose()?.map_or(Head::Ended, Head::At);
+        loop {
+            let is_new = self.epoch.replace(epoch) != Some(epoch);
+            let mut first: Option<i64> = None;
+            for (name, head) in &mut self.names {
+                if is_new || head.is_some_and(is_before) {
+                    let mut rows = select.query([epoch, name.kind, name.a, name.b, edge])?;
+                    *head = rows.next()?.map(|row| row.get(0)).transpose()?;
+                }
+                if let Some(at) = *head {
+                    first = Some(first.map_or(at, |first| if self.order == Order::Asc { first.min(at) } else { first.max(at) }));
+                }
             }
-            if let Head::At(at) = *head {
-                first = Some(first.map_or(at, |first: i64| if self.order == Order::Asc { first.min(at) } else { first.max(at) }));
+            if first.is_some() || epoch == last {
+                return Ok(first);
             }
+            epoch += if self.order == Order::Asc { 1 } else { -1 };
         }
-        Ok(first)
     }
 
     /// The names whose next mark lies in a span.
     fn within(&self, span: Span) -> impl Iterator<Item = Name> {
-        self.names.iter().filter(move |(_, head)| matches!(head, Head::At(at) if span.contains(*at))).map(|(name, _)| *name)
+        self.names.iter().filter(move |(_, head)| head.is_some_and(|at| span.contains(at))).map(|(name, _)| *name)
     }
 }
 
 fn is_marked(reader: &Reader, name: Name, at: i64) -> rusqlite::Result<bool> {
-    reader.conn.prepare_cached(IS_MARKED)?.exists([name.kind, name.a, name.b, at])
+    reader.conn.prepare_cached(IS_MARKED)?.exists([name.epoch(at), name.kind, name.a, name.b, at])
 }
 
 /// Shows the blocks of events that have one of these marks, as far as they lie in the span, until `visit` answers `false`.
@@ -83,7 +87,7 @@ pub(super) fn event_blocks(
     let mut heads = Heads::new(reader, names, order);
     while !span.is_empty() {
         let edge = if order == Order::Asc { marks::block_of(span.low) } else { span.high };
-        let Some(at) = heads.next(edge)? else { break };
+        let Some(at) = heads.next(edge, span.end(order))? else { break };
         let block = Span { low: at, high: at + BLOCK - 1 };
         if !visit(span.within(block.low, block.high))? {
             break;
@@ -123,7 +127,7 @@ impl Ended {
             // Blocks of single events lie between the events of a block: all that have to do with the same events are looked at together.
             let start = |key: i64| marks::block_of(key >> ORDINAL_BITS) << ORDINAL_BITS;
             let edge = if order == Order::Asc { start(span.low) } else { span.high };
-            let Some(at) = heads.next(edge)? else { break };
+            let Some(at) = heads.next(edge, span.end(order))? else { break };
             let low = start(at);
             let block = Span { low, high: low + (BLOCK << ORDINAL_BITS) - 1 };
             let mut part = span.within(block.low, block.high);
@@ -201,7 +205,7 @@ fn narrow_blocks(reader: &Reader, name: Name, order: Order, span: Span, blocks: 
     let mut select = reader.conn.prepare_cached(if order == Order::Asc { MARKS_ASCENDING } else { MARKS_DESCENDING })?;
     let low = if marks::is_wide(span.low) { span.low } else { marks::block_of_delivery(span.low) };
     let limit = sql_count(NARROW_BLOCKS + 2);
-    for at in select.query_map(params![name.kind, name.a, name.b, low, span.high, limit], |row| row.get::<_, i64>(0))? {
+    for at in select.query_map([name.epoch(low), name.kind, name.a, name.b, low, span.high, limit], |row| row.get::<_, i64>(0))? {
         let at = at?;
         if !marks::is_wide(at) {
             blocks.push(at);

@@ -9,8 +9,8 @@ use posthaste_domain::resource::Scope;
 
 use super::api::{Api, Op};
 use super::view::{DeliveryView, EventView};
-use publish::{Accepted, EventInput};
 pub(crate) use publish::publish;
+use publish::{Accepted, EventInput};
 pub(super) use publish::{REPLAYED, idempotency};
 use read::{EVENTS, WATCH};
 use stream::STREAM;

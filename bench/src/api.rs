@@ -1,11 +1,13 @@
 //! The few calls of the native API that a scenario needs before it measures.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::BenchError;
 use crate::client::{Answer, Connection};
@@ -21,9 +23,26 @@ const EXCERPT: usize = 300;
 /// A client of the native API.
 pub struct Api {
     connection: Connection,
+    used: Instant,
     address: SocketAddr,
     key: String,
 }
+
+/// Deliveries of a target by their state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct States {
+    /// Taken by the target.
+    pub delivered: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+    /// Queued or held.
+    pub pending: u64,
+}
+
+/// How long a connection may lie unused; the server closes it after a minute.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// Ids of a target and its subscription.
 #[derive(Clone, Debug)]
@@ -42,7 +61,7 @@ impl Api {
 
     /// Connects with a key.
     pub async fn open_as(address: SocketAddr, key: &str) -> Result<Self, BenchError> {
-        Ok(Self { connection: Connection::open(address).await?, address, key: key.to_owned() })
+        Ok(Self { connection: Connection::open(address).await?, used: Instant::now(), address, key: key.to_owned() })
     }
 
     async fn ask(&mut self, method: &str, path: &str, body: &str) -> Result<Answer<'_>, BenchError> {
@@ -52,6 +71,10 @@ impl Api {
             self.key,
             body.len()
         );
+        if self.used.elapsed() > FRESH {
+            self.connection.reopen(Duration::ZERO).await?;
+        }
+        self.used = Instant::now();
         self.connection.exchange(request.as_bytes()).await
     }
 
@@ -118,17 +141,24 @@ impl Api {
         self.call("DELETE", &format!("/posthaste/v1/{kind}/{id}"), "").await.map(drop)
     }
 
-    /// How many deliveries a target has in a state; reads all pages.
-    pub async fn count_deliveries(&mut self, target: &str, state: &str) -> Result<u64, BenchError> {
-        let mut count = 0;
+    /// How many deliveries a target has in each state; reads all pages.
+    pub async fn deliveries_of(&mut self, target: &str) -> Result<States, BenchError> {
+        let mut states = States::default();
         let mut cursor = String::new();
         loop {
-            let page = self.get(&format!("/posthaste/v1/deliveries?target_id={target}&state={state}&limit=1000{cursor}")).await?;
+            let page = self.get(&format!("/posthaste/v1/deliveries?target_id={target}&limit=1000{cursor}")).await?;
             let page: Value = serde_json::from_slice(&page).unwrap_or_default();
-            count += page["items"].as_array().map_or(0, Vec::len) as u64;
+            for item in page["items"].as_array().into_iter().flatten() {
+                match item["state"].as_str() {
+                    Some("delivered") => states.delivered += 1,
+                    Some("failed") => states.failed += 1,
+                    Some("cancelled") => states.cancelled += 1,
+                    _ => states.pending += 1,
+                }
+            }
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(count),
+                None => return Ok(states),
             }
         }
     }

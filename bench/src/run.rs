@@ -207,6 +207,12 @@ impl Run {
         self.api.as_mut().expect("a scenario that needs the API does not measure the relay")
     }
 
+    /// Connects to a server that was started again.
+    pub async fn reconnect(&mut self) -> Result<(), BenchError> {
+        self.api = Some(Api::open(self.server.address()).await?);
+        Ok(())
+    }
+
     /// What the receiver wrote.
     pub fn receipts(&self) -> &Receipts {
         self.sink.receipts()

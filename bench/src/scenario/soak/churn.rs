@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Soaking;
 use super::traffic::{CHURN, CHURN_TARGET};
 use crate::BenchError;
-use crate::api::{Api, Made};
+use crate::api::{Api, Made, States};
 use crate::event::{Envelope, Via};
 use crate::load::{Load, Until};
 use crate::rng::Rng;
@@ -29,13 +29,11 @@ enum Fate {
     Paused,
     /// It is paused and resumed; all arrives.
     Resumed,
-    /// Its subscription is deleted first.
-    Unsubscribed,
     /// It answers 410, is disabled, and resumed.
     Gone,
 }
 
-const FATES: [Fate; 7] = [Fate::Good, Fate::Failing, Fate::Hanging, Fate::Paused, Fate::Resumed, Fate::Unsubscribed, Fate::Gone];
+const FATES: [Fate; 6] = [Fate::Good, Fate::Failing, Fate::Hanging, Fate::Paused, Fate::Resumed, Fate::Gone];
 
 /// The targets that come and go.
 pub struct Churn {
@@ -108,12 +106,10 @@ impl Churn {
         if matches!(fate, Fate::Good | Fate::Resumed) {
             wait_until(SETTLE * 4, || load.ledger.delivered_to(target) >= load.ledger.accepted_in(stream)).await;
         }
-        if fate == Fate::Unsubscribed {
-            api.delete("subscriptions", &made.subscription).await?;
-        }
         if fate == Fate::Gone {
             settle(&mut api, &made).await?;
         }
+        api.delete("subscriptions", &made.subscription).await?;
         api.delete("targets", &made.target).await?;
         soaking.sink.set_mode(target, Mode::Fail);
         settle(&mut api, &made).await?;
@@ -125,21 +121,17 @@ impl Churn {
     /// Every accepted event has arrived, or its delivery says why not.
     async fn account(&mut self, api: &mut Api, made: &Made, load: &Load, fate: Fate) -> Result<(), BenchError> {
         let target = load.stream + CHURN_TARGET;
-        let mut states = [0; 5];
-        for (count, state) in states.iter_mut().zip(["delivered", "failed", "cancelled", "queued", "held"]) {
-            *count = api.count_deliveries(&made.target, state).await?;
-        }
-        let [delivered, failed, cancelled, queued, held] = states;
+        let States { delivered, failed, cancelled, pending } = api.deliveries_of(&made.target).await?;
         let (accepted, missing) = (load.ledger.accepted_in(load.stream), load.ledger.missing_at(target));
         // Only a target that was disabled may have missed events; where an answer was lost, there may be more deliveries than that.
-        let unmatched = if fate == Fate::Gone { accepted.saturating_sub(states.iter().sum()) } else { 0 };
-        let known = states.iter().sum::<u64>() + unmatched;
-        let explained = cancelled + failed + unmatched;
+        let rows = delivered + failed + cancelled + pending;
+        let unmatched = if fate == Fate::Gone { accepted.saturating_sub(rows) } else { 0 };
         let expects_all = matches!(fate, Fate::Good | Fate::Resumed);
-        if missing > explained || known < accepted || queued + held > 0 || (expects_all && missing > 0) {
+        let is_explained = missing <= cancelled + failed + unmatched && rows + unmatched >= accepted && pending == 0;
+        if !is_explained || (expects_all && missing > 0) {
             self.problems.push(format!(
                 "{fate:?}: of {accepted} events {missing} did not arrive; their deliveries: {delivered} delivered, {failed} failed, \
-                 {cancelled} cancelled, {queued} queued, {held} held; {unmatched} had none"
+                 {cancelled} cancelled, {pending} pending; {unmatched} had none"
             ));
         }
         self.cancelled += cancelled;
@@ -153,7 +145,7 @@ impl Churn {
 async fn settle(api: &mut Api, made: &Made) -> Result<(), BenchError> {
     let since = tokio::time::Instant::now();
     while since.elapsed() < SETTLE {
-        if api.count_deliveries(&made.target, "queued").await? + api.count_deliveries(&made.target, "held").await? == 0 {
+        if api.deliveries_of(&made.target).await?.pending == 0 {
             break;
         }
         tokio::time::sleep(LOOK).await;

@@ -1,7 +1,8 @@
 //! Everything at once, for long: mixed traffic, kills, sick targets, changes of configuration, retention; with an exact ledger, and memory and
 //! file handles watched.
 //!
-//! Kills come in the first half; the second half is one life of the process, in which growth would show. What a target that was deleted or
+//! Kills come in the first half; the second half is one life of the process, in which growth would show. (A soak of less than two minutes goes
+//! on killing.) What a target that was deleted or
 //! disabled was owed is accounted for by the states that the server gives for its deliveries.
 
 mod churn;
@@ -31,6 +32,8 @@ use traffic::{FANNED, SICK};
 const TIME: Duration = Duration::from_secs(3600);
 /// Between two changes of a sick target.
 const MOODS: (u64, u64) = (1_500, 6_000);
+/// A shorter soak says nothing about growth, and is there for the ledger.
+const SHORT: Duration = Duration::from_secs(120);
 /// Until publishers have found the server again.
 const RECONNECT: Duration = Duration::from_secs(60);
 /// Fewer samples say nothing about growth.
@@ -42,7 +45,7 @@ pub struct Soak {
     /// Traffic in parts of the usual one, which is about 500 deliveries a second.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub load: f64,
-    /// Shortest and longest time between two kills, in milliseconds [default: 4000 8000 below two minutes, else 15000 45000].
+    /// Shortest and longest time between two kills, in milliseconds [default: 2500 5000 below two minutes, else 15000 45000].
     #[arg(long, value_name = "MS", num_args = 2)]
     pub kills: Option<Vec<u64>>,
 }
@@ -83,7 +86,8 @@ impl Soak {
                 let _ = stop.send(true);
             };
             let mut churn = Churn::new(churned, Rng::new(rng.next()), churn_load);
-            let mut killer = Killer { rng: Rng::new(rng.next()), between: self.between(time), until: Instant::now() + time / 2, kills: 0 };
+            let mut killer =
+                Killer { rng: Rng::new(rng.next()), between: self.between(time), until: Instant::now() + self.killing(time), kills: 0 };
             let (moods, pauses) = (Rng::new(rng.next()), Rng::new(rng.next()));
             let all = tokio::join!(
                 ending,
@@ -102,10 +106,11 @@ impl Soak {
         published.began_us = began_us;
         // Whoever was sick is well now, and is told so: the server would find out by itself, in up to five minutes.
         SICK.for_each(|target| run.sink.set_mode(target, Mode::Ok));
-        let mut api = Api::open(run.server.address()).await?;
+        run.reconnect().await?;
         for target in SICK {
-            api.switch(&run.made[target].target, "pause").await?;
-            api.switch(&run.made[target].target, "resume").await?;
+            let target = run.made[target].target.clone();
+            run.api().switch(&target, "pause").await?;
+            run.api().switch(&target, "resume").await?;
         }
         for problem in &churn.problems {
             report.add_void(format!("soak: {problem}"));
@@ -134,9 +139,14 @@ impl Soak {
     fn between(&self, time: Duration) -> (u64, u64) {
         match self.kills.as_deref() {
             Some([from, to]) => (*from, *to),
-            _ if time < Duration::from_secs(120) => (4_000, 8_000),
+            _ if time < SHORT => (2_500, 5_000),
             _ => (15_000, 45_000),
         }
+    }
+
+    /// For how long there are kills.
+    fn killing(&self, time: Duration) -> Duration {
+        if time < SHORT { time * 4 / 5 } else { time / 2 }
     }
 
     fn table(&self, kills: u32, churn: &Churn, samples: &Samples) -> Table {

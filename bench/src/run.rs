@@ -105,6 +105,8 @@ pub struct Pushed {
 /// What was used before the load, so that only the load is counted.
 struct Before {
     usage: Usage,
+    accepted: u64,
+    delivered: u64,
     disk: u64,
     metrics: String,
     cpu: Cpu,
@@ -249,7 +251,14 @@ impl Run {
     /// The load begins now.
     pub async fn begin(&mut self) -> Result<(), BenchError> {
         let metrics = self.metrics().await?;
-        self.before = Some(Before { usage: self.server.usage()?, disk: disk_bytes(self.server.data())?, metrics, cpu: Cpu::now()? });
+        self.before = Some(Before {
+            usage: self.server.usage()?,
+            accepted: self.load.ledger.accepted(),
+            delivered: self.load.ledger.delivered(),
+            disk: disk_bytes(self.server.data())?,
+            metrics,
+            cpu: Cpu::now()?,
+        });
         Ok(())
     }
 
@@ -324,7 +333,10 @@ impl Run {
         let cpu = Cpu::now()?;
         let metrics = self.metrics().await?;
         let receipts = self.sink.receipts();
-        let per_event = |amount: u64| amount as f64 / verdict.accepted.max(1) as f64;
+        // What was stored before the load began counts only if nothing else did: then the load is its delivery.
+        let since = |now: u64, then: u64| if now > then { now - then } else { now };
+        let accepted = since(verdict.accepted, before.accepted);
+        let per_event = |amount: u64| amount as f64 / accepted.max(1) as f64;
         let per_second = |count: u64, until_us: u64| {
             let span = until_us.saturating_sub(published.began_us.min(until_us));
             (span > 0).then(|| count as f64 * 1e6 / span as f64)
@@ -345,8 +357,8 @@ impl Run {
             unacknowledged: verdict.unacknowledged,
             refused: published.refused,
             broken: published.broken,
-            accepted_per_s: per_second(verdict.accepted, published.ended_us),
-            delivered_per_s: per_second(verdict.delivered, receipts.last_us.load(Ordering::Relaxed))
+            accepted_per_s: per_second(accepted, published.ended_us),
+            delivered_per_s: per_second(since(verdict.delivered, before.delivered), receipts.last_us.load(Ordering::Relaxed))
                 .filter(|_| self.load.ledger.targets() > 0),
             publish_ms: self.load.timings.percentiles(),
             delivery_ms: receipts.timings.percentiles(),
@@ -359,7 +371,9 @@ impl Run {
             written_bytes_per_event: per_event(usage.written.saturating_sub(before.usage.written)),
             events_per_commit: commits.and_then(|commits| Some(grown("posthaste_commit_events_sum")? / commits)),
             commit_ms: commits.and_then(|commits| Some(grown("posthaste_commit_seconds_sum")? * 1e3 / commits)),
-            allocations_per_event: grown("posthaste_allocations_total").map(|count| count / verdict.accepted.max(1) as f64),
+            allocations_per_event: grown("posthaste_allocations_total")
+                .filter(|count| *count >= 0.0)
+                .map(|count| count / accepted.max(1) as f64),
             receiver_connections: receipts.connections.load(Ordering::Relaxed),
             pending: metric(&metrics, "posthaste_target_pending"),
             idle_cpu_percent: None,

@@ -50,6 +50,8 @@ pub struct Server {
     data: PathBuf,
     address: SocketAddr,
     keep: bool,
+    /// CPU time and written bytes of the processes that were killed.
+    spent: (u64, u64),
 }
 
 struct Process {
@@ -91,7 +93,7 @@ impl Launch {
     fn start_with(&self, program: PathBuf, arguments: Vec<OsString>, directory: TempDir, data: PathBuf) -> Result<Server, BenchError> {
         let recipe = Recipe { program, arguments, settings: self.settings.clone(), log: directory.path().join("log") };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { recipe, process: None, directory: Some(directory), data, address, keep: self.keep };
+        let mut server = Server { recipe, process: None, directory: Some(directory), data, address, keep: self.keep, spent: (0, 0) };
         server.start_again()?;
         Ok(server)
     }
@@ -171,13 +173,17 @@ impl Server {
         self.process.as_ref().map_or(0, |process| process.child.id())
     }
 
-    /// What its process has used so far.
+    /// What it has used so far: time and bytes over all its processes, memory of the present one.
     pub fn usage(&self) -> Result<Usage, BenchError> {
-        Usage::of(self.pid())
+        let usage = Usage::of(self.pid())?;
+        Ok(Usage { cpu_us: usage.cpu_us + self.spent.0, written: usage.written + self.spent.1, ..usage })
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
+        if let Ok(usage) = self.usage() {
+            self.spent = (usage.cpu_us, usage.written);
+        }
         if let Some(mut process) = self.process.take() {
             process.end();
         }

@@ -308,7 +308,7 @@ fn chart(plan: &Plan, points: &[Point]) -> Chart {
         lines.push(line("relay", |point| &point.relay));
     }
     let label = |value: u64| {
-        if value >= 1000 && plan.file == "payload" { format!("{} K", value / 1000) } else { crate::table::whole(value as f64) }
+        if value >= 1024 && value.is_multiple_of(1024) { format!("{} Ki", value / 1024) } else { crate::table::whole(value as f64) }
     };
     Chart {
         title: plan.title.to_owned(),

@@ -101,7 +101,6 @@ fn plan(what: What) -> Plan {
             scale: Scale::Linear,
             points: &[0, 10, 20, 30, 40, 50, 60, 70, 80, 90],
             with_relay: false,
-            ..plan
         },
         What::Delay => Plan {
             file: "receiver-delay",

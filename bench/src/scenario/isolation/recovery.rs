@@ -103,7 +103,7 @@ async fn steady(run: &Run) -> Result<Published, BenchError> {
 /// The most that each second may see. A second of ours may hold one of the server's and the beginning of the next, where all that it allows
 /// is sent at once; and the try that found the target well is seen too.
 fn allowed(seconds: usize) -> Vec<Option<u64>> {
-    (0..seconds).map(|second| (second < RAMP_SECONDS).then(|| (3 * FIRST_SECOND << second) + 1)).collect()
+    (0..seconds).map(|second| (second < RAMP_SECONDS).then(|| ((3 * FIRST_SECOND) << second) + 1)).collect()
 }
 
 #[cfg(test)]

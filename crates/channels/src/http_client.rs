@@ -14,6 +14,7 @@
 //! HTTP/2, which is spoken where a TLS server offers it, the tries of an origin share connections that tasks of the client drive.
 
 mod answer;
+mod framing;
 mod http1;
 mod http2;
 mod origin;
@@ -25,12 +26,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::answer::{BodyError, Late, classify, head_text, host_of, lost, read_body, within};
+use self::answer::{Answer, Broken, Late, Taken, host_of, within};
+pub(crate) use self::framing::Draft;
+use self::framing::Head;
 use self::http1::Unanswered;
 pub(crate) use self::origin::Target;
 use self::origin::Way;
@@ -53,7 +55,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(15);
 /// Idle connections kept per origin.
 const IDLE_PER_ORIGIN: usize = 256;
-/// Idle connections kept in all. Each holds about 16 KiB of buffers and a socket.
+/// Idle connections kept in all. Each holds about 9 KiB of buffers and a socket.
 const IDLE_IN_ALL: usize = 4096;
 
 /// A pooled HTTP client behind the guard. Connections live as long as it does.
@@ -136,7 +138,7 @@ impl HttpClient {
     /// # Errors
     /// If the URL has no host, or is not one of `http` and `https`.
     pub(crate) fn target(&self, uri: Uri, is_http1_only: bool) -> Result<Target, ConnectError> {
-        Ok(Target::new(self.pool.origin(Place::of(&uri, is_http1_only)?)?, uri, !is_http1_only))
+        Ok(Target::new(self.pool.origin(Place::of(&uri, is_http1_only)?), uri, !is_http1_only))
     }
 
     /// Makes another URL ready, under the same rules as `target`.
@@ -145,7 +147,7 @@ impl HttpClient {
     /// As [`Self::target`].
     pub(crate) fn target_like(&self, target: &Target, uri: Uri) -> Result<Target, ConnectError> {
         let place = Place::of(&uri, !target.may_use_http2)?;
-        let origin = if place == target.origin.place { Arc::clone(&target.origin) } else { self.pool.origin(place)? };
+        let origin = if place == target.origin.place { Arc::clone(&target.origin) } else { self.pool.origin(place) };
         Ok(Target::new(origin, uri, target.may_use_http2))
     }
 
@@ -155,53 +157,54 @@ impl HttpClient {
     /// Any that comes before a status; later ones are in [`Exchange::broken`].
     pub async fn exchange(&self, request: Request<Full<Bytes>>, connect_timeout: Duration, total: Duration) -> Result<Exchange, SendError> {
         let times = Times::new(Instant::now(), connect_timeout, total);
-        let target = self.target(request.uri().clone(), false).map_err(|error| error.to_send_error())?;
-        self.send(&target, request, times).await
+        let (head, body) = request.into_parts();
+        let target = self.target(head.uri, false).map_err(|error| error.to_send_error())?;
+        let own: Vec<_> = head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let Ok(body) = body.collect().await;
+        let draft = Draft { method: &head.method, settled: &[], own: &own, body: &body.to_bytes() };
+        self.send(&target, draft, times).await
     }
 
-    /// Sends `request`, whose URI is that of `target` whatever it says, and reads the answer. Dropping the future closes what it opened.
+    /// Sends a request to `target` and reads the answer. Dropping the future closes what it opened.
     ///
     /// # Errors
     /// As [`Self::exchange`].
-    pub(crate) async fn send(&self, target: &Target, mut request: Request<Full<Bytes>>, times: Times) -> Result<Exchange, SendError> {
+    pub(crate) async fn send(&self, target: &Target, draft: Draft<'_>, times: Times) -> Result<Exchange, SendError> {
         let (uri, origin) = (&target.absolute, &*target.origin);
         let mut deadline = pin!(sleep_until(times.deadline));
         loop {
-            let (mut way, is_new) = match self.pool.at_hand(origin) {
+            let (way, is_new) = match self.pool.at_hand(origin) {
                 Some(way) => (way, false),
                 None => {
                     // Boxed: rare, and large.
-                    let opening = Box::pin(self.pool.open(origin, times.connect));
-                    let opened = within(deadline.as_mut(), opening).await.map_err(|Late| times.late(uri))?;
+                    let mut opening = Box::pin(self.pool.open(origin, times.connect));
+                    let opened = within(deadline.as_mut(), opening.as_mut()).await.map_err(|Late| times.late(uri))?;
                     opened.map_err(|error| error.to_send_error())?
                 }
             };
-            let answer = match &mut way {
-                Way::Http1(http1) => {
-                    target.for_http1(&mut request);
-                    within(deadline.as_mut(), http1.send(request)).await
+            let answer = match way {
+                Way::Http1(mut http1) => {
+                    let head = within(deadline.as_mut(), pin!(http1.send(target, draft))).await;
+                    head.map(|head| head.map(|head| Answer { way: Way::Http1(http1), head, incoming: None }))
                 }
-                Way::Http2(lease) => {
-                    target.for_http2(&mut request);
-                    within(deadline.as_mut(), Box::pin(lease.send(request))).await
+                Way::Http2(mut lease) => {
+                    let head = within(deadline.as_mut(), Box::pin(lease.send(target, draft)).as_mut()).await;
+                    head.map(|head| head.map(|(head, body)| Answer { way: Way::Http2(lease), head, incoming: Some(body) }))
                 }
             };
             return match answer.map_err(|Late| times.late(uri))? {
-                Ok(response) => Ok(self.read(target, way, response, deadline, times).await),
-                Err(Unanswered::Lost(error)) => Err(classify(&error, uri)),
-                Err(Unanswered::Unsent(_)) if is_new => Err(lost(uri)),
-                Err(Unanswered::Unsent(unsent)) => {
-                    request = *unsent;
-                    continue;
-                }
+                Ok(answer) => Ok(self.read(target, answer, deadline, times).await),
+                Err(Unanswered::Broken(broken)) => Err(broken.to_send_error(uri)),
+                Err(Unanswered::Unsent) if is_new => Err(Broken::Lost.to_send_error(uri)),
+                Err(Unanswered::Unsent) => continue,
             };
         }
     }
 
-    /// Reads an answer, and keeps its connection if it can be used again.
-    async fn read(&self, target: &Target, mut way: Way, response: Response<Incoming>, deadline: Pin<&mut Sleep>, times: Times) -> Exchange {
+    /// Reads the body of an answer, and keeps its connection if it can be used again.
+    async fn read(&self, target: &Target, mut answer: Answer, deadline: Pin<&mut Sleep>, times: Times) -> Exchange {
         let counts = &self.pool.counts;
-        let was_used = match &way {
+        let was_used = match &answer.way {
             Way::Http1(http1) => http1.is_used,
             Way::Http2(lease) => {
                 counts.http2_requests.fetch_add(1, Ordering::Relaxed);
@@ -211,27 +214,23 @@ impl HttpClient {
         if was_used {
             counts.reused.fetch_add(1, Ordering::Relaxed);
         }
-        let (head, body) = response.into_parts();
-        let text = head_text(head.version, head.status, &head.headers);
-        let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(|text| text.trim().to_owned());
-        let mut kept = Vec::new();
-        let broken = match read_body(&mut way, body, &mut kept, deadline).await {
-            Ok(is_whole) => {
-                // First, so that the connection has its read buffer to itself.
-                drop(head.headers);
-                match way {
+        let mut taken = Taken::default();
+        let broken = match answer.read_body(&mut taken, deadline).await {
+            Ok(Ok(is_whole)) => {
+                match answer.way {
                     Way::Http1(http1) if is_whole => self.pool.give_back(&target.origin, http1),
-                    _ => {}
+                    Way::Http1(_) | Way::Http2(_) => {}
                 }
                 None
             }
-            Err(BodyError::Late) => {
+            Ok(Err(Late)) => {
                 let host = host_of(&target.absolute);
                 Some(Code::Timeout.error(format!("the answer of {host} had not ended after {:?}", times.total)))
             }
-            Err(BodyError::Broken(error)) => Some(classify(&error, &target.absolute)),
+            Err(broken) => Some(broken.to_send_error(&target.absolute)),
         };
-        Exchange { status: head.status.as_u16(), response: text, body: Bytes::from(kept), retry_after, broken }
+        let Head { status, text, retry_after } = answer.head;
+        Exchange { status, response: text, body: Bytes::from(taken.kept), retry_after, broken }
     }
 }
 

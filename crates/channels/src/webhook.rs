@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 use posthaste_domain::template::Form;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::failure::Code;
-use crate::http_client::{HttpClient, Target, Times};
+use crate::http_client::{Draft, HttpClient, Target, Times};
 use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
 use crate::settings::{MASK, absolute_url, masked_path, refuse};
@@ -72,23 +71,18 @@ impl Webhook {
     }
 
     /// One try with an access token, and a second one with another if the first was refused as expired (400 or 401).
-    async fn exchange(
-        &self,
-        oauth2: &OAuth2,
-        target: &Target,
-        mut request: Request<Full<Bytes>>,
-        text: Arc<str>,
-        started: Instant,
-        times: Times,
-    ) -> Report {
+    async fn exchange(&self, oauth2: &OAuth2, target: &Target, draft: Draft<'_>, text: Arc<str>, started: Instant, times: Times) -> Report {
         let mut refused = None;
+        let mut own: Vec<_> = draft.own.iter().filter(|(name, _)| *name != header::AUTHORIZATION).cloned().collect();
+        let before = own.len();
         loop {
             let lent = match oauth2.token(&self.http, refused.as_ref(), times.connect, times.deadline).await {
                 Ok(lent) => lent,
                 Err(report) => return report,
             };
-            request.headers_mut().insert(header::AUTHORIZATION, lent.held.bearer.clone());
-            match self.http.send(target, request.clone(), times).await {
+            own.truncate(before);
+            own.push((header::AUTHORIZATION, lent.held.bearer.clone()));
+            match self.http.send(target, Draft { own: &own, ..draft }, times).await {
                 Ok(exchange) if matches!(exchange.status, 400 | 401) && refused.is_none() && !lent.is_fresh => refused = Some(lent.held),
                 Ok(exchange) => return Report::answered(exchange, Outcome::Answered, text, started),
                 Err(error) => return Report::failed(error, text, started),
@@ -126,25 +120,26 @@ impl Channel for Webhook {
             Ok(ready) => ready,
             Err(error) => return Report::failed(Code::SettingsInvalid.error(error.to_string()), Arc::default(), started),
         };
-        let Call { request, text, elsewhere } = match ready.call(dispatch.content) {
+        let Call { own, body, text, elsewhere } = match ready.call(dispatch.content) {
             Ok(call) => call,
             Err(error) => return Report::failed(error, Arc::default(), started),
         };
-        let own;
+        let other;
         let target = match elsewhere.map(|uri| self.http.target_like(&ready.target, uri)) {
             None => &ready.target,
             Some(Ok(target)) => {
-                own = target;
-                &own
+                other = target;
+                &other
             }
             Some(Err(error)) => return Report::failed(error.to_send_error(), text, started),
         };
         let times = Times::new(started, dispatch.connect_timeout, dispatch.timeout);
+        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body };
         if let Some(oauth2) = &ready.oauth2 {
             // Boxed: rare, and large.
-            return Box::pin(self.exchange(oauth2, target, request, text, started, times)).await;
+            return Box::pin(self.exchange(oauth2, target, draft, text, started, times)).await;
         }
-        match self.http.send(target, request, times).await {
+        match self.http.send(target, draft, times).await {
             Ok(exchange) => Report::answered(exchange, Outcome::Answered, text, started),
             Err(error) => Report::failed(error, text, started),
         }
@@ -163,8 +158,9 @@ struct Ready {
 
 /// One request to make.
 struct Call {
-    /// Its URI is that of `elsewhere` or of the settings, and put in when the connection is known.
-    request: Request<Full<Bytes>>,
+    /// The content's own headers.
+    own: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
     /// As the log shows it.
     text: Arc<str>,
     /// Where it goes, if not to the very URL of the settings.
@@ -217,18 +213,7 @@ impl Ready {
             None => own_uri,
             Some(query) => Some(with_query(own_uri.as_ref().unwrap_or(&self.target.absolute), &query)?),
         };
-        let mut request = Request::new(Full::new(if has_body { body } else { Bytes::new() }));
-        *request.method_mut() = self.method.clone();
-        // One more for `host`.
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + own.len() + 1);
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), value.clone());
-        }
-        for (name, value) in own {
-            headers.insert(name, value);
-        }
-        *request.headers_mut() = headers;
-        Ok(Call { request, text, elsewhere })
+        Ok(Call { own, body: if has_body { body } else { Bytes::new() }, text, elsewhere })
     }
 
     fn text(&self, own: &[(HeaderName, HeaderValue)], has_query: bool) -> Arc<str> {
@@ -299,6 +284,7 @@ fn with_query(uri: &Uri, query: &str) -> Result<Uri, SendError> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
     use serde_json::json;
 
     use super::*;
@@ -310,9 +296,11 @@ mod tests {
         Webhook::new(http, HeaderValue::from_static("Posthaste/test")).ready(&settings).expect("settings")
     }
 
-    fn call(ready: &Ready, content: Content) -> (Request<Full<Bytes>>, Arc<str>) {
-        let call = ready.call(content).expect("a call");
-        (call.request, call.text)
+    /// The headers that go out, and the text of the request.
+    fn call(ready: &Ready, content: Content) -> (HeaderMap, Arc<str>) {
+        let Call { own, body, text, .. } = ready.call(content).expect("a call");
+        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body };
+        (draft.headers().cloned().collect(), text)
     }
 
     fn wire(id: &'static str, query: Option<&str>) -> Content {
@@ -337,17 +325,28 @@ mod tests {
         let (first, text) = call(&ready, wire("msg_1", None));
         let (second, again) = call(&ready, wire("msg_2", None));
         assert!(Arc::ptr_eq(&text, &again));
-        assert_eq!(
-            (&first.headers()["webhook-id"], &second.headers()["webhook-id"]),
-            (&"msg_1".parse().expect("v"), &"msg_2".parse().expect("v"))
-        );
-        assert_eq!(first.headers()["authorization"], "Bearer sesame");
+        assert_eq!((&first["webhook-id"], &second["webhook-id"]), (&"msg_1".parse().expect("v"), &"msg_2".parse().expect("v")));
+        assert_eq!(first["authorization"], "Bearer sesame");
         assert_eq!(
             &*text,
             "POST /hook?token=[masked]\nhost: a.example\nx-team: blue\nx-api-key: [masked]\nauthorization: [masked]\n\
              user-agent: Posthaste/test\ncontent-type: application/json\nwebhook-id: {id}\nwebhook-timestamp: {timestamp}\n\
              webhook-signature: {signature}"
         );
+    }
+
+    /// It is allocated and moved for every try.
+    #[test]
+    fn the_future_of_a_try_is_small() {
+        let outlet = Outlet::new(AddressGuard::default());
+        let http = Arc::new(HttpClient::new(Arc::new(outlet), Arc::new(Tls::new(Vec::new()))));
+        let webhook = Webhook::new(http, HeaderValue::from_static("Posthaste/test"));
+        let settings = json!({"url": "http://a/"});
+        let (content, second) = (wire("msg_1", None), Duration::from_secs(1));
+        let dispatch =
+            Dispatch { delivery_id: "dlv", settings: &settings, settings_key: (1, 1), content, connect_timeout: second, timeout: second };
+        let size = size_of_val(&*webhook.send(dispatch));
+        assert!(size <= 2048, "{size} bytes");
     }
 
     #[test]
@@ -357,8 +356,8 @@ mod tests {
         headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         let content = Content::Wire { body: Bytes::from_static(b"{}"), headers, query: None, url: None };
         let (request, text) = call(&ready, content);
-        assert_eq!(request.headers()["content-type"], "application/cloudevents+json");
-        assert_eq!(request.headers()["x-signature"], "sha256=1");
+        assert_eq!(request["content-type"], "application/cloudevents+json");
+        assert_eq!(request["x-signature"], "sha256=1");
         assert!(text.contains("x-signature: {signature}") && !text.contains("sha256"));
     }
 
@@ -366,10 +365,10 @@ mod tests {
     #[test]
     fn get_has_no_body_and_the_event_in_its_query() {
         let ready = ready(json!({"url": "http://a/hook?x=1", "method": "GET"}));
-        let Call { request, text, elsewhere } = ready.call(wire("msg_1", Some("event=sale&n=2"))).expect("a call");
+        let Call { own, body, text, elsewhere } = ready.call(wire("msg_1", Some("event=sale&n=2"))).expect("a call");
         assert_eq!(elsewhere.expect("a URL with the event"), "http://a/hook?x=1&event=sale&n=2");
-        assert!(!request.headers().contains_key("content-type"));
-        assert_eq!(http_body::Body::size_hint(request.body()).exact(), Some(0));
+        assert!(own.iter().all(|(name, _)| *name != header::CONTENT_TYPE));
+        assert!(body.is_empty());
         assert!(text.starts_with("GET /hook?x=1&{query}\n"), "{text}");
         let Content::Wire { body, headers, query, .. } = wire("msg_1", None) else { unreachable!() };
         let elsewhere = Content::Wire { body, headers, query, url: Some("https://b.example/cb?id=7&token=t".into()) };
@@ -385,7 +384,7 @@ mod tests {
         let ready = ready(json!({"url": "http://a/"}));
         let sent_as = |text: &str| {
             let message = posthaste_domain::template::Rendered { title: String::new(), text: text.to_owned(), html: None };
-            call(&ready, Content::Message(message)).0.headers()["content-type"].clone()
+            call(&ready, Content::Message(message)).0["content-type"].clone()
         };
         assert_eq!(sent_as(r#"{"a":1}"#), "application/json");
         assert_eq!(sent_as("Hello {"), "text/plain; charset=utf-8");

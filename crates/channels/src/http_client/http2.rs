@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::HEAD_BUFFER;
+use super::answer::Broken;
+use super::framing::{Draft, Head, text};
 use super::http1::Unanswered;
+use super::origin::Target;
 use crate::connector::Stream;
 
 /// While answers are awaited a silent peer is pinged this often, so that a connection that died unnoticed does not take all tries along.
@@ -126,9 +129,27 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Sends a request in absolute form and waits for the head of its answer.
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {
-        Ok(self.sender.try_send_request(request).await?)
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(&mut self, target: &Target, draft: Draft<'_>) -> Result<(Head, Incoming), Unanswered> {
+        let mut request = Request::new(Full::new(draft.body.clone()));
+        *request.method_mut() = draft.method.clone();
+        *request.uri_mut() = target.absolute.clone();
+        for (name, value) in draft.headers() {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+        let response = self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+            Some(_) => Unanswered::Unsent,
+            None => Unanswered::Broken(Broken::Http2(error.into_error())),
+        })?;
+        let (parts, body) = response.into_parts();
+        let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let retry_after = parts.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let head = Head {
+            status: parts.status.as_u16(),
+            text: text("HTTP/2 ", parts.status, headers),
+            retry_after: retry_after.map(|text| text.trim().to_owned()),
+        };
+        Ok((head, body))
     }
 
     /// Notes that an answer came; true if another had come over the connection before.

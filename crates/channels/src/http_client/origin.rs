@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderValue, Request, Uri, header};
+use http::Uri;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -12,13 +12,12 @@ use super::http1::Http1;
 use super::http2::{Http2, Lease};
 use super::{IDLE, IDLE_PER_ORIGIN};
 use crate::connector::Place;
-use crate::dial::ConnectError;
 
 /// One origin.
 pub(crate) struct Origin {
     pub(crate) place: Place,
     /// `host` of HTTP/1.1 requests.
-    host: HeaderValue,
+    host: Box<str>,
     /// Held while a connection is opened that may turn out to be one for all.
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Whether the last handshake ended in HTTP/1.1 though HTTP/2 was offered.
@@ -48,15 +47,15 @@ pub(crate) enum Way {
 }
 
 impl Origin {
-    pub(crate) fn new(place: Place) -> Result<Self, ConnectError> {
+    pub(crate) fn new(place: Place) -> Self {
         let default = if place.is_encrypted { 443 } else { 80 };
         let mut host = if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.to_string() };
         if place.port != default {
             host.push_str(&format!(":{}", place.port));
         }
-        let host = host.try_into().map_err(|_| ConnectError::Unusable { reason: "the URL has no usable host" })?;
+        let host = host.into_boxed_str();
         let (turn, prefers_http1, kept) = (tokio::sync::Mutex::new(()), AtomicBool::new(false), Mutex::default());
-        Ok(Self { place, host, turn, prefers_http1, kept })
+        Self { place, host, turn, prefers_http1, kept }
     }
 
     /// Whether several tries may end up on one connection: as far as one knows before it is open.
@@ -165,27 +164,21 @@ pub(crate) struct Target {
     pub(crate) origin: Arc<Origin>,
     /// As the target's owner wrote it.
     pub(crate) absolute: Uri,
-    /// Path and query alone.
-    path: Uri,
+    /// What follows the method in HTTP/1.1: path and query, version, `host`.
+    line: Box<[u8]>,
     /// Whether HTTP/2 may be spoken where it is offered, whatever the scheme.
     pub(crate) may_use_http2: bool,
 }
 
 impl Target {
     pub(crate) fn new(origin: Arc<Origin>, absolute: Uri, may_use_http2: bool) -> Self {
-        let path = absolute.path_and_query().cloned().map(Uri::from).unwrap_or_default();
-        Self { origin, absolute, path, may_use_http2 }
+        let path = absolute.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+        let line = format!(" {path} HTTP/1.1\r\nhost: {}\r\n", origin.host).into_bytes().into_boxed_slice();
+        Self { origin, absolute, line, may_use_http2 }
     }
 
-    /// Turns a request into one for HTTP/1.1: path alone, and a `host`.
-    pub(crate) fn for_http1<B>(&self, request: &mut Request<B>) {
-        *request.uri_mut() = self.path.clone();
-        request.headers_mut().entry(header::HOST).or_insert_with(|| self.origin.host.clone());
-    }
-
-    /// Turns a request into one for HTTP/2.
-    pub(crate) fn for_http2<B>(&self, request: &mut Request<B>) {
-        *request.uri_mut() = self.absolute.clone();
-        request.headers_mut().remove(header::HOST);
+    /// What follows the method in HTTP/1.1, up to the end of the `host` line.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.line
     }
 }

@@ -60,17 +60,17 @@ impl Pool {
     }
 
     /// The origin of a place.
-    pub(crate) fn origin(&self, place: Place) -> Result<Arc<Origin>, ConnectError> {
+    pub(crate) fn origin(&self, place: Place) -> Arc<Origin> {
         let mut table = self.table.lock();
         if let Some(origin) = table.origins.get(&place) {
-            return Ok(Arc::clone(origin));
+            return Arc::clone(origin);
         }
         if table.origins.len() >= table.prune_at {
             table.prune();
         }
-        let origin = Arc::new(Origin::new(place.clone())?);
+        let origin = Arc::new(Origin::new(place.clone()));
         table.origins.insert(place, Arc::clone(&origin));
-        Ok(origin)
+        origin
     }
 
     /// A connection that is open already.
@@ -110,18 +110,18 @@ impl Pool {
             Some(false) => drop(self.counts.handshakes.fetch_add(1, Ordering::Relaxed)),
             None => {}
         }
-        let failed = |error| ConnectError::Failed { host: origin.place.host.to_string(), source: std::io::Error::other(error) };
         if origin.place.offers_http2 {
             origin.speaks_http2(opened.is_http2);
         }
         let way = if opened.is_http2 {
+            let failed = |error| ConnectError::Failed { host: origin.place.host.to_string(), source: std::io::Error::other(error) };
             let http2 = Http2::new(opened.stream, &self.tasks).await.map_err(failed)?;
             self.kept.fetch_add(1, Ordering::SeqCst);
             let lease = origin.share(http2);
             self.keep_sweeping();
             Way::Http2(lease.expect("a new connection has room for one request"))
         } else {
-            Way::Http1(Box::new(Http1::new(opened.stream).await.map_err(failed)?))
+            Way::Http1(Box::new(Http1::new(opened.stream)))
         };
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
         Ok(way)

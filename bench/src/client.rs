@@ -38,13 +38,16 @@ impl Connection {
 
     /// Replaces a broken connection; tries so long while nobody listens.
     pub async fn reopen(&mut self, patience: Duration) -> Result<(), BenchError> {
+        *self = Self::open_within(self.address, patience).await?;
+        Ok(())
+    }
+
+    /// Connects; tries so long while nobody listens.
+    pub async fn open_within(address: SocketAddr, patience: Duration) -> Result<Self, BenchError> {
         let since = Instant::now();
         loop {
-            match Self::open(self.address).await {
-                Ok(connection) => {
-                    *self = connection;
-                    return Ok(());
-                }
+            match Self::open(address).await {
+                Ok(connection) => return Ok(connection),
                 Err(error) if since.elapsed() >= patience => return Err(error),
                 Err(_) => tokio::time::sleep(RETRY).await,
             }

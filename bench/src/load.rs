@@ -173,7 +173,7 @@ struct Publisher {
 
 impl Publisher {
     async fn open(load: &Load) -> Result<Self, BenchError> {
-        let connection = Connection::open(load.address).await?;
+        let connection = Connection::open_within(load.address, load.patience).await?;
         Ok(Self { load: load.clone(), connection, published: Published { began_us: u64::MAX, ..Published::default() } })
     }
 

@@ -390,7 +390,7 @@ fn row(name: &str, found: usize, mut times: Vec<Duration>) {
     println!("{name:<40} {found:>5} {:>9.2} {:>9.2} {:>9.2}", ms(times.len() / 2), ms(times.len() * 99 / 100), ms(times.len() - 1));
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: i64| args.get(at).map_or(Ok(default), |text| text.parse::<i64>());

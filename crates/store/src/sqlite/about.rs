@@ -48,7 +48,7 @@ pub(super) fn about(
     let mut events = Vec::new();
     let hash = hash(subject);
     let sql = if range.order == Order::Asc { ABOUT_ASCENDING } else { ABOUT_DESCENDING };
-    for segment in in_order(segments, range, |_| true) {
+    for segment in in_order(segments, range, range.after, |_| true) {
         let mut reader = pool.take(&segment)?;
         let failed = segment.failed();
         let mut span = sequences(&reader, range).map_err(&failed)?.after(range.order, range.after);

@@ -79,12 +79,22 @@ fn statements(order: Order) -> &'static Statements {
     }
 }
 
-/// The segments that a list visits, in its order: those in which it may find anything.
-pub(super) fn in_order(segments: &Segments, range: &Range, may_have: impl Fn(&SegmentState) -> bool) -> Vec<Arc<Segment>> {
+/// The segments that a list visits, in its order: those behind `after`, the last sequence of the page before, in which it may find anything.
+pub(super) fn in_order(
+    segments: &Segments,
+    range: &Range,
+    after: Option<i64>,
+    may_have: impl Fn(&SegmentState) -> bool,
+) -> Vec<Arc<Segment>> {
     let from_ms = range.from_ms.unwrap_or(i64::MIN);
     let to_ms = range.to_ms.unwrap_or(i64::MAX);
     let is_in_time = |state: &SegmentState| state.last_sequence > 0 && state.last_ms >= from_ms && state.first_ms < to_ms;
-    let mut list = segments.matching(|s| s.with(|state| is_in_time(state) && may_have(state)));
+    let is_behind = |state: &SegmentState| match (after, range.order) {
+        (None, _) => true,
+        (Some(after), Order::Asc) => state.last_sequence >= after,
+        (Some(after), Order::Desc) => state.first_sequence <= after,
+    };
+    let mut list = segments.matching(|s| s.with(|state| is_in_time(state) && is_behind(state) && may_have(state)));
     if range.order == Order::Desc {
         list.reverse();
     }
@@ -135,7 +145,7 @@ pub(super) fn events(
     range: &Range,
 ) -> Result<Vec<Arc<Event>>, StoreError> {
     let mut events = Vec::new();
-    for segment in in_order(segments, range, |state| state.summary.has_events(workspace, filter)) {
+    for segment in in_order(segments, range, range.after, |state| state.summary.has_events(workspace, filter)) {
         if events.len() >= range.limit {
             break;
         }
@@ -232,7 +242,7 @@ pub(super) fn deliveries(
     let (pending, ended): (Vec<_>, Vec<_>) = states.iter().copied().partition(is_pending);
     let may_have =
         |state: &SegmentState| (!pending.is_empty() && !state.pending.is_empty()) || state.summary.has_ended(workspace, filter, &ended);
-    for segment in in_order(segments, range, may_have) {
+    for segment in in_order(segments, range, range.after.map(|key| key >> ORDINAL_BITS), may_have) {
         if deliveries.len() >= range.limit {
             break;
         }

@@ -71,7 +71,7 @@ impl RelayProcess {
     async fn serve(self) -> io::Result<()> {
         let append = Arc::new(Append::start(&self.file)?);
         let tasks = TaskTracker::new();
-        let senders = Senders::new(self.sink, self.targets, self.in_flight, Arc::clone(&append), tasks.clone());
+        let senders = Senders::new(self.sink, self.targets, self.in_flight, Arc::clone(&append));
         let relay = Arc::new(Relay {
             append,
             senders: Arc::new(senders),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -9,20 +10,23 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use super::append::Append;
 use crate::timing::unix_seconds;
 
 const SECRET: &[u8] = b"the relay's own signing secret..";
 
-type Connection = SendRequest<Full<Bytes>>;
+/// A connection and what moves its bytes, which the post that uses it drives: no task has to be woken for it.
+struct Link {
+    connection: SendRequest<Full<Bytes>>,
+    driver: Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+}
 
 /// Posts bodies, a bounded number at once.
 pub struct Senders {
@@ -30,15 +34,14 @@ pub struct Senders {
     host: String,
     paths: Vec<Uri>,
     permits: Semaphore,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Link>>,
     append: Arc<Append>,
-    tasks: TaskTracker,
     key: Hmac<Sha256>,
 }
 
 impl Senders {
     /// For the targets `/t/0` and on of a receiver.
-    pub fn new(sink: SocketAddr, targets: usize, in_flight: usize, append: Arc<Append>, tasks: TaskTracker) -> Self {
+    pub fn new(sink: SocketAddr, targets: usize, in_flight: usize, append: Arc<Append>) -> Self {
         Self {
             sink,
             host: sink.to_string(),
@@ -46,7 +49,6 @@ impl Senders {
             permits: Semaphore::new(in_flight),
             idle: Mutex::new(Vec::with_capacity(in_flight)),
             append,
-            tasks,
             key: Hmac::new_from_slice(SECRET).expect("a key of any length will do"),
         }
     }
@@ -86,29 +88,32 @@ impl Senders {
             .header("webhook-signature", signature)
             .body(Full::new(body))
             .ok()?;
-        let mut connection = self.connection().await?;
-        let response = connection.send_request(request).await.ok()?;
-        let status = response.status().as_u16();
-        response.into_body().collect().await.ok()?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let mut link = self.link().await?;
+        let answer = async {
+            link.connection.ready().await.ok()?;
+            let response = link.connection.send_request(request).await.ok()?;
+            let status = response.status().as_u16();
+            response.into_body().collect().await.ok()?;
+            Some(status)
+        };
+        let status = tokio::select! {
+            biased;
+            status = answer => status?,
+            // Its end is that of the answer.
+            _ = &mut link.driver => return None,
+        };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
         Some(status)
     }
 
-    /// The connection that was used last and still is one, or a new one.
-    async fn connection(&self) -> Option<Connection> {
-        loop {
-            let Some(mut connection) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() else { break };
-            if connection.ready().await.is_ok() {
-                return Some(connection);
-            }
+    /// The connection that was used last, or a new one.
+    async fn link(&self) -> Option<Link> {
+        if let Some(link) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Some(link);
         }
         let stream = TcpStream::connect(self.sink).await.ok()?;
         stream.set_nodelay(true).ok()?;
         let (connection, driver) = handshake(TokioIo::new(stream)).await.ok()?;
-        self.tasks.spawn(async move {
-            // It ends when the receiver or the bench does.
-            let _ = driver.await;
-        });
-        Some(connection)
+        Some(Link { connection, driver: Box::pin(driver) })
     }
 }

@@ -90,9 +90,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     std::thread::sleep(WARM_UP);
     let region = stats_alloc::Region::new(ALLOCATOR);
-    let (cpu, count) = (cpu_of_senders()?, done.load(Ordering::Relaxed));
+    let (before, count) = (Cpu::of_senders()?, done.load(Ordering::Relaxed));
     std::thread::sleep(Duration::from_secs(plan.seconds));
-    let (cpu, count) = (cpu_of_senders()? - cpu, done.load(Ordering::Relaxed) - count);
+    let (after, count) = (Cpu::of_senders()?, done.load(Ordering::Relaxed) - count);
     let allocations = region.change();
     stop.store(true, Ordering::Relaxed);
     senders.block_on(async {
@@ -103,7 +103,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     })?;
     let each = |total: f64| total / count.max(1) as f64;
     println!("{:>9.0} requests/s", count as f64 / plan.seconds as f64);
-    println!("{:>9.2} µs CPU per request", each(cpu.as_secs_f64() * 1e6));
+    let cpu = each((after.total - before.total).as_secs_f64() * 1e6);
+    let (user, kernel) = (after.user - before.user, after.kernel - before.kernel);
+    let of_kernel = cpu * kernel as f64 / (user + kernel).max(1) as f64;
+    println!("{cpu:>9.2} µs CPU per request, of them about {of_kernel:.1} in the kernel");
     println!(
         "{:>9.2} allocations per request, {:.0} bytes",
         each(allocations.allocations as f64),
@@ -115,17 +118,34 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 /// CPU time that the senders' threads have used so far.
-fn cpu_of_senders() -> Result<Duration, Box<dyn Error + Send + Sync>> {
-    let mut total = Duration::ZERO;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        if std::fs::read_to_string(task.join("comm"))?.trim() == SENDER {
+#[derive(Default)]
+struct Cpu {
+    total: Duration,
+    /// In clock ticks, which are too coarse for more than a ratio.
+    user: u64,
+    kernel: u64,
+}
+
+impl Cpu {
+    fn of_senders() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let mut cpu = Self::default();
+        for task in std::fs::read_dir("/proc/self/task")? {
+            let task = task?.path();
+            if std::fs::read_to_string(task.join("comm"))?.trim() != SENDER {
+                continue;
+            }
             let text = std::fs::read_to_string(task.join("schedstat"))?;
             let nanos = text.split(' ').next().and_then(|first| first.parse().ok()).ok_or("schedstat holds no time")?;
-            total += Duration::from_nanos(nanos);
+            cpu.total += Duration::from_nanos(nanos);
+            // After the name in brackets: utime and stime are the 12th and 13th.
+            let text = std::fs::read_to_string(task.join("stat"))?;
+            let mut ticks = text.rsplit(')').next().unwrap_or_default().split(' ').skip(12).map(str::parse::<u64>);
+            let mut tick = || ticks.next().and_then(Result::ok).unwrap_or_default();
+            cpu.user += tick();
+            cpu.kernel += tick();
         }
+        Ok(cpu)
     }
-    Ok(total)
 }
 
 type Sending = Result<(), Box<dyn Error + Send + Sync>>;

@@ -36,5 +36,15 @@ async fn metrics(State(state): State<AppState>) -> Response {
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
+    let http = state.engine.channels().http_stats();
+    for (name, help, value) in [
+        ("posthaste_http_connections_opened_total", "Connections opened to HTTP targets.", http.opened),
+        ("posthaste_http_connections_reused_total", "Answers of HTTP targets over a connection that was used before.", http.reused),
+        ("posthaste_http2_answers_total", "Answers of HTTP targets that came by HTTP/2.", http.http2),
+        ("posthaste_tls_handshakes_total", "Full TLS handshakes with HTTP targets.", http.handshakes),
+        ("posthaste_tls_resumed_total", "TLS handshakes with HTTP targets that took up an earlier session.", http.resumed),
+    ] {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
+    }
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -79,6 +79,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
         notes.take(header)?;
     }
     let (body, is_plain) = notes.framing(status);
+    // HTTP/1.0 knows no codings: whoever says so is not to be trusted with the next request.
+    let is_plain = is_plain && !(answer.version == Some(0) && notes.coding.is_some());
     let head = Head {
         status: status.as_u16(),
         text: text("HTTP/1.1 ", status, answer.headers.iter().map(|header| (header.name, header.value))),

@@ -58,6 +58,15 @@ struct Reading {
     to: usize,
 }
 
+/// How far the search for the head of an answer has come.
+#[derive(Default)]
+struct Progress {
+    /// Bytes of the head that were looked at.
+    seen: usize,
+    /// Bytes of interim answers before it.
+    skipped: usize,
+}
+
 /// Why no answer came.
 pub(crate) enum Unanswered {
     /// No byte of the request was written: it can go over another connection.
@@ -76,11 +85,11 @@ impl Http1 {
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn send(&mut self, target: &Target, draft: Draft<'_>) -> Result<Head, Unanswered> {
         self.writing.begin(target, draft);
-        let mut seen = 0;
-        poll_fn(|cx| self.poll_head(&mut seen, cx)).await
+        let mut progress = Progress::default();
+        poll_fn(|cx| self.poll_head(&mut progress, cx)).await
     }
 
-    fn poll_head(&mut self, seen: &mut usize, cx: &mut Context<'_>) -> Poll<Result<Head, Unanswered>> {
+    fn poll_head(&mut self, progress: &mut Progress, cx: &mut Context<'_>) -> Poll<Result<Head, Unanswered>> {
         // Whatever comes before the request was sent is the end, or no answer to it.
         if self.writing.written == 0 && self.reading.poll_more(&mut self.stream, cx).is_ready() {
             return Poll::Ready(Err(Unanswered::Unsent));
@@ -92,13 +101,16 @@ impl Http1 {
         // After any other failure to write an answer may still be there: that this was too much, for example.
         loop {
             let bytes = self.reading.bytes();
-            if bytes.len() > *seen && (*seen == 0 || may_hold_end(bytes, *seen)) {
+            let seen = progress.seen;
+            if bytes.len() > seen && (seen == 0 || may_hold_end(bytes, seen)) {
                 match parse(bytes).map_err(|error| Unanswered::Broken(Broken::Malformed(error)))? {
                     Parsed::Partial => {}
                     Parsed::Interim(length) => {
                         self.reading.from += length;
-                        *seen = 0;
-                        continue;
+                        *progress = Progress { seen: 0, skipped: progress.skipped + length };
+                        if progress.skipped < HEAD_BUFFER {
+                            continue;
+                        }
                     }
                     Parsed::Head { length, head, body, keeps } => {
                         self.reading.from += length;
@@ -107,8 +119,8 @@ impl Http1 {
                     }
                 }
             }
-            *seen = self.reading.bytes().len();
-            if *seen >= HEAD_BUFFER {
+            progress.seen = self.reading.bytes().len();
+            if progress.seen.max(progress.skipped) >= HEAD_BUFFER {
                 return Poll::Ready(Err(Unanswered::Broken(Broken::TooLarge)));
             }
             match ready!(self.reading.poll_more(&mut self.stream, cx)) {

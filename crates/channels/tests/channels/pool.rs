@@ -221,6 +221,54 @@ async fn idle_connections_are_bounded_over_all_origins() {
     assert_eq!(open(ORIGINS + 1), 0);
 }
 
+/// Interim answers are skipped, but not for ever; heads and chunks may come byte by byte.
+#[tokio::test(start_paused = true)]
+async fn answers_in_small_pieces_and_after_interim_ones() {
+    let answer = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\nx-a: b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let memory = Memory::new(&[&["93.184.216.34"]], move |_| {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        Plan::Task(
+            ours,
+            Box::pin(async move {
+                let mut read = [0; 1024];
+                while theirs.read(&mut read).await.is_ok_and(|length| length > 0) {
+                    for byte in answer {
+                        theirs.write_all(&[*byte]).await.expect("write");
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            }),
+        )
+    });
+    let channels = memory.channels();
+    let settings = json!({"url": "http://hooks.example/"});
+    for _ in 0..2 {
+        let report = try_once(&channels, "webhook", &settings, message("{}")).await;
+        assert_eq!((report.outcome, report.response_body.as_ref()), (Outcome::Answered, &b"abcde"[..]));
+        assert_eq!(&*report.response, "HTTP/1.1 200 OK\nx-a: b\ntransfer-encoding: chunked");
+    }
+    assert_eq!((channels.http_stats().opened, channels.http_stats().reused), (1, 1));
+
+    let endless = Memory::serving(&Desk::new(|_, _| Reply::Raw(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000))));
+    let report = try_once(&endless.channels(), "webhook", &settings, message("{}")).await;
+    assert_eq!((failure(&report).code, report.duration), ("response_invalid", Duration::ZERO));
+}
+
+/// A body much larger than any buffer goes out whole, to a server that takes it slowly.
+#[tokio::test(start_paused = true)]
+async fn large_requests_arrive_whole() {
+    let desk = Desk::new(|_, _| Reply::Raw(OK.to_vec()));
+    let memory = Memory::serving(&desk);
+    let channels = memory.channels();
+    let settings = json!({"url": "http://hooks.example/"});
+    for size in [8192, 8193, 1_000_000] {
+        let text: String = (0..size).map(|place| char::from(b'a' + (place % 23) as u8)).collect();
+        assert_eq!(try_once(&channels, "webhook", &settings, message(&text)).await.status, Some(200));
+        assert!(desk.seen().pop().expect("a request").body == text.as_bytes(), "{size}");
+    }
+    assert_eq!(channels.http_stats().opened, 1);
+}
+
 #[tokio::test]
 async fn connections_end_with_their_client() {
     let receiver = Receiver::start(|_, _| Reply::Raw(OK.to_vec())).await;

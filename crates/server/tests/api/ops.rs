@@ -61,6 +61,12 @@ async fn metrics_count_what_happened() {
         (format!("posthaste_target_pending{{target=\"{good}\"}}"), 0.0),
         (format!("posthaste_target_in_flight{{target=\"{good}\"}}"), 0.0),
         ("posthaste_watchers".to_owned(), 0.0),
+        // The rig's channel makes no connections.
+        ("posthaste_http_connections_opened_total".to_owned(), 0.0),
+        ("posthaste_http_connections_reused_total".to_owned(), 0.0),
+        ("posthaste_http2_answers_total".to_owned(), 0.0),
+        ("posthaste_tls_handshakes_total".to_owned(), 0.0),
+        ("posthaste_tls_resumed_total".to_owned(), 0.0),
     ] {
         assert_eq!(sample(text, &name), Some(value), "{name} in {text}");
     }

@@ -77,6 +77,7 @@ fn doubtful_connections_are_not_used_again() {
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", false),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\nx", true),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", false),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\n", false),
     ] {
         assert_eq!(content(answer), ("x".to_owned(), keeps), "{answer}");

@@ -124,12 +124,7 @@ pub(super) async fn publish_route(
 }
 
 /// Stores the events of a body; answers once they are on disk.
-pub(crate) async fn publish(
-    state: &AppState,
-    publisher: Publishing,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
+pub(crate) async fn publish(state: &AppState, publisher: Publishing, headers: &HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let idempotency = idempotency(headers, &body)?;
     let (events, is_list) = read_events(&body, state.settings.max_array, state.engine.now_ms())?;
     // The request's buffer is not kept while its events wait for the disk.

@@ -1,12 +1,52 @@
 //! Copies the WAL into the database files beside the writer, so that commits never wait for it.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::schema::{self, Access, file_error};
-use super::segments::Segment;
+use super::segments::{Segment, beside};
 use crate::StoreError;
+
+/// Bytes of a WAL before anything is in it: what is written between two checkpoints.
+const ROOM: u64 = Checkpointer::STEP;
+
+/// Gives a segment that is written to a WAL of [`ROOM`] bytes from the beginning. A flush of what lies within a file is much cheaper than one that
+/// also makes it longer: the file system has nothing of its own to write.
+///
+/// SQLite takes zeros behind the last frame for what they are, the end. Only the thread that writes frames may call this.
+pub(super) fn make_room(segment: &Segment) {
+    let path = beside(&segment.path, "-wal");
+    if let Err(error) = fill(&path) {
+        // On a full disk, say: the WAL then grows as it is needed.
+        tracing::debug!(%error, file = %path.display(), "could not make room in a WAL");
+    }
+}
+
+fn fill(path: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    if length >= ROOM {
+        return Ok(());
+    }
+    let zeros = vec![0; 1 << 20];
+    let filled = (|| {
+        let mut left = ROOM - length;
+        while left > 0 {
+            let count = left.min(zeros.len() as u64);
+            file.write_all(&zeros[..count as usize])?;
+            left -= count;
+        }
+        file.sync_all()
+    })();
+    if filled.is_err() {
+        file.set_len(length)?;
+    }
+    filled
+}
 
 /// The writer's handle to the checkpoint thread.
 pub(super) struct Checkpointer {

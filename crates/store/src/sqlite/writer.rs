@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::CommitObserver;
 use super::apply::{self, ApplyError, Changes, Memory};
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::readers::{Panicked, Pool};
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
@@ -165,6 +165,12 @@ impl Writer {
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut group = Vec::new();
         let wait = Wait::new();
+        // The first commit should not have to wait for it. What is wrong with the file is said when there is somebody to tell.
+        let current = self.segments.current();
+        if let Err(error) = self.open(&current) {
+            tracing::warn!(%error, "the journal's newest segment cannot be opened for writing");
+        }
+        drop(current);
         while let Some(first) = commands.blocking_recv() {
             let mut next = Some(first);
             let mut bytes = 0;
@@ -409,6 +415,9 @@ impl Writer {
                 self.open.remove(&id);
             }
             let mut conn = schema::connect(&segment.path, Access::Write)?;
+            if segment.id == self.segments.current().id {
+                checkpoint::make_room(segment);
+            }
             let wal_pages = Arc::new(AtomicU64::new(0));
             let pages_seen = wal_pages.clone();
             conn.wal_hook(Some(move |_: &mut Wal, pages: i32| {

@@ -128,7 +128,7 @@ fn limit_files(bytes: Option<u64>) {
 }
 
 fn wal_bytes(dir: &Path, segment: u32) -> u64 {
-    support::wal_of(&support::segment(dir, segment)).metadata().map_or(0, |wal| wal.len())
+    support::wal_end(&support::wal_of(&support::segment(dir, segment)))
 }
 
 #[tokio::test]

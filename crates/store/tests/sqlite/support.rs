@@ -153,3 +153,13 @@ pub fn child(test: &str, dir: &Path) -> Command {
 pub fn directory_of_child() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(Into::into)
 }
+
+/// Where the last frame of a WAL ends. Behind it are zeros: room that it was given from the beginning.
+pub fn wal_end(wal: &Path) -> u64 {
+    const HEADER: usize = 32;
+    const FRAME: usize = 24 + 4096;
+    let bytes = std::fs::read(wal).unwrap_or_default();
+    let frames = bytes.get(HEADER..).unwrap_or_default().chunks(FRAME);
+    let used = frames.take_while(|frame| frame.iter().any(|byte| *byte != 0)).count();
+    if bytes.iter().take(HEADER).all(|byte| *byte == 0) { 0 } else { (HEADER + used * FRAME) as u64 }
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use posthaste_domain::id::Sequence;
 use posthaste_store::{History, Journal};
 
-use super::support::{WORKSPACE, assert_sound, copy_dir, delivered, event, events, integrity, look, open, queued, segment, wal_of};
+use super::support::{WORKSPACE, assert_sound, copy_dir, delivered, event, events, integrity, look, open, queued, segment, wal_end, wal_of};
 
 /// Bytes before the first frame of a WAL, and before the page in a frame.
 const WAL_HEADER: u64 = 32;
@@ -33,9 +33,9 @@ async fn torn() -> Torn {
     let wal = wal_of(&segment(live.path(), 1));
     store.append(event(3, 10)).await.expect("append");
     store.settle(delivered(1, 10)).await.expect("settle");
-    let from = wal.metadata().expect("a WAL").len();
+    let from = wal_end(&wal);
     store.append(event(4, 10)).await.expect("append");
-    let to = wal.metadata().expect("a WAL").len();
+    let to = wal_end(&wal);
     let dir = tempfile::tempdir().expect("a directory");
     copy_dir(live.path(), dir.path());
     store.close().await;

@@ -31,6 +31,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use cli::Cli;
 
@@ -68,6 +69,9 @@ enum BenchError {
         /// Beginning of the body.
         body: String,
     },
+    /// Somebody wants no more of it.
+    #[error("stopped")]
+    Stopped,
     /// A file of `/proc` is not as expected.
     #[error("cannot read {0}")]
     Proc(String),
@@ -76,6 +80,15 @@ enum BenchError {
 impl BenchError {
     fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM, so that servers and directories of a run that is broken off do not stay.
+async fn told_to_stop() -> Result<(), BenchError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::io("cannot listen for signals"))?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(BenchError::io("cannot listen for signals")),
+        _ = terminate.recv() => Ok(()),
     }
 }
 
@@ -99,7 +112,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(cli.run()) {
+    let measured = runtime.block_on(async {
+        tokio::select! {
+            measured = cli.run() => measured,
+            stopped = told_to_stop() => stopped.and(Err(BenchError::Stopped)),
+        }
+    });
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -16,7 +16,7 @@ use crate::run::{Bench, Run, Shape};
 use crate::table::{Cell, Table};
 use crate::timing::{Percentiles, empty};
 
-const TIME: Duration = Duration::from_secs(20);
+const TIME: Duration = Duration::from_secs(60);
 /// How long the greatest rate is looked for.
 const PUSH: Duration = Duration::from_secs(4);
 /// Types of events that nobody gets.

@@ -2,6 +2,7 @@
 //!
 //! One file per command under `command/`; `serve.rs` and `demo/` start a server in this process, everything else speaks to one over HTTP.
 
+mod allocator;
 mod client;
 mod clock;
 mod command;
@@ -17,15 +18,9 @@ mod term;
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
 use clap::Parser;
 
 use command::Cli;
-
-/// A tenth of the CPU per event, compared with the allocator of the system (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

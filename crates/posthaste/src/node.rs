@@ -119,7 +119,7 @@ impl Node {
     /// Opens the data directory, takes the address and starts to deliver what is pending.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let channels = channels(config)?;
-        let store = open_store(&config.data).await?;
+        let store = open_store(&config).await?;
         // The address before the engine: when it is taken, nothing must have been sent.
         let (listener, address) = listen(&config.listen.0).await?;
         let settings = engine_settings(config, address)?;
@@ -211,10 +211,11 @@ fn channels(config: &Config) -> Result<Channels, SettingsError> {
     Channels::standard(&ChannelOptions { guard, email, sms, ..ChannelOptions::default() })
 }
 
-async fn open_store(data: &Path) -> Result<SqliteStore, StartError> {
-    let path = data.display().to_string();
-    let data = data.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, SqliteOptions::default())).await;
+async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
+    let path = config.data.display().to_string();
+    let data = config.data.clone();
+    let options = SqliteOptions { segment_bytes: config.retention.segment.0, ..SqliteOptions::default() };
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await;
     opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked)))).map_err(|error| match error {
         StoreError::Engine(source) => StartError::Directory { path, source },
         other => StartError::Store(other),
@@ -252,6 +253,7 @@ fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSetting
         lane_items: config.limits.lane_items,
         lane_bytes: config.limits.lane_bytes.as_usize(),
         accept_queue_bytes: config.limits.accept_queue.as_usize(),
+        retention_every: config.retention.every.0,
         retention: RetentionRule { max_age_ms: config.retention.age.as_millis_i64(), max_bytes: config.retention.bytes.0 },
         rotation_overlap: config.delivery.rotation_overlap.0,
         disable_after: config.delivery.disable_after.0,
@@ -289,6 +291,7 @@ fn server_settings(config: &Config) -> ServerSettings {
     ServerSettings {
         max_body_bytes: config.limits.max_payload.as_usize(),
         dialects: DialectSettings { msggo, momentum, ..config.dialects.clone() },
+        allocations: crate::allocator::count(),
         ..ServerSettings::default()
     }
 }

@@ -71,6 +71,8 @@ pub struct ServerSettings {
     pub public_bins: PublicBins,
     /// What the dialects are told.
     pub dialects: posthaste_dialects::DialectSettings,
+    /// Counts allocations of memory since the start, if the program can, for `/metrics`.
+    pub allocations: Option<fn() -> u64>,
 }
 
 impl Default for ServerSettings {
@@ -87,6 +89,7 @@ impl Default for ServerSettings {
             max_bin_in_flight: 64,
             public_bins: PublicBins::default(),
             dialects: posthaste_dialects::DialectSettings::default(),
+            allocations: None,
         }
     }
 }

@@ -46,5 +46,9 @@ async fn metrics(State(state): State<AppState>) -> Response {
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
     }
+    if let Some(count) = state.settings.allocations {
+        let name = "posthaste_allocations_total";
+        text.push_str(&format!("# HELP {name} Allocations of memory.\n# TYPE {name} counter\n{name} {}\n", count()));
+    }
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -18,6 +18,7 @@ use posthaste_dialects::DialectSettings;
 use posthaste_dialects::msggo::MsggoSettings;
 use posthaste_engine::EngineSettings;
 use posthaste_server::ServeSettings;
+use posthaste_store::sqlite::SqliteOptions;
 
 pub use settings::{SETTINGS, Setting};
 use value::{BaseUrl, Carrier, Listen, LogFormat, LogLevel, Size, Span};
@@ -75,6 +76,10 @@ pub struct Retention {
     pub age: Span,
     /// Most.
     pub bytes: Size,
+    /// Size at which a file of the journal is followed by the next.
+    pub segment: Size,
+    /// How often it is looked at.
+    pub every: Span,
 }
 
 /// The MsgGO inbox.
@@ -160,6 +165,8 @@ impl Default for Config {
             retention: Retention {
                 age: Span(Duration::from_millis(engine.retention.max_age_ms.try_into().unwrap_or(u64::MAX))),
                 bytes: Size(engine.retention.max_bytes),
+                segment: Size(SqliteOptions::default().segment_bytes),
+                every: Span(engine.retention_every),
             },
             inbox: Inbox {
                 public_limit: inbox.public_limit,
@@ -203,6 +210,7 @@ impl Config {
     fn contradictions(&self) -> Vec<(&'static str, String)> {
         let spans = [
             ("retention.age", self.retention.age),
+            ("retention.every", self.retention.every),
             ("inbox.public_per", self.inbox.public_per),
             ("inbox.block", self.inbox.block),
             ("delivery.disable_after", self.delivery.disable_after),
@@ -216,6 +224,7 @@ impl Config {
             ("limits.lane_bytes", self.limits.lane_bytes),
             ("limits.accept_queue", self.limits.accept_queue),
             ("retention.bytes", self.retention.bytes),
+            ("retention.segment", self.retention.segment),
         ];
         let mut found: Vec<_> =
             spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(key, _)| (*key, "must not be zero".into())).collect();

@@ -9,16 +9,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_store::{Append, IdempotencyRecord, Journal, NewDelivery, NewEvent, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::batches::{Batches, Changes};
 use crate::error::AcceptError;
@@ -136,8 +137,8 @@ pub(crate) struct Committer {
     pub committed: watch::Sender<i64>,
     pub last_sequence: i64,
     pub last_received_ms: i64,
-    /// When the group under way began, for the overload check; 0 when none is.
-    pub busy_since_ms: Arc<AtomicI64>,
+    /// When the group under way began, for the overload check.
+    pub busy_since: Arc<Mutex<Option<Instant>>>,
     pub batches: Batches,
 }
 
@@ -157,9 +158,9 @@ impl Committer {
                 count = tickets.recv_many(&mut waiting, GROUP) => if count == 0 { return },
                 () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
             }
-            self.busy_since_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+            *self.busy_since.lock() = Some(Instant::now());
             self.commit(std::mem::take(&mut waiting)).await;
-            self.busy_since_ms.store(0, Ordering::Relaxed);
+            *self.busy_since.lock() = None;
             waiting.reserve(GROUP);
         }
     }
@@ -177,7 +178,7 @@ impl Committer {
             let accepted = self.place(&mut group, &ticket, now_ms);
             answers.push((ticket, accepted));
         }
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let Group { mut append, mut arrivals, mut batches } = group;
         append.batches = std::mem::take(&mut batches.parts);
         let count = append.events.len();

@@ -1,10 +1,10 @@
 //! The way in for events: matched on the caller's task, bounded in bytes, answered after the commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use posthaste_domain::clock::Clock;
 use posthaste_domain::event::Source;
 use posthaste_domain::matching::parse_document;
@@ -12,6 +12,7 @@ use posthaste_domain::message;
 use posthaste_domain::resource::Domain;
 use posthaste_store::{Suppression, SuppressionReason, Suppressions};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::accept::{AcceptRequest, Accepted, Incoming, IncomingKind, Prepared, Ticket};
 use crate::catalogue::Catalogue;
@@ -30,8 +31,8 @@ pub(crate) struct Door {
     suppressions: Arc<dyn Suppressions>,
     budget: Arc<Semaphore>,
     patience: Duration,
-    /// When the group that is being committed began; 0 when none is.
-    busy_since_ms: Arc<AtomicI64>,
+    /// When the group that is being committed began. Not by the wall clock, which may jump.
+    busy_since: Arc<Mutex<Option<Instant>>>,
     tickets: RwLock<Option<mpsc::Sender<Ticket>>>,
     closing: AtomicBool,
 }
@@ -43,14 +44,14 @@ impl Door {
         routing: Arc<Routing>,
         clock: Arc<dyn Clock>,
         suppressions: Arc<dyn Suppressions>,
-        busy_since_ms: Arc<AtomicI64>,
+        busy_since: Arc<Mutex<Option<Instant>>>,
         patience: Duration,
         queue_bytes: usize,
     ) -> (Self, mpsc::Receiver<Ticket>) {
         let (tickets, queue) = mpsc::channel(TICKETS);
         let budget = Arc::new(Semaphore::new(queue_bytes.min(Semaphore::MAX_PERMITS)));
         let (tickets, closing) = (RwLock::new(Some(tickets)), AtomicBool::new(false));
-        (Self { catalogue, routing, clock, suppressions, budget, patience, busy_since_ms, tickets, closing }, queue)
+        (Self { catalogue, routing, clock, suppressions, budget, patience, busy_since, tickets, closing }, queue)
     }
 
     /// Refuses what comes from outside from now on; answers whether it did so before.
@@ -70,8 +71,7 @@ impl Door {
 
     /// Whether a commit takes longer than anybody should wait.
     pub fn is_stuck(&self) -> bool {
-        let since = self.busy_since_ms.load(Ordering::Relaxed);
-        since != 0 && self.clock.now_ms() - since > self.patience.as_millis() as i64
+        self.busy_since.lock().is_some_and(|since| since.elapsed() > self.patience)
     }
 
     /// Stores events from outside and their deliveries; answers once they are on disk.

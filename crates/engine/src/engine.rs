@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use posthaste_channels::Channels;
@@ -100,13 +99,13 @@ impl Engine {
         let (settler, outcomes) = Settler::new();
         let (steward, news) = Steward::new();
         let gate = Gate::default();
-        let busy_since_ms = Arc::new(AtomicI64::new(0));
+        let busy_since = Arc::default();
         let (door, ticket_queue) = Door::new(
             Arc::clone(&catalogue),
             Arc::clone(&routing),
             Arc::clone(&clock),
             Arc::clone(&suppressions),
-            Arc::clone(&busy_since_ms),
+            Arc::clone(&busy_since),
             settings.commit_patience,
             settings.accept_queue_bytes,
         );
@@ -155,7 +154,7 @@ impl Engine {
             committed: committed_tx,
             last_sequence: recovered.last_sequence,
             last_received_ms: recovered.last_received_ms,
-            busy_since_ms: Arc::clone(&busy_since_ms),
+            busy_since: Arc::clone(&busy_since),
             batches: Batches::new(gate.clone()),
         };
         tasks.spawn("committer", committer.run(ticket_queue));

@@ -119,7 +119,7 @@ impl Node {
     /// Opens the data directory, takes the address and starts to deliver what is pending.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let channels = channels(config)?;
-        let store = open_store(&config).await?;
+        let store = open_store(config).await?;
         // The address before the engine: when it is taken, nothing must have been sent.
         let (listener, address) = listen(&config.listen.0).await?;
         let settings = engine_settings(config, address)?;

@@ -7,8 +7,10 @@
 //!   can be used again; of anything longer the connection is dropped.
 //! - A body that breaks off or drips past the deadline before 16 KiB of it are here makes the try fail, its status notwithstanding;
 //!   after 16 KiB the status counts whatever the rest does.
-//! - A request whose sending began is never sent twice here. (One that a pooled connection closed on before its first byte went out
-//!   is moved to another connection.)
+//! - A request whose sending began is not sent twice here, with one exception: one that may be repeated ([`Draft::is_repeatable`]) goes once
+//!   more, over a new connection, if a connection that was used before is closed without one byte of an answer. Many servers close after
+//!   each answer without saying so; that is no failure of theirs. (One that a pooled connection closed on before its first byte went
+//!   out is moved to another connection, too.)
 //!
 //! Over HTTP/1.1 the try itself drives its connection: no task of the connection's own, and so no wake-ups from task to task. Over
 //! HTTP/2, which is spoken where a TLS server offers it, the tries of an origin share connections that tasks of the client drive.
@@ -161,7 +163,7 @@ impl HttpClient {
         let target = self.target(head.uri, false).map_err(|error| error.to_send_error())?;
         let own: Vec<_> = head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let Ok(body) = body.collect().await;
-        let draft = Draft { method: &head.method, settled: &[], own: &own, body: &body.to_bytes() };
+        let draft = Draft { method: &head.method, settled: &[], own: &own, body: &body.to_bytes(), is_repeatable: false };
         self.send(&target, draft, times).await
     }
 
@@ -172,9 +174,16 @@ impl HttpClient {
     pub(crate) async fn send(&self, target: &Target, draft: Draft<'_>, times: Times) -> Result<Exchange, SendError> {
         let (uri, origin) = (&target.absolute, &*target.origin);
         let mut deadline = pin!(sleep_until(times.deadline));
+        let mut is_second = false;
         loop {
-            let (way, is_new) = match self.pool.at_hand(origin) {
+            let at_hand = if is_second { None } else { self.pool.at_hand(origin) };
+            let (way, is_new) = match at_hand {
                 Some(way) => (way, false),
+                None if is_second => {
+                    let mut opening = Box::pin(self.pool.open_anew(origin, times.connect));
+                    let opened = within(deadline.as_mut(), opening.as_mut()).await.map_err(|Late| times.late(uri))?;
+                    (opened.map_err(|error| error.to_send_error())?, true)
+                }
                 None => {
                     // Boxed: rare, and large.
                     let mut opening = Box::pin(self.pool.open(origin, times.connect));
@@ -194,6 +203,11 @@ impl HttpClient {
             };
             return match answer.map_err(|Late| times.late(uri))? {
                 Ok(answer) => Ok(self.read(target, answer, deadline, times).await),
+                Err(Unanswered::Stale) if draft.is_repeatable && !is_second => {
+                    is_second = true;
+                    continue;
+                }
+                Err(Unanswered::Stale) => Err(Broken::Lost.to_send_error(uri)),
                 Err(Unanswered::Broken(broken)) => Err(broken.to_send_error(uri)),
                 Err(Unanswered::Unsent) if is_new => Err(Broken::Lost.to_send_error(uri)),
                 Err(Unanswered::Unsent) => continue,

@@ -134,7 +134,7 @@ impl Channel for Webhook {
             Some(Err(error)) => return Report::failed(error.to_send_error(), text, started),
         };
         let times = Times::new(started, dispatch.connect_timeout, dispatch.timeout);
-        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body };
+        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body, is_repeatable: true };
         if let Some(oauth2) = &ready.oauth2 {
             // Boxed: rare, and large.
             return Box::pin(self.exchange(oauth2, target, draft, text, started, times)).await;
@@ -299,7 +299,7 @@ mod tests {
     /// The headers that go out, and the text of the request.
     fn call(ready: &Ready, content: Content) -> (HeaderMap, Arc<str>) {
         let Call { own, body, text, .. } = ready.call(content).expect("a call");
-        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body };
+        let draft = Draft { method: &ready.method, settled: &ready.headers, own: &own, body: &body, is_repeatable: true };
         (draft.headers().cloned().collect(), text)
     }
 

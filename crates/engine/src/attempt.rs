@@ -450,7 +450,8 @@ impl Sender {
             due_ms,
             "delivery.attempted"
         );
-        let settlement = Settlement { key: delivery.key, target: target.number, attempt: Some(attempt), state, due_ms, at_ms: now_ms };
+        let (key, target_number, is_awaited) = (delivery.key, target.number, target.lane.fifo);
+        let settlement = Settlement { key, target: target_number, attempt: Some(attempt), state, due_ms, at_ms: now_ms, is_awaited };
         (delivery.state, delivery.attempts, delivery.first_attempt_ms) = (state, number, first_ms);
         (delivery.due_ms, delivery.updated_ms) = (due_ms, now_ms);
         let retry = (state == DeliveryState::Scheduled).then(|| Box::new(pending));

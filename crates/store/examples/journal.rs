@@ -149,7 +149,7 @@ impl Maker {
             response_body: Bytes::from_static(b"ok"),
         };
         let state = if failed { DeliveryState::Failed } else { DeliveryState::Delivered };
-        Settlement { key, target, attempt: Some(attempt), state, due_ms: 0, at_ms: at_ms + 1 }
+        Settlement { key, target, attempt: Some(attempt), state, due_ms: 0, at_ms: at_ms + 1, is_awaited: false }
     }
 
     /// The head of an answer as it is received: a text of its own each time.

@@ -100,6 +100,8 @@ pub struct Settlement {
     pub due_ms: i64,
     /// Now.
     pub at_ms: i64,
+    /// Whether the next delivery waits for this to be on disk, as where order is kept. Other outcomes may wait for company.
+    pub is_awaited: bool,
 }
 
 /// How much one page may hold; whichever is reached first, but always at least one item.

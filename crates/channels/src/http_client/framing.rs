@@ -74,7 +74,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Parsed::Interim(length));
     }
-    let mut notes = Notes { closes: answer.version == Some(0), ..Notes::default() };
+    let mut notes = Notes::default();
     for header in answer.headers.iter() {
         notes.take(header)?;
     }
@@ -86,7 +86,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
         text: text("HTTP/1.1 ", status, answer.headers.iter().map(|header| (header.name, header.value))),
         retry_after: notes.retry_after,
     };
-    let keeps = is_plain && !notes.closes && status != StatusCode::SWITCHING_PROTOCOLS && body != Framing::UntilClosed;
+    // Without a word, HTTP/1.0 closes.
+    let is_open = !notes.says_close && (notes.says_keep || answer.version != Some(0));
+    let keeps = is_plain && is_open && status != StatusCode::SWITCHING_PROTOCOLS && body != Framing::UntilClosed;
     Ok(Parsed::Head { length, head, body, keeps })
 }
 
@@ -107,7 +109,8 @@ struct Notes {
     length: Option<u64>,
     /// Whether there is a `transfer-encoding`, and whether `chunked` is its last.
     coding: Option<bool>,
-    closes: bool,
+    says_close: bool,
+    says_keep: bool,
     retry_after: Option<String>,
 }
 
@@ -131,13 +134,9 @@ impl Notes {
             }
             10 if is(header::CONNECTION) => {
                 for token in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        self.closes = true;
-                        // Counts whatever else is said.
-                        break;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                        self.closes = false;
-                    }
+                    // `close` counts, whatever else is said, and wherever.
+                    self.says_close |= token.eq_ignore_ascii_case(b"close");
+                    self.says_keep |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
             11 if is(header::RETRY_AFTER) && self.retry_after.is_none() => {
@@ -151,7 +150,8 @@ impl Notes {
     /// Where the body ends, and whether that is beyond doubt (RFC 9112 section 6.3).
     fn framing(&self, status: StatusCode) -> (Framing, bool) {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS) {
-            return (Framing::Sized(0), true);
+            // A body that is announced all the same may come: it must not be taken for the next answer.
+            return (Framing::Sized(0), self.coding.is_none() && self.length.unwrap_or(0) == 0);
         }
         match (self.coding, self.length) {
             (Some(true), length) => (Framing::Chunked(Chunked::default()), length.is_none()),
@@ -317,6 +317,8 @@ pub(crate) struct Draft<'a> {
     /// Headers of this request alone; each takes the place of a settled one of its name.
     pub(crate) own: &'a [(HeaderName, HeaderValue)],
     pub(crate) body: &'a bytes::Bytes,
+    /// Whether the receiver can tell that it has seen it before: by the `webhook-id` of a delivery.
+    pub(crate) is_repeatable: bool,
 }
 
 impl<'a> Draft<'a> {

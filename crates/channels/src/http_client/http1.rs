@@ -71,7 +71,10 @@ struct Progress {
 pub(crate) enum Unanswered {
     /// No byte of the request was written: it can go over another connection.
     Unsent,
-    /// It was, in part at least.
+    /// The connection had carried an answer before, and was closed without one byte of this one: nearly always because the peer closes what
+    /// it has answered, and had not said so. Whether it took the request nobody knows.
+    Stale,
+    /// It was written, in part at least.
     Broken(Broken),
 }
 
@@ -125,6 +128,7 @@ impl Http1 {
             }
             match ready!(self.reading.poll_more(&mut self.stream, cx)) {
                 Ok(1..) => {}
+                Ok(0) | Err(_) if self.is_used && progress.seen == 0 && progress.skipped == 0 => return Poll::Ready(Err(Unanswered::Stale)),
                 Ok(0) | Err(_) => return Poll::Ready(Err(Unanswered::Broken(Broken::Lost))),
             }
         }

@@ -103,6 +103,12 @@ impl Pool {
         timeout(within, opening).await.unwrap_or_else(late)
     }
 
+    /// A connection that nothing was sent over before.
+    pub(crate) async fn open_anew(self: &Arc<Self>, origin: &Origin, within: Duration) -> Result<Way, ConnectError> {
+        let late = |_| Err(ConnectError::TimedOut { host: origin.place.host.to_string(), after: within });
+        timeout(within, self.connect(origin, within)).await.unwrap_or_else(late)
+    }
+
     async fn connect(self: &Arc<Self>, origin: &Origin, within: Duration) -> Result<Way, ConnectError> {
         let opened = self.connector.open(&origin.place, within).await?;
         match opened.is_resumed {

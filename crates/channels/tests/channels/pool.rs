@@ -102,27 +102,39 @@ async fn a_connection_that_closed_or_spoke_while_idle_is_replaced() {
     }
 }
 
-/// A request that was on its way when the connection broke may have arrived: it is not sent again, on a used connection either.
+/// A connection that was used before and is closed without a word gets one successor. Whatever else breaks may have arrived, and is not sent
+/// again.
 #[tokio::test]
-async fn a_request_is_never_sent_twice() {
+async fn a_request_is_sent_again_only_after_a_used_connection_was_closed() {
     let receiver = Receiver::start(|number, _| match number {
-        1 => Reply::Close(Vec::new()),
+        1 | 5 | 6 => Reply::Close(Vec::new()),
         3 => Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()),
         _ => Reply::Raw(OK.to_vec()),
     })
     .await;
     let channels = loopback_channels();
     let settings = json!({"url": receiver.url("/")});
-    for number in 0..5 {
+    for (is_answered, seen) in [(true, 1), (true, 3), (false, 4), (true, 5), (false, 7)] {
         let report = try_once(&channels, "webhook", &settings, message("{}")).await;
-        if number % 2 == 1 {
-            assert_eq!((failure(&report).code, report.status), ("connection_lost", None));
-        } else {
+        if is_answered {
             assert_eq!(report.status, Some(200));
+        } else {
+            assert_eq!((failure(&report).code, report.status), ("connection_lost", None));
         }
-        assert_eq!(receiver.seen().len(), number + 1);
+        assert_eq!(receiver.seen().len(), seen);
     }
-    assert_eq!(receiver.connections(), 3);
+    assert_eq!(receiver.connections(), 4);
+}
+
+/// Chat services cannot tell that they have seen a message before.
+#[tokio::test]
+async fn a_chat_message_is_never_sent_twice() {
+    let receiver = Receiver::start(|number, _| if number == 1 { Reply::Close(Vec::new()) } else { Reply::Raw(OK.to_vec()) }).await;
+    let channels = loopback_channels();
+    let settings = json!({"webhook_url": receiver.url("/")});
+    assert_eq!(try_once(&channels, "slack", &settings, message("a")).await.status, Some(200));
+    assert_eq!(failure(&try_once(&channels, "slack", &settings, message("b")).await).code, "connection_lost");
+    assert_eq!(receiver.seen().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

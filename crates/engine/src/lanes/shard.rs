@@ -405,5 +405,5 @@ async fn checked(page: Result<Vec<PendingDelivery>, StoreError>, large: &LargeEv
 }
 
 pub(crate) fn cancellation(key: DeliveryKey, target: i64, now_ms: i64) -> Settlement {
-    Settlement { key, target, attempt: None, state: DeliveryState::Cancelled, due_ms: 0, at_ms: now_ms }
+    Settlement { key, target, attempt: None, state: DeliveryState::Cancelled, due_ms: 0, at_ms: now_ms, is_awaited: false }
 }

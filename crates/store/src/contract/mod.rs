@@ -92,7 +92,7 @@ fn attempt(number: u32, at_ms: i64) -> Attempt {
 }
 
 fn settlement(key: DeliveryKey, target: i64, attempt: Option<Attempt>, state: DeliveryState, due_ms: i64, at_ms: i64) -> Settlement {
-    Settlement { key, target, attempt, state, due_ms, at_ms }
+    Settlement { key, target, attempt, state, due_ms, at_ms, is_awaited: false }
 }
 
 fn keys(pending: &[PendingDelivery]) -> Vec<DeliveryKey> {

@@ -32,11 +32,12 @@ fn fill(path: &Path) -> std::io::Result<()> {
     if length >= ROOM {
         return Ok(());
     }
-    let zeros = vec![0; 1 << 20];
+    // In small pieces: the kernel keeps what is written in large ones as large pages, and looks through a whole one at each flush.
+    let zeros = [0; schema::PAGE_BYTES as usize];
     let filled = (|| {
         let mut left = ROOM - length;
         while left > 0 {
-            let count = left.min(zeros.len() as u64);
+            let count = left.min(schema::PAGE_BYTES);
             file.write_all(&zeros[..count as usize])?;
             left -= count;
         }

@@ -284,6 +284,11 @@ pub(super) fn meta_value(conn: &Connection, name: &str) -> rusqlite::Result<Opti
     rows.next()?.map(|row| row.get(0)).transpose()
 }
 
+/// Has a connection to a sealed segment keep few pages, and give back what it has: only settlements come to it, and there may be several.
+pub(super) fn cache_little(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("PRAGMA cache_size = -2048; PRAGMA shrink_memory;")
+}
+
 /// Keeps a file from growing beyond so many pages, which looks like a full disk; `None` lifts it.
 pub(super) fn cap(conn: &Connection, pages: Option<u32>) -> rusqlite::Result<()> {
     // The largest number there is means no limit.

@@ -1,7 +1,7 @@
 //! The one thread that writes the journal.
 //!
 //! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
-//! the moment share one flush. Outcomes alone wait a moment for an append to share its flush with: nobody waits for them, and a flush of
+//! the moment share one flush. Outcomes alone that nobody waits for wait a moment for an append to share its flush with: a flush of
 //! their own would make the next append wait. A transaction that fails because of one command is rolled back and its commands are tried one
 //! by one, so that a bad one fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next
 //! commit succeeds (incident 10).
@@ -70,6 +70,11 @@ impl Command {
             Self::Retire(_, _, reply) => drop(reply.send(Err(panicked()))),
             Self::Close(reply) => drop(reply.send(())),
         }
+    }
+
+    /// Whether nobody waits for it.
+    fn has_time(&self) -> bool {
+        matches!(self, Self::Settle(outcomes, _) if outcomes.iter().all(|outcome| !outcome.is_awaited))
     }
 
     fn bytes(&self) -> usize {
@@ -181,7 +186,7 @@ impl Writer {
                 match next {
                     Some(command) if command.is_of_groups() => {
                         bytes += command.bytes();
-                        only_outcomes &= matches!(command, Command::Settle(..));
+                        only_outcomes &= command.has_time();
                         group.push(command);
                     }
                     other => break other,
@@ -417,6 +422,8 @@ impl Writer {
             let mut conn = schema::connect(&segment.path, Access::Write)?;
             if segment.id == self.segments.current().id {
                 checkpoint::make_room(segment);
+            } else {
+                schema::cache_little(&conn).map_err(segment.failed())?;
             }
             let wal_pages = Arc::new(AtomicU64::new(0));
             let pages_seen = wal_pages.clone();
@@ -450,6 +457,11 @@ impl Writer {
             Ok(next) => {
                 // The new one does not name them.
                 self.unnamed.clear();
+                if let Some(open) = self.open.get(&sealed.id)
+                    && let Err(error) = schema::cache_little(&open.conn)
+                {
+                    tracing::debug!(%error, segment = sealed.id, "could not give memory back");
+                }
                 self.note(&sealed, "INSERT OR REPLACE INTO meta(name, value) VALUES (?1, ?2)", &[&NEXT, &next.id]);
                 if !sealed.has_pending() {
                     self.note_drained(&sealed);

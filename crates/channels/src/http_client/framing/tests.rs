@@ -74,6 +74,7 @@ fn doubtful_connections_are_not_used_again() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: Close\r\n\r\nx", false),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive, close\r\n\r\nx", false),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\nx", true),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\nconnection: keep-alive\r\n\r\nx", false),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", false),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\nx", true),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", false),
@@ -83,8 +84,10 @@ fn doubtful_connections_are_not_used_again() {
         assert_eq!(content(answer), ("x".to_owned(), keeps), "{answer}");
     }
     assert_eq!(whole("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n"), Ok(Some((101, Vec::new(), false))));
-    assert_eq!(whole("HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n"), Ok(Some((204, Vec::new(), true))));
-    assert_eq!(whole("HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n"), Ok(Some((304, Vec::new(), true))));
+    assert_eq!(whole("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"), Ok(Some((204, Vec::new(), true))));
+    // Some send the body all the same.
+    assert_eq!(whole("HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n"), Ok(Some((204, Vec::new(), false))));
+    assert_eq!(whole("HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n"), Ok(Some((304, Vec::new(), false))));
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn requests_as_bytes() {
     let written = |method: Method, body: &'static str| {
         let mut bytes = Vec::new();
         let body = Bytes::from_static(body.as_bytes());
-        let draft = Draft { method: &method, settled: &settled, own: &own, body: &body };
+        let draft = Draft { method: &method, settled: &settled, own: &own, body: &body, is_repeatable: false };
         draft.write_head(b" /a HTTP/1.1\r\nhost: b\r\n", &mut bytes);
         String::from_utf8(bytes).expect("text")
     };

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - However the bytes of an answer are cut into pieces, what is read out of them is the same.
 //! - An answer whose length is not beyond doubt (two lengths that differ, a coding besides a length) never leads to another use of its
-//!   connection: what may still be coming must not be taken for the next answer. (What a receiver sends uncalled after a whole answer, and late, can
-//!   be: HTTP/1.1 gives no way to tell.)
+//!   connection: what may still be coming must not be taken for the next answer. (What a receiver sends uncalled after a whole answer, and
+//!   late, can be: HTTP/1.1 gives no way to tell.)
 //! - Framing belongs to this module: headers of a caller that speak of it are left out.
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod backup;
 mod bins;
 mod catalog;
 mod checkpoint;
+mod command;
 mod lists;
 mod lock;
 mod marks;

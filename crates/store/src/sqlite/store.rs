@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::bins::BinsDb;
 use super::catalog::CatalogDb;
 use super::checkpoint::Checkpointer;
+use super::command::{Command, Reply};
 use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
-use super::writer::{Command, Reply, Writer};
+use super::writer::Writer;
 use super::{SqliteOptions, about, lists, members, pages, schema, suppressions};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,

@@ -16,17 +16,18 @@ use posthaste_domain::delivery::Delivery;
 use posthaste_domain::id::DeliveryKey;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ToSql};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::CommitObserver;
 use super::apply::{self, ApplyError, Changes, Memory};
 use super::checkpoint::{self, Checkpointer};
-use super::readers::{Panicked, Pool};
+use super::command::Command;
+use super::readers::Pool;
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
-use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
+use crate::{Append, Settlement, StoreError};
 
 /// Commands in one group.
 const GROUP_COMMANDS: usize = 2048;
@@ -40,51 +41,6 @@ const MEASURE: u64 = 64 << 10;
 const OPEN_SEGMENTS: usize = 8;
 /// A WAL of this size is checkpointed by the writer itself, because a checkpoint beside a busy writer never comes to its end.
 const WAL_LIMIT: u64 = 64 << 20;
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What the writer is asked to do.
-pub(super) enum Command {
-    Append(Append, Reply<()>),
-    Settle(Arc<[Settlement]>, Reply<()>),
-    /// Answers the deliveries that were terminal.
-    Reopen(Vec<DeliveryKey>, i64, Reply<Vec<Delivery>>),
-    Retire(RetentionRule, i64, Reply<Retired>),
-    /// Limits the pages of each file from now on: a full disk for tests.
-    CapPages(Option<u32>, Reply<()>),
-    Close(oneshot::Sender<()>),
-}
-
-impl Command {
-    /// Whether it may share a commit with others.
-    fn is_of_groups(&self) -> bool {
-        matches!(self, Self::Append(..) | Self::Settle(..) | Self::Reopen(..))
-    }
-
-    /// Answers it after a panic.
-    fn fail(self) {
-        let panicked = || StoreError::Engine(Panicked.into());
-        match self {
-            Self::Append(_, reply) | Self::Settle(_, reply) | Self::CapPages(_, reply) => drop(reply.send(Err(panicked()))),
-            Self::Reopen(_, _, reply) => drop(reply.send(Err(panicked()))),
-            Self::Retire(_, _, reply) => drop(reply.send(Err(panicked()))),
-            Self::Close(reply) => drop(reply.send(())),
-        }
-    }
-
-    /// Whether nobody waits for it.
-    fn has_time(&self) -> bool {
-        matches!(self, Self::Settle(outcomes, _) if outcomes.iter().all(|outcome| !outcome.is_awaited))
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Append(group, _) => group.events.iter().map(|event| event.payload.len()).sum(),
-            Self::Settle(outcomes, _) => outcomes.iter().filter_map(|o| o.attempt.as_ref()).map(|a| a.response_body.len()).sum(),
-            _ => 0,
-        }
-    }
-}
 
 /// The part of a command that concerns one segment.
 enum Work<'a> {

@@ -9,6 +9,7 @@ pub mod event;
 pub mod id;
 pub mod matching;
 pub mod message;
+pub mod people;
 pub mod policy;
 pub mod resource;
 pub mod signature;

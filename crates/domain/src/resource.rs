@@ -35,11 +35,13 @@ pub enum Kind {
     Domain,
     /// A workspace's settings in one dialect.
     Account,
+    /// A person who may sign in.
+    Member,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Workspace,
         Self::Key,
         Self::EventType,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Health,
         Self::Domain,
         Self::Account,
+        Self::Member,
     ];
 
     /// Stable name, used on disk.
@@ -67,6 +70,7 @@ impl Kind {
             Self::Health => "health",
             Self::Domain => "domain",
             Self::Account => "account",
+            Self::Member => "member",
         }
     }
 
@@ -89,6 +93,7 @@ impl Kind {
             Self::Health => "hlt",
             Self::Domain => "dom",
             Self::Account => "acc",
+            Self::Member => "mbr",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use posthaste_domain::people::{Member, fold_email};
 use posthaste_domain::resource::{Account, Domain, EventType, Key, Kind, Resource, Workspace};
 use posthaste_store::{Catalog, Change, Record};
 
@@ -219,6 +220,11 @@ impl View {
                     self.names.insert((workspace, kind, entry.doc.dialect.clone()), number);
                     entry
                 }
+                Kind::Member => {
+                    let entry = Arc::new(parse::<Member>(record)?);
+                    self.names.insert((workspace, kind, fold_email(&entry.doc.email)), number);
+                    entry
+                }
             })
         };
         let list = self.lists.entry((workspace, kind)).or_default();
@@ -242,6 +248,8 @@ impl View {
             self.names.remove(&(domain.workspace, Kind::Domain, domain.doc.name.clone()));
         } else if let Some(account) = typed::<Account>(&old) {
             self.names.remove(&(account.workspace, Kind::Account, account.doc.dialect.clone()));
+        } else if let Some(member) = typed::<Member>(&old) {
+            self.names.remove(&(member.workspace, Kind::Member, fold_email(&member.doc.email)));
         }
     }
 }

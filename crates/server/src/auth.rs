@@ -10,8 +10,8 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use posthaste_domain::event::Source;
-use posthaste_domain::resource::{Key, KeyKind, Scope};
-use posthaste_engine::Entry;
+use posthaste_domain::people::{Actor, Role};
+use posthaste_domain::resource::{KeyKind, Scope};
 
 use crate::AppState;
 use crate::codes::Code;
@@ -20,26 +20,62 @@ use crate::problem::Problem;
 /// Alternative to `Authorization`, for tools that cannot set it.
 const KEY_HEADER: &str = "x-posthaste-key";
 
-/// A known private key and where it is used from.
+/// Somebody who is known, by a key or as a member, and where the request comes from.
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub key: Arc<Entry<Key>>,
+    /// Number of the workspace that everything is about.
+    workspace: i64,
+    scopes: Vec<Scope>,
+    actor: Actor,
     pub ip: Option<IpAddr>,
 }
 
 impl Caller {
     /// Number of the caller's workspace.
     pub(crate) fn workspace(&self) -> i64 {
-        self.key.workspace
+        self.workspace
     }
 
-    /// Whether the key holds a scope.
+    /// Whether the caller holds a scope.
     pub(crate) fn has(&self, scope: Scope) -> bool {
-        self.key.doc.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+        self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
     }
 
-    /// The source that events of this caller carry.
+    /// Who it is.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The source that events of this caller carry: a member sends from the console.
     pub(crate) fn source(&self) -> Arc<Source> {
-        Arc::new(Source { via: "api".to_owned(), key: Some(self.key.id.clone()), ip: self.ip.map(|ip| ip.to_string()) })
+        let via = if matches!(self.actor, Actor::Member { .. }) { "console" } else { "api" };
+        Arc::new(Source { via: via.to_owned(), key: self.actor.id().map(str::to_owned), ip: self.ip.map(|ip| ip.to_string()) })
+    }
+
+    /// Refuses a caller without the scope.
+    fn holding(self, needed: Scope) -> Result<Self, Problem> {
+        if self.has(needed) {
+            return Ok(self);
+        }
+        let held: Vec<&str> = self.scopes.iter().copied().map(scope_name).collect();
+        let (needed, held) = (scope_name(needed), held.join(", "));
+        let detail = match self.actor {
+            Actor::Member { .. } => format!("this needs the scope {needed}; your role in this workspace has {held}"),
+            _ => format!("this needs the scope {needed}; the key has {held}"),
+        };
+        Err(Problem::new(Code::ScopeMissing, detail))
+    }
+}
+
+/// Who asks, said by code of this process that has made sure of it: the native API takes it from the extensions of a request instead of a
+/// key in the headers. Nothing that comes over the network can carry one.
+#[derive(Clone, Debug)]
+pub struct Principal(Caller);
+
+impl Principal {
+    /// A member acting in a workspace, from this address. The scopes are those of the member's role there.
+    pub fn member(workspace: i64, role: Role, actor: Actor, ip: Option<IpAddr>) -> Self {
+        Self(Caller { workspace, scopes: role.scopes().to_vec(), actor, ip })
     }
 }
 
@@ -65,13 +101,8 @@ pub(crate) fn find(token: &str, ip: Option<IpAddr>, state: &AppState, needed: Sc
         let detail = "this is a public key, which may only publish through /inbox; the native API takes private keys";
         return Err(Problem::new(Code::PublicKeyRefused, detail));
     }
-    let caller = Caller { key, ip };
-    if !caller.has(needed) {
-        let held: Vec<&str> = caller.key.doc.scopes.iter().copied().map(scope_name).collect();
-        let detail = format!("this needs the scope {}; the key has {}", scope_name(needed), held.join(", "));
-        return Err(Problem::new(Code::ScopeMissing, detail));
-    }
-    Ok(caller)
+    let actor = Actor::Key { id: key.id.clone(), description: key.doc.description.clone() };
+    Caller { workspace: key.workspace, scopes: key.doc.scopes.clone(), actor, ip }.holding(needed)
 }
 
 /// Address of the peer, if the listener gave it.
@@ -92,14 +123,17 @@ pub(crate) fn scope_name(scope: Scope) -> &'static str {
 macro_rules! extractors {
     ($($name:ident = $scope:ident;)+) => {
         $(
-            #[doc = concat!("A caller whose key holds the scope `", stringify!($scope), "`.")]
+            #[doc = concat!("A caller who holds the scope `", stringify!($scope), "`.")]
             pub(crate) struct $name(pub Caller);
 
             impl FromRequestParts<AppState> for $name {
                 type Rejection = Problem;
 
                 async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-                    find(token(&parts.headers)?, peer(parts), state, Scope::$scope).map(Self)
+                    match parts.extensions.get::<Principal>() {
+                        Some(Principal(caller)) => caller.clone().holding(Scope::$scope).map(Self),
+                        None => find(token(&parts.headers)?, peer(parts), state, Scope::$scope).map(Self),
+                    }
                 }
             }
         )+

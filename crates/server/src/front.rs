@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use crate::native::{EVENTS_PATH, publish};
 use crate::problem::Problem;
 use crate::serve::{Peer, Surface};
-use crate::{AppState, app, input, trace};
+use crate::{AppState, app_with, input, trace};
 
 /// The whole application, ready to be served.
 #[derive(Clone)]
@@ -26,7 +26,12 @@ pub struct App {
 impl App {
     /// An application over this state.
     pub fn new(state: AppState) -> Self {
-        Self { router: app(state.clone()), state }
+        Self::with(state, Router::new())
+    }
+
+    /// An application over this state with more routes beside its own.
+    pub fn with(state: AppState, extra: Router) -> Self {
+        Self { router: app_with(state.clone(), extra), state }
     }
 
     async fn publish(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, Problem> {

@@ -38,6 +38,7 @@ use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
 
+pub use auth::Principal;
 pub use bins::bin_url;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use front::App;
@@ -144,6 +145,11 @@ impl FromRef<AppState> for Engine {
 
 /// The whole application.
 pub fn app(state: AppState) -> Router {
+    app_with(state, Router::new())
+}
+
+/// The whole application with more routes beside its own.
+pub fn app_with(state: AppState, extra: Router) -> Router {
     let dialects = posthaste_dialects::router(state.engine.clone(), state.settings.dialects.clone());
     let public_bins = state.settings.public_bins.clone();
     Router::new()
@@ -156,9 +162,16 @@ pub fn app(state: AppState) -> Router {
         .merge(carriers::router())
         .with_state(state)
         .merge(dialects)
+        .merge(extra)
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn(trace::observe))
+}
+
+/// The native API alone, for code of this process that says with a [`Principal`] in the extensions of a request who asks. It answers exactly
+/// as over the network.
+pub fn native(state: AppState) -> Router {
+    native::router().with_state(state).fallback(route_not_found).method_not_allowed_fallback(method_not_allowed)
 }
 
 async fn route_not_found(uri: Uri) -> Response {

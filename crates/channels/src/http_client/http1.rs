@@ -128,7 +128,9 @@ impl Http1 {
             }
             match ready!(self.reading.poll_more(&mut self.stream, cx)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) if self.is_used && progress.seen == 0 && progress.skipped == 0 => return Poll::Ready(Err(Unanswered::Stale)),
+                Ok(0) | Err(_) if self.is_used && progress.seen == 0 && progress.skipped == 0 => {
+                    return Poll::Ready(Err(Unanswered::Stale));
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(Unanswered::Broken(Broken::Lost))),
             }
         }

@@ -105,7 +105,11 @@ pub static SETTINGS: &[Setting] = &[
     ),
     setting!("retention.age", retention.age, "Events, deliveries and attempts older than this are dropped. Pending deliveries stay."),
     setting!("retention.bytes", retention.bytes, "The oldest are dropped when all together are larger than this. Pending deliveries stay."),
-    setting!("retention.segment", retention.segment, "A file of the journal that is larger is followed by the next. Whole files are dropped."),
+    setting!(
+        "retention.segment",
+        retention.segment,
+        "A file of the journal that is larger is followed by the next. Whole files are dropped."
+    ),
     setting!("retention.every", retention.every, "How often to look what is to be dropped."),
     setting!("inbox.public_limit", inbox.public_limit, "Events that one address may send with one public key in inbox.public_per."),
     setting!("inbox.public_per", inbox.public_per, "Window of inbox.public_limit."),

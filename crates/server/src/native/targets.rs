@@ -370,7 +370,7 @@ async fn pause(
     OptionalInput(input): OptionalInput<PauseInput>,
 ) -> Result<Response, Problem> {
     crud::find::<Target>(&state, caller.workspace(), &id)?;
-    let reason = input.reason.unwrap_or_else(|| format!("paused by hand with {}", caller.key.id));
+    let reason = input.reason.unwrap_or_else(|| format!("paused by hand with {}", caller.actor().id().unwrap_or("the console")));
     if reason.chars().count() > 1000 {
         return Err(Problem::invalid("reason", "at most 1,000 characters"));
     }

@@ -65,7 +65,16 @@ pub fn delivered(n: i64, response_bytes: usize) -> Arc<[Settlement]> {
         response: "HTTP/1.1 200 OK".into(),
         response_body: vec![b'y'; response_bytes].into(),
     };
-    [Settlement { key: key(n), target: TARGET, attempt: Some(attempt), state: DeliveryState::Delivered, due_ms: 0, at_ms: 3_000, is_awaited: false }].into()
+    [Settlement {
+        key: key(n),
+        target: TARGET,
+        attempt: Some(attempt),
+        state: DeliveryState::Delivered,
+        due_ms: 0,
+        at_ms: 3_000,
+        is_awaited: false,
+    }]
+    .into()
 }
 
 /// A target with a secret, of the workspace with number 1.

@@ -8,7 +8,9 @@ use std::path::Path;
 use posthaste_domain::id::Sequence;
 use posthaste_store::{History, Journal};
 
-use super::support::{WORKSPACE, assert_sound, copy_dir, delivered, event, events, integrity, look, open, queued, segment, wal_end, wal_of};
+use super::support::{
+    WORKSPACE, assert_sound, copy_dir, delivered, event, events, integrity, look, open, queued, segment, wal_end, wal_of,
+};
 
 /// Bytes before the first frame of a WAL, and before the page in a frame.
 const WAL_HEADER: u64 = 32;

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
+/// Bytes of documents in one piece of a list that nobody set a limit for.
+const PIECE_BYTES: usize = 8 << 20;
+
 /// Direction of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +47,8 @@ pub struct EventFilter {
     pub type_name: Option<Option<String>>,
     /// Only these types.
     pub type_names: Option<Vec<String>>,
+    /// Only those whose document has this text in it, as it was sent. Small and capital letters of ASCII are the same.
+    pub text: Option<String>,
 }
 
 impl EventFilter {
@@ -64,6 +69,15 @@ pub struct DeliveryFilter {
     pub type_name: Option<String>,
 }
 
+/// A piece of a list: what was found with a bounded effort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece<T> {
+    /// What was found, in the order of the list; perhaps nothing.
+    pub items: Vec<T>,
+    /// The last key that was looked at: `Range::after` of the next piece. `None` when the end of the list was reached.
+    pub rest: Option<i64>,
+}
+
 /// Size of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StoreSize {
@@ -79,8 +93,22 @@ pub trait History: Send + Sync {
     /// One event of a workspace.
     async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError>;
 
-    /// Events of a workspace. Outgoing messages, which are the server's own documents, are only among them if their type is asked for.
-    async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError>;
+    /// Some events of a workspace: at most `range.limit` with at most `bytes` of documents (but one, however large), and fewer when finding them takes
+    /// long. Outgoing messages, which are the server's own documents, are only among them if their type is asked for.
+    async fn events_piece(&self, workspace: i64, filter: EventFilter, range: Range, bytes: usize) -> Result<Piece<Arc<Event>>, StoreError>;
+
+    /// The same, however long it takes: fewer than `range.limit` only at the end of the list. Other reads come between its pieces.
+    async fn events(&self, workspace: i64, filter: EventFilter, mut range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
+        let mut events = Vec::new();
+        while range.limit > 0 {
+            let piece = self.events_piece(workspace, filter.clone(), range, PIECE_BYTES).await?;
+            range.limit -= piece.items.len();
+            events.extend(piece.items);
+            let Some(rest) = piece.rest else { break };
+            range.after = Some(rest);
+        }
+        Ok(events)
+    }
 
     /// Events about a subject, in one workspace or in all. Only events that were appended with it are found.
     async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError>;
@@ -91,14 +119,35 @@ pub trait History: Send + Sync {
     /// One delivery of a workspace.
     async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError>;
 
-    /// Deliveries of a workspace, by key. A page may be shorter than `limit` only at the end of the list.
-    async fn deliveries(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Vec<Delivery>, StoreError>;
+    /// Some deliveries of a workspace, by key: at most `range.limit`, and fewer when finding them takes long.
+    async fn deliveries_piece(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Piece<Delivery>, StoreError>;
 
-    /// Deliveries of one event (batches that it joined included), ascending.
-    async fn deliveries_of(&self, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError>;
+    /// The same, however long it takes: fewer than `range.limit` only at the end of the list. Other reads come between its pieces.
+    async fn deliveries(&self, workspace: i64, filter: DeliveryFilter, mut range: Range) -> Result<Vec<Delivery>, StoreError> {
+        let mut deliveries = Vec::new();
+        while range.limit > 0 {
+            let piece = self.deliveries_piece(workspace, filter.clone(), range).await?;
+            range.limit -= piece.items.len();
+            deliveries.extend(piece.items);
+            let Some(rest) = piece.rest else { break };
+            range.after = Some(rest);
+        }
+        Ok(deliveries)
+    }
+
+    /// Deliveries of each of these events (batches that it joined included), ascending.
+    async fn deliveries_of_each(&self, workspace: i64, events: Vec<Sequence>) -> Result<Vec<Vec<Delivery>>, StoreError>;
+
+    /// Deliveries of one event.
+    async fn deliveries_of(&self, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.deliveries_of_each(workspace, vec![sequence]).await?.pop().unwrap_or_default())
+    }
 
     /// Attempts of a delivery, ascending.
     async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError>;
+
+    /// The last attempt of each of these deliveries.
+    async fn last_attempts(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<Attempt>>, StoreError>;
 
     /// Size on disk, from bookkeeping (no query).
     async fn size(&self) -> Result<StoreSize, StoreError>;

@@ -31,6 +31,7 @@ Events come in, subscriptions route them to targets, deliveries and their attemp
 
 Errors are problem documents (RFC 9457) with a stable `code`; their `type` is the path of a page about it. Lists answer \
 `{\"items\": [...], \"next\": cursor or null}`, newest first unless `order=asc`; a cursor is opaque and belongs to its list and order. \
+What is rare is looked for a little at a time: a page may have fewer items than `limit`, or none, and still a `next`. Only `null` is the end. \
 Times are RFC 3339 in UTC. Unknown fields and parameters are refused. Secrets are masked as `********`; sending the mask back keeps the secret.
 
 Send a private key as `Authorization: Bearer KEY` (or as `X-Posthaste-Key`). Each operation names the scope it needs; `admin` holds all.";
@@ -278,7 +279,7 @@ impl Op {
         let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name())).build();
         let next = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .description(Some("Cursor of the next page; null at the end."))
+            .description(Some("Cursor of the next page, also after a page with few items or none; null at the end."))
             .build();
         let page = ObjectBuilder::new().property("items", items).required("items").property("next", next).required("next").build();
         self.learn::<T>().answer_with(StatusCode::OK, "A page of the list.", "application/json", Some(RefOr::T(page.into())))

@@ -1,5 +1,7 @@
 //! Deliveries and their attempts: the log.
 
+use std::sync::Arc;
+
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -8,8 +10,10 @@ use posthaste_domain::event::Event;
 use posthaste_domain::id::parse_delivery_id;
 use posthaste_domain::resource::{Kind, Scope, Target, TargetStatus};
 use posthaste_store::{DeliveryFilter, Range};
+use tokio::time::Instant;
 
 use super::api::{Api, Op};
+use super::events::PATIENCE;
 use super::view::DeliveryView;
 use super::{json, list_page};
 use crate::AppState;
@@ -64,19 +68,24 @@ pub(super) fn operations(api: &mut Api) {
     );
 }
 
-/// The deliveries of an event with how their last attempts ended.
-pub(super) async fn of_event(state: &AppState, event: &Event) -> Result<Vec<DeliveryView>, Problem> {
-    let deliveries = state.engine.history().deliveries_of(event.workspace, event.sequence).await?;
-    views(state, &deliveries).await
+/// The deliveries of events with how their last attempts ended.
+pub(super) async fn of_events(state: &AppState, workspace: i64, events: &[Arc<Event>]) -> Result<Vec<Vec<DeliveryView>>, Problem> {
+    let sequences = events.iter().map(|event| event.sequence).collect();
+    let deliveries = state.engine.history().deliveries_of_each(workspace, sequences).await?;
+    let counts: Vec<usize> = deliveries.iter().map(Vec::len).collect();
+    let mut all = views(state, &deliveries.concat()).await?.into_iter();
+    Ok(counts.into_iter().map(|count| all.by_ref().take(count).collect()).collect())
 }
 
 async fn views(state: &AppState, deliveries: &[Delivery]) -> Result<Vec<DeliveryView>, Problem> {
-    let mut views = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
+    let tried = deliveries.iter().filter(|delivery| delivery.attempts > 0).map(|delivery| delivery.key).collect::<Vec<_>>();
+    let attempts = if tried.is_empty() { Vec::new() } else { state.engine.history().last_attempts(tried).await? };
+    let mut attempts = attempts.into_iter();
+    let view = |delivery: &Delivery| {
         let view = DeliveryView::of(&state.engine, delivery);
-        views.push(if delivery.attempts == 0 { view } else { view.with_last(&state.engine.history().attempts(delivery.key).await?) });
-    }
-    Ok(views)
+        if delivery.attempts == 0 { view } else { view.with_last(attempts.next().flatten().as_ref()) }
+    };
+    Ok(deliveries.iter().map(view).collect())
 }
 
 async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -149,25 +158,22 @@ async fn search(
     mut range: Range,
     wanted: &[&str],
 ) -> Result<(Vec<Delivery>, Option<i64>), Problem> {
+    let deadline = Instant::now() + PATIENCE;
     let limit = range.limit - 1;
     let (mut found, mut looked_at): (Vec<Delivery>, usize) = (Vec::new(), 0);
     loop {
-        let part = state.engine.history().deliveries(workspace, filter.clone(), range).await?;
-        let is_end = part.len() < range.limit;
-        looked_at += part.len();
-        range.after = part.last().map(|delivery| delivery.key.0).or(range.after);
-        found.extend(part.into_iter().filter(|d| wanted.is_empty() || wanted.contains(&state.engine.public_state(d))));
+        let piece = state.engine.history().deliveries_piece(workspace, filter.clone(), range).await?;
+        looked_at += piece.items.len();
+        found.extend(piece.items.into_iter().filter(|d| wanted.is_empty() || wanted.contains(&state.engine.public_state(d))));
         if found.len() > limit {
             found.truncate(limit);
             let next = found.last().map(|delivery| delivery.key.0);
             return Ok((found, next));
         }
-        if is_end {
-            return Ok((found, None));
+        if piece.rest.is_none() || looked_at >= MAX_LOOKED_AT || Instant::now() >= deadline {
+            return Ok((found, piece.rest));
         }
-        if looked_at >= MAX_LOOKED_AT {
-            return Ok((found, range.after));
-        }
+        range.after = piece.rest;
     }
 }
 

@@ -147,9 +147,9 @@ impl DeliveryView {
         }
     }
 
-    /// Adds how the last of these attempts ended.
-    pub(crate) fn with_last(mut self, attempts: &[Attempt]) -> Self {
-        self.last_attempt = attempts.last().map(AttemptSummary::of);
+    /// Adds how the last attempt ended.
+    pub(crate) fn with_last(mut self, last: Option<&Attempt>) -> Self {
+        self.last_attempt = last.map(AttemptSummary::of);
         self
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::{Factory, append, delivery, event, key, range, settlement};
+use super::{Factory, append, attempt, delivery, event, key, range, settlement};
 use crate::{DeliveryFilter, EventFilter, NewEvent, Order, Range, RetentionRule};
 
 /// One step of a random history.
@@ -41,6 +41,7 @@ struct Question {
     limit: usize,
     from_ms: Option<i64>,
     to_ms: Option<i64>,
+    text: Option<u8>,
 }
 
 fn question() -> impl Strategy<Value = Question> {
@@ -54,8 +55,9 @@ fn question() -> impl Strategy<Value = Question> {
         1..6usize,
         prop::option::weighted(0.3, 0..40i64),
         prop::option::weighted(0.3, 0..40i64),
+        prop::option::weighted(0.2, 0..10u8),
     )
-        .prop_map(|(workspace, type_name, type_names, targets, states, ascending, limit, from_ms, to_ms)| Question {
+        .prop_map(|(workspace, type_name, type_names, targets, states, ascending, limit, from_ms, to_ms, text)| Question {
             workspace,
             type_name,
             type_names,
@@ -65,6 +67,7 @@ fn question() -> impl Strategy<Value = Question> {
             limit,
             from_ms,
             to_ms,
+            text,
         })
 }
 
@@ -93,7 +96,9 @@ impl Model {
                 && q.from_ms.is_none_or(|from| *ms >= from)
                 && q.to_ms.is_none_or(|to| *ms < to)
         };
-        ordered(q, self.events.iter().filter(|(_, event)| fits(event)).map(|(n, _)| *n))
+        // The document is {"n":…}.
+        let has_text = |n: &i64| q.text.is_none_or(|digit| n.to_string().starts_with(&digit.to_string()));
+        ordered(q, self.events.iter().filter(|(n, event)| fits(event) && has_text(n)).map(|(n, _)| *n))
     }
 
     fn deliveries(&self, q: &Question) -> Vec<i64> {
@@ -192,7 +197,8 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
         let first = Range { from_ms: q.from_ms, to_ms: q.to_ms, ..range(order, q.limit) };
 
         let type_names = q.type_names.as_ref().map(|kinds| kinds.iter().map(|kind| type_name(*kind)).collect());
-        let filter = EventFilter { type_name: q.type_name.map(|kind| kind.map(type_name)), type_names };
+        let text = q.text.map(|digit| format!("\"N\":{digit}"));
+        let filter = EventFilter { type_name: q.type_name.map(|kind| kind.map(type_name)), type_names, text };
         let expected = model.events(q);
         let (mut page, mut after) = (first, Vec::new());
         loop {
@@ -205,7 +211,18 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
             }
         }
         assert_eq!(after, expected, "{q:?}");
-        if let (Some(Some(kind)), None, None, None) = (q.type_name, &q.type_names, q.from_ms, q.to_ms) {
+        let (mut page, mut pieces) = (first, Vec::new());
+        loop {
+            let piece = store.history.events_piece(q.workspace, filter.clone(), page, 20).await.expect("a piece");
+            let bytes: usize = piece.items.iter().map(|event| event.payload.len()).sum();
+            assert!(piece.items.len() <= q.limit && (piece.items.len() <= 1 || bytes <= 20), "{q:?}: {piece:?}");
+            pieces.extend(piece.items.iter().map(|event| event.sequence.0));
+            let Some(rest) = piece.rest else { break };
+            assert!(gets_on(&page, rest), "{q:?}: {rest} after {page:?}");
+            page.after = Some(rest);
+        }
+        assert_eq!(pieces, expected, "in pieces: {q:?}");
+        if let (Some(Some(kind)), None, None, None, None) = (q.type_name, &q.type_names, q.from_ms, q.to_ms, q.text) {
             let count = store.history.count(q.workspace, &type_name(kind)).await.expect("count");
             assert_eq!(count as usize, expected.len(), "count of {q:?}");
         }
@@ -230,6 +247,54 @@ async fn check(open: &impl Factory, steps: &[Step], questions: &[Question]) {
             }
         }
         assert_eq!(after, expected, "{q:?}");
+        let (mut page, mut pieces) = (first, Vec::new());
+        loop {
+            let piece = store.history.deliveries_piece(q.workspace, filter.clone(), page).await.expect("a piece");
+            assert!(piece.items.len() <= q.limit, "{q:?}: {piece:?}");
+            pieces.extend(piece.items.iter().map(|delivery| delivery.key.0));
+            let Some(rest) = piece.rest else { break };
+            assert!(gets_on(&page, rest), "{q:?}: {rest} after {page:?}");
+            page.after = Some(rest);
+        }
+        assert_eq!(pieces, expected, "in pieces: {q:?}");
+    }
+    for workspace in [1, 2] {
+        let sequences: Vec<Sequence> = model.events.keys().copied().map(Sequence).collect();
+        let found = store.history.deliveries_of_each(workspace, sequences.clone()).await.expect("deliveries");
+        let own = |sequence: &Sequence| {
+            let of_event = model.deliveries.values().filter(|d| d.key.sequence() == *sequence && d.workspace == workspace);
+            of_event.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(found, sequences.iter().map(own).collect::<Vec<_>>());
+    }
+    store.journal.close().await;
+}
+
+/// Whether a place lies behind that of the page before.
+fn gets_on(before: &Range, rest: i64) -> bool {
+    before.after.is_none_or(|after| if before.order == Order::Asc { rest > after } else { rest < after })
+}
+
+/// The last attempts of many deliveries are what each alone would tell.
+pub async fn last_attempts_are_found(open: &impl Factory) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path()).await;
+    let deliveries = vec![delivery(0, 5, None), delivery(1, 5, None), delivery(2, 5, None)];
+    store.journal.append(append(vec![event(1, 1, deliveries)])).await.expect("append");
+    let tried = |ordinal, number, state| settlement(key(1, ordinal), 5, Some(attempt(number, 100 + i64::from(number))), state, 9, 9);
+    let outcomes = [tried(0, 1, DeliveryState::Delivered), tried(1, 1, DeliveryState::Scheduled), tried(1, 2, DeliveryState::Failed)];
+    for outcome in outcomes {
+        store.journal.settle([outcome].into()).await.expect("settle");
+    }
+    // In another bucket, and one that there never was.
+    store.journal.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("retire");
+    store.journal.append(append(vec![event(2, 1, vec![delivery(0, 5, None)])])).await.expect("append");
+    store.journal.settle([settlement(key(2, 0), 5, Some(attempt(1, 300)), DeliveryState::Delivered, 0, 9)].into()).await.expect("settle");
+    let keys = vec![key(2, 0), key(1, 1), key(1, 0), key(1, 2), key(7, 0)];
+    let found = store.history.last_attempts(keys.clone()).await.expect("attempts");
+    assert_eq!(found.iter().map(|last| last.as_ref().map(|last| last.number)).collect::<Vec<_>>(), [Some(1), Some(2), Some(1), None, None]);
+    for (key, last) in keys.into_iter().zip(found) {
+        assert_eq!(last, store.history.attempts(key).await.expect("attempts").pop());
     }
     store.journal.close().await;
 }

@@ -24,7 +24,7 @@ pub use journal::{
     appends_are_atomic, batches_are_found, due_is_ordered, idempotency_keys_last_a_day, members_come_in_pages, one_bad_append_fails_alone,
     pages_are_bounded, payloads_come_back_exactly, reopening_queues_again, settled_is_settled, survives_a_restart,
 };
-pub use lists::{history_belongs_to_its_workspace, lists_match_a_model};
+pub use lists::{history_belongs_to_its_workspace, last_attempts_are_found, lists_match_a_model};
 pub use rest::{bins_keep_the_newest, catalog_is_versioned, closed_is_closed, retention_drops_whole_buckets, writes_are_atomic};
 pub use suppressions::suppressions_are_kept;
 

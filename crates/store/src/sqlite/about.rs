@@ -24,7 +24,7 @@ pub(super) const ABOUT_ASCENDING: &str =
 pub(super) const ABOUT_DESCENDING: &str =
     "SELECT sequence FROM subject WHERE block = ?1 AND hash = ?2 AND sequence BETWEEN ?3 AND ?4 ORDER BY sequence DESC LIMIT ?5";
 pub(super) const COUNTS: &str = "SELECT at, count FROM mark WHERE epoch = ?1 AND kind = ?2 AND a = ?3 AND b = ?4";
-pub(super) const COUNT_BLOCK: &str = "SELECT count(*) FROM event WHERE sequence BETWEEN ?1 AND ?2 AND workspace = ?3 AND type = ?4";
+pub(super) const COUNT_BLOCK: &str = "SELECT count(*) FROM event WHERE sequence BETWEEN ?1 AND ?2 AND workspace = ?3 AND type IS ?4";
 
 pub(super) const INSERT: &str = "INSERT OR IGNORE INTO subject(block, hash, sequence) VALUES (?1 >> 14, ?2, ?1)";
 
@@ -82,6 +82,10 @@ pub(super) fn about(
 pub(super) fn count(segments: &Segments, pool: &Arc<Pool>, workspace: i64, type_name: &str) -> Result<u64, StoreError> {
     let mut total = 0;
     for segment in segments.matching(|segment| segment.with(|state| state.summary.has_type(workspace, type_name))) {
+        if let Some(count) = segment.with(|state| state.count(workspace, type_name)) {
+            total += count.unsigned_abs();
+            continue;
+        }
         let reader = pool.take(&segment)?;
         total += count_in(&reader, workspace, type_name).map_err(segment.failed())?.unsigned_abs();
     }

@@ -11,6 +11,7 @@ use super::about;
 use super::marks::{Marker, Marks, Name};
 use super::rows;
 use super::segments::{Pending, Segment};
+use super::tally::Pair;
 use super::varint;
 use super::words::Interner;
 use crate::{Append, Settlement};
@@ -73,6 +74,8 @@ pub(super) struct Changes {
     joined: BTreeSet<DeliveryKey>,
     /// Names that were marked, perhaps for the first time.
     marked: Vec<Name>,
+    /// How many events of each workspace and type, in runs.
+    counted: Vec<(Pair, i64)>,
     /// Types that were added.
     types: Vec<(Arc<str>, i64)>,
     /// About how much the file grew.
@@ -92,6 +95,14 @@ impl Changes {
             DeliveryState::Queued => pending.queued += by,
             DeliveryState::Scheduled => pending.scheduled += by,
             DeliveryState::Delivered | DeliveryState::Failed | DeliveryState::Cancelled => {}
+        }
+    }
+
+    /// Counts an event. Events of one type often come one after the other.
+    fn count_event(&mut self, pair: Pair) {
+        match self.counted.last_mut() {
+            Some((last, count)) if *last == pair => *count += 1,
+            _ => self.counted.push((pair, 1)),
         }
     }
 
@@ -120,6 +131,7 @@ impl Changes {
             }
             state.joined.extend(&self.joined);
             self.marked.iter().for_each(|name| state.summary.add(*name));
+            self.counted.iter().for_each(|(pair, count)| state.tally.add(*pair, *count));
             self.types.iter().for_each(|(name, id)| state.summary.add_type(name, *id));
             state.bytes = bytes;
             had_pending && state.pending.is_empty()
@@ -160,6 +172,7 @@ pub(super) fn append(tx: &Connection, memory: &mut Memory, group: &Append, floor
         let type_id = event.type_name.as_ref().map(|name| words.type_id(tx, name, &mut changes.types)).transpose()?;
         let source = words.source(tx, &event.source)?;
         event_row.execute(params![event.sequence.0, event.workspace, type_id, event.received_ms, source, &event.payload[..]])?;
+        changes.count_event((event.workspace, type_id.unwrap_or(0)));
         marks.event(&mut marker, event.workspace, type_id, event.sequence, &mut changes.marked)?;
         for subject in &event.about {
             about_row.execute((event.sequence.0, about::hash(subject)))?;

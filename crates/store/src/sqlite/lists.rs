@@ -1,6 +1,7 @@
 //! Lists for people: key-range reads, one segment after the other in the order of the list, and in each the blocks that are marked.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
@@ -9,15 +10,20 @@ use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, ORDINAL_BITS, Sequence};
 use posthaste_domain::message::{OUTGOING_EMAIL, OUTGOING_SMS};
 use rusqlite::{OptionalExtension, params};
 
+use super::effort::Effort;
 use super::marks::Name;
-use super::readers::{Pool, Reader};
+use super::pages::Page;
+use super::readers::{Lent, Pool, Reader};
 use super::rows::{self, RawEvent};
 use super::segments::{Pending, Segment, SegmentState, Segments};
 use super::span::{self, Span};
+use super::text::Needle;
 use super::walk::{self, Ended};
 use super::{sql_count, varint};
-use crate::{DeliveryFilter, EventFilter, Order, Range, StoreError};
+use crate::{DeliveryFilter, EventFilter, Order, PageLimit, Piece, Range, StoreError};
 
+/// Lanes that are merged. Where more have something for a list, it goes through the events.
+const MERGED_LANES: usize = 256;
 /// Keys that a merge of many runs holds before it looks which it needs.
 const MERGED_KEYS: usize = 4096;
 
@@ -28,7 +34,7 @@ const ALL_STATES: [DeliveryState; 5] =
 pub(super) struct Statements {
     /// Sequences of a block that are of a workspace, with their types.
     pub(super) events: &'static str,
-    /// Deliveries of an event, in some states.
+    /// Deliveries of an event.
     pub(super) deliveries: &'static str,
     /// Keys of a target and a pending state.
     pub(super) lane: &'static str,
@@ -43,9 +49,8 @@ macro_rules! statements {
             ),
             deliveries: concat!(
                 "SELECT key, workspace, subscription, target, state, attempts, first_attempt_ms, due_ms, is_batch, updated_ms, received_ms \
-                 FROM delivery WHERE key BETWEEN ?1 AND ?2 AND ?3 >> state & 1 ORDER BY key ",
-                $order,
-                " LIMIT ?4"
+                 FROM delivery WHERE key BETWEEN ?1 AND ?2 ORDER BY key ",
+                $order
             ),
             lane: concat!(
                 "SELECT key FROM delivery INDEXED BY lane WHERE target = ?1 AND state = ?5 AND state < 4 AND key BETWEEN ?2 AND ?3 \
@@ -136,35 +141,109 @@ pub(super) fn type_id(reader: &Reader, name: &str) -> rusqlite::Result<Option<i6
     reader.conn.prepare_cached(TYPE_ID)?.query_row([name], |row| row.get(0)).optional()
 }
 
-/// See `History::events`.
+/// Visits segments one after the other until one does not come to its end, or no effort is left. Answers the last key that was looked at if that is
+/// not the end of the list; `ends` are the first and last key that a segment can have.
+fn through(
+    list: Vec<Arc<Segment>>,
+    pool: &Arc<Pool>,
+    effort: &Effort,
+    range: &Range,
+    ends: impl Fn(&SegmentState) -> Span,
+    mut visit: impl FnMut(&mut Reader) -> rusqlite::Result<Option<i64>>,
+) -> Result<Option<i64>, StoreError> {
+    let mut list = list.into_iter().peekable();
+    while let Some(segment) = list.next() {
+        // Before it is read, because it may grow.
+        let span = segment.with(|state| ends(state));
+        if span.after(range.order, range.after).is_empty() {
+            continue;
+        }
+        effort.segment();
+        let rest = visit(&mut *pool.take(&segment)?).map_err(segment.failed())?;
+        if rest.is_some() {
+            return Ok(rest);
+        }
+        if effort.is_spent() && list.peek().is_some() {
+            return Ok(Some(span.end(range.order)));
+        }
+    }
+    Ok(None)
+}
+
+/// See `History::events_piece`.
 pub(super) fn events(
     segments: &Segments,
     pool: &Arc<Pool>,
+    effort: &Effort,
     workspace: i64,
     filter: &EventFilter,
     range: &Range,
-) -> Result<Vec<Arc<Event>>, StoreError> {
-    let mut events = Vec::new();
-    for segment in in_order(segments, range, range.after, |state| state.summary.has_events(workspace, filter)) {
-        if events.len() >= range.limit {
-            break;
-        }
-        let mut reader = pool.take(&segment)?;
-        let raws = events_in(&reader, workspace, filter, range, range.limit - events.len()).map_err(segment.failed())?;
-        for raw in raws {
-            events.push(raw.resolve(&mut reader).map_err(segment.failed())?);
-        }
+    bytes: usize,
+) -> Result<Piece<Arc<Event>>, StoreError> {
+    if range.limit == 0 {
+        return Ok(Piece { items: Vec::new(), rest: range.after });
     }
-    Ok(events)
+    let mut page = Page::new(PageLimit { items: range.limit, bytes });
+    let list = in_order(segments, range, range.after, |state| state.summary.has_events(workspace, filter));
+    let ends = |state: &SegmentState| Span { low: state.first_sequence, high: state.last_sequence };
+    let rest = through(list, pool, effort, range, ends, |reader| events_in(reader, effort, workspace, filter, range, &mut page))?;
+    Ok(Piece { items: page.items, rest })
 }
 
-fn events_in(reader: &Reader, workspace: i64, filter: &EventFilter, range: &Range, limit: usize) -> rusqlite::Result<Vec<RawEvent>> {
-    let span = sequences(reader, range)?.after(range.order, range.after);
-    let Some(wanted) = Wanted::of(reader, filter)? else { return Ok(Vec::new()) };
-    let sequences = sequences_of(reader, workspace, &wanted, range.order, span, limit)?;
-    // Payloads are read only of what is shown.
-    let mut select = reader.conn.prepare_cached(rows::EVENT)?;
-    sequences.into_iter().map(|sequence| select.query_row([sequence], RawEvent::read)).collect()
+/// Adds a segment's events; answers the last sequence that was looked at if that is not the end of the segment.
+fn events_in(
+    reader: &mut Reader,
+    effort: &Effort,
+    workspace: i64,
+    filter: &EventFilter,
+    range: &Range,
+    page: &mut Page<Arc<Event>>,
+) -> rusqlite::Result<Option<i64>> {
+    let order = range.order;
+    let span = sequences(reader, range)?.after(order, range.after);
+    let Some(wanted) = Wanted::of(reader, filter)? else { return Ok(None) };
+    let needle = filter.text.as_deref().map(Needle::new);
+    let mut raws: Vec<RawEvent> = Vec::new();
+    let (room, mut left) = (page.room(), page.bytes_left());
+    let rest = {
+        let mut select = reader.conn.prepare_cached(statements(order).events)?;
+        walk::event_blocks(reader, effort, wanted.names(workspace), order, span, |block| {
+            let mut rows = select.query([block.low, block.high, workspace])?;
+            while let Some(row) = rows.next()? {
+                effort.row();
+                let sequence: i64 = row.get(0)?;
+                // Payloads are read only of what is wanted.
+                if wanted.has(row.get(1)?)
+                    && let Some(raw) = rows::raw_event(reader, Sequence(sequence))?
+                {
+                    let is_meant = needle.as_ref().is_none_or(|needle| {
+                        effort.text(raw.bytes());
+                        needle.is_in(raw.payload())
+                    });
+                    if is_meant {
+                        let is_first = raws.is_empty() && page.items.is_empty();
+                        if (raw.bytes() > left || left == 0) && !is_first {
+                            return Ok(ControlFlow::Break(span::before(order, sequence)));
+                        }
+                        left = left.saturating_sub(raw.bytes());
+                        raws.push(raw);
+                        if raws.len() == room {
+                            return Ok(ControlFlow::Break(sequence));
+                        }
+                    }
+                }
+                if effort.is_spent() {
+                    return Ok(ControlFlow::Break(sequence));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?
+    };
+    for raw in raws {
+        let (bytes, event) = (raw.bytes(), raw.resolve(reader)?);
+        page.push(event, bytes);
+    }
+    Ok(rest)
 }
 
 /// Types of events, as numbers of a segment.
@@ -210,103 +289,74 @@ impl Wanted {
     }
 }
 
-/// The first events of some types.
-fn sequences_of(reader: &Reader, workspace: i64, wanted: &Wanted, order: Order, span: Span, limit: usize) -> rusqlite::Result<Vec<i64>> {
-    let mut sequences = Vec::new();
-    let mut select = reader.conn.prepare_cached(statements(order).events)?;
-    walk::event_blocks(reader, wanted.names(workspace), order, span, |block| {
-        let mut rows = select.query([block.low, block.high, workspace])?;
-        while sequences.len() < limit
-            && let Some(row) = rows.next()?
-        {
-            if wanted.has(row.get(1)?) {
-                sequences.push(row.get(0)?);
-            }
-        }
-        Ok(sequences.len() < limit)
-    })?;
-    Ok(sequences)
+/// Which deliveries of a segment a list shows.
+struct Shown<'a> {
+    workspace: i64,
+    targets: Option<HashSet<i64>>,
+    states: &'a [DeliveryState],
+    type_id: Option<i64>,
+    range: &'a Range,
 }
 
-/// See `History::deliveries`.
+/// See `History::deliveries_piece`.
 pub(super) fn deliveries(
     segments: &Segments,
     pool: &Arc<Pool>,
+    effort: &Effort,
     workspace: i64,
     filter: &DeliveryFilter,
     range: &Range,
-) -> Result<Vec<Delivery>, StoreError> {
-    let mut deliveries = Vec::new();
+) -> Result<Piece<Delivery>, StoreError> {
+    if range.limit == 0 {
+        return Ok(Piece { items: Vec::new(), rest: range.after });
+    }
+    let mut items = Vec::new();
     let is_pending = |state: &DeliveryState| !state.is_terminal();
     let states = filter.states.as_deref().unwrap_or(&ALL_STATES);
     let (pending, ended): (Vec<_>, Vec<_>) = states.iter().copied().partition(is_pending);
-    let may_have =
-        |state: &SegmentState| (!pending.is_empty() && !state.pending.is_empty()) || state.summary.has_ended(workspace, filter, &ended);
-    for segment in in_order(segments, range, range.after.map(|key| key >> ORDINAL_BITS), may_have) {
-        if deliveries.len() >= range.limit {
-            break;
-        }
-        let reader = pool.take(&segment)?;
-        deliveries_in(&reader, workspace, filter, range, &mut deliveries).map_err(segment.failed())?;
-    }
-    Ok(deliveries)
+    let may_have = |state: &SegmentState| {
+        (!pending.is_empty() && state.may_have_pending(workspace, filter)) || state.summary.has_ended(workspace, filter, &ended)
+    };
+    let list = in_order(segments, range, range.after.map(|key| key >> ORDINAL_BITS), may_have);
+    let ends = |state: &SegmentState| keys_of_events(Span { low: state.first_sequence, high: state.last_sequence });
+    let rest = through(list, pool, effort, range, ends, |reader| deliveries_in(reader, effort, workspace, filter, range, &mut items))?;
+    Ok(Piece { items, rest })
 }
 
-fn deliveries_in(reader: &Reader, workspace: i64, filter: &DeliveryFilter, range: &Range, out: &mut Vec<Delivery>) -> rusqlite::Result<()> {
-    let sequences = sequences(reader, range)?;
-    let mut span = Span { low: sequences.low << ORDINAL_BITS, high: sequences.high << ORDINAL_BITS | i64::from(MAX_ORDINAL) };
-    span = span.after(range.order, range.after);
+/// All keys of the deliveries of events.
+fn keys_of_events(sequences: Span) -> Span {
+    Span { low: sequences.low << ORDINAL_BITS, high: sequences.high << ORDINAL_BITS | i64::from(MAX_ORDINAL) }
+}
+
+/// Adds a segment's deliveries; answers the last key that was looked at if that is not the end of the segment.
+fn deliveries_in(
+    reader: &Reader,
+    effort: &Effort,
+    workspace: i64,
+    filter: &DeliveryFilter,
+    range: &Range,
+    out: &mut Vec<Delivery>,
+) -> rusqlite::Result<Option<i64>> {
+    let span = keys_of_events(sequences(reader, range)?).after(range.order, range.after);
     if span.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let type_id = match &filter.type_name {
         Some(name) => match type_id(reader, name)? {
             Some(id) => Some(id),
-            None => return Ok(()),
+            None => return Ok(None),
         },
         None => None,
     };
+    let targets: Option<HashSet<i64>> = filter.targets.as_ref().map(|targets| targets.iter().copied().collect());
     let states = filter.states.as_deref().unwrap_or(&ALL_STATES);
-    let wants_pending = states.iter().any(|state| !state.is_terminal());
-    if filter.targets.is_none() && wants_pending && (filter.states.is_none() || type_id.is_some()) {
-        return deliveries_through_events(reader, workspace, type_id, states, span, range, out);
+    let shown = Shown { workspace, targets, states, type_id, range };
+    // Keys come from the lanes and from the marks of those that ended, or, where these tell little, from the events.
+    let runs = if shown.targets.is_none() && filter.states.is_none() { None } else { shown.runs(&reader.segment) };
+    match runs {
+        Some(runs) => shown.merge(reader, effort, &runs, span, out),
+        None => shown.through_events(reader, effort, span, out),
     }
-    let runs = runs(&reader.segment, workspace, filter.targets.as_deref(), states, type_id);
-    merge(reader, workspace, &runs, type_id, span, range, out)
-}
-
-/// All deliveries of a workspace, or of a type, through its events.
-fn deliveries_through_events(
-    reader: &Reader,
-    workspace: i64,
-    type_id: Option<i64>,
-    states: &[DeliveryState],
-    span: Span,
-    range: &Range,
-    out: &mut Vec<Delivery>,
-) -> rusqlite::Result<()> {
-    let mask = states.iter().fold(0, |mask, state| mask | 1 << rows::state_code(*state));
-    let wanted = type_id.map_or(Wanted::AllBut(Vec::new()), |id| Wanted::Only(vec![Some(id)]));
-    let mut events = reader.conn.prepare_cached(statements(range.order).events)?;
-    let mut select = reader.conn.prepare_cached(statements(range.order).deliveries)?;
-    let sequences = Span { low: span.low >> ORDINAL_BITS, high: span.high >> ORDINAL_BITS };
-    walk::event_blocks(reader, wanted.names(workspace), range.order, sequences, |block| {
-        let mut rows = events.query([block.low, block.high, workspace])?;
-        while out.len() < range.limit
-            && let Some(row) = rows.next()?
-        {
-            if !wanted.has(row.get(1)?) {
-                continue;
-            }
-            let (low, high) = DeliveryKey::range_of(Sequence(row.get(0)?));
-            let own = span.within(low.0, high.0);
-            let room = sql_count(range.limit - out.len());
-            for delivery in select.query_map(params![own.low, own.high, mask, room], rows::delivery)? {
-                out.push(delivery?);
-            }
-        }
-        Ok(out.len() < range.limit)
-    })
 }
 
 /// Keys in an order.
@@ -317,30 +367,132 @@ enum Run {
     Ended(Ended),
 }
 
-/// The runs whose union are the deliveries with these targets and states, and perhaps some of other types.
-fn runs(segment: &Segment, workspace: i64, targets: Option<&[i64]>, states: &[DeliveryState], type_id: Option<i64>) -> Vec<Run> {
-    let targets: Option<HashSet<i64>> = targets.map(|targets| targets.iter().copied().collect());
-    let mut runs = Vec::new();
-    segment.with(|known| {
-        let is_meant = |target: &i64, pending: &Pending| match &targets {
-            Some(targets) => targets.contains(target),
-            None => pending.workspace == workspace,
-        };
-        for (target, pending) in known.pending.iter().filter(|(target, pending)| is_meant(target, pending)) {
-            for (state, count) in [(DeliveryState::Queued, pending.queued), (DeliveryState::Scheduled, pending.scheduled)] {
-                if count > 0 && states.contains(&state) {
-                    runs.push(Run::Lane { target: *target, state });
+impl Shown<'_> {
+    /// All of them, through the events of the workspace, or of the type.
+    fn through_events(&self, reader: &Reader, effort: &Effort, span: Span, out: &mut Vec<Delivery>) -> rusqlite::Result<Option<i64>> {
+        let order = self.range.order;
+        let wanted = self.type_id.map_or(Wanted::AllBut(Vec::new()), |id| Wanted::Only(vec![Some(id)]));
+        let mut events = reader.conn.prepare_cached(statements(order).events)?;
+        let mut select = reader.conn.prepare_cached(statements(order).deliveries)?;
+        let sequences = Span { low: span.low >> ORDINAL_BITS, high: span.high >> ORDINAL_BITS };
+        // Where a visit ended within an event.
+        let mut within = None;
+        let rest = walk::event_blocks(reader, effort, wanted.names(self.workspace), order, sequences, |block| {
+            let mut rows = events.query([block.low, block.high, self.workspace])?;
+            while let Some(row) = rows.next()? {
+                effort.row();
+                let sequence: i64 = row.get(0)?;
+                if !wanted.has(row.get(1)?) {
+                    continue;
+                }
+                effort.seek();
+                let (low, high) = DeliveryKey::range_of(Sequence(sequence));
+                let own = span.within(low.0, high.0);
+                let mut found = select.query([own.low, own.high])?;
+                while let Some(row) = found.next()? {
+                    effort.row();
+                    let delivery = rows::delivery(row)?;
+                    let key = delivery.key.0;
+                    if self.states.contains(&delivery.state) && self.targets.as_ref().is_none_or(|own| own.contains(&delivery.target)) {
+                        out.push(delivery);
+                    }
+                    if out.len() >= self.range.limit || effort.is_spent() {
+                        within = Some(key);
+                        return Ok(ControlFlow::Break(sequence));
+                    }
+                }
+                if effort.is_spent() {
+                    return Ok(ControlFlow::Break(sequence));
                 }
             }
-        }
-    });
-    let mut ended: Vec<DeliveryState> = states.iter().copied().filter(|state| state.is_terminal()).collect();
-    ended.sort_unstable_by_key(|state| *state as i64);
-    ended.dedup();
-    if !ended.is_empty() {
-        runs.push(Run::Ended(Ended { workspace, targets, states: ended, type_id }));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rest.map(|sequence| within.unwrap_or(keys_of_events(Span { low: sequence, high: sequence }).end(order))))
     }
-    runs
+
+    /// The runs whose union are those with these targets and states, and perhaps some of other types; `None` when there are too many runs, or fewer
+    /// events of the type than deliveries in the lanes.
+    fn runs(&self, segment: &Segment) -> Option<Vec<Run>> {
+        let mut runs = Vec::new();
+        let mut in_lanes = 0;
+        let events = segment.with(|known| {
+            let is_meant = |target: &i64, pending: &Pending| match &self.targets {
+                Some(targets) => targets.contains(target),
+                None => pending.workspace == self.workspace,
+            };
+            for (target, pending) in known.pending.iter().filter(|(target, pending)| is_meant(target, pending)) {
+                for (state, count) in [(DeliveryState::Queued, pending.queued), (DeliveryState::Scheduled, pending.scheduled)] {
+                    if count > 0 && self.states.contains(&state) && runs.len() <= MERGED_LANES {
+                        runs.push(Run::Lane { target: *target, state });
+                        in_lanes += count;
+                    }
+                }
+            }
+            self.type_id.and_then(|id| known.tally.count(self.workspace, id))
+        });
+        if runs.len() > MERGED_LANES || events.is_some_and(|events| events < in_lanes) {
+            return None;
+        }
+        let mut ended: Vec<DeliveryState> = self.states.iter().copied().filter(|state| state.is_terminal()).collect();
+        ended.sort_unstable_by_key(|state| *state as i64);
+        ended.dedup();
+        if !ended.is_empty() {
+            let Self { workspace, type_id, .. } = *self;
+            runs.push(Run::Ended(Ended { workspace, targets: self.targets.clone(), states: ended, type_id }));
+        }
+        Some(runs)
+    }
+
+    /// Merges runs of keys, loads the deliveries, and keeps those of the workspace and type.
+    fn merge(
+        &self,
+        reader: &Reader,
+        effort: &Effort,
+        runs: &[Run],
+        mut span: Span,
+        out: &mut Vec<Delivery>,
+    ) -> rusqlite::Result<Option<i64>> {
+        let Range { order, limit, .. } = *self.range;
+        while !span.is_empty() {
+            let room = limit - out.len();
+            let mut keys = Vec::new();
+            // What all runs were looked through for.
+            let mut seen = span;
+            let mut is_cut = false;
+            for run in runs {
+                if let Some(last) = keys_of(reader, effort, run, seen, order, room, &mut keys)? {
+                    seen = seen.until(order, Some(last));
+                    is_cut = true;
+                }
+                // However many runs there are, few keys are held: none behind the last of those would be taken.
+                if keys.len() > MERGED_KEYS.max(2 * room) {
+                    first(&mut keys, room, order);
+                    seen = seen.until(order, keys.last().copied());
+                }
+            }
+            keys.retain(|key| seen.contains(*key));
+            first(&mut keys, room, order);
+            let is_whole = keys.len() < room;
+            let last = if is_whole { Some(seen.end(order)) } else { keys.last().copied() };
+            for key in keys.into_iter().map(DeliveryKey) {
+                effort.seek();
+                // It may have changed its state since the index was read: then it is told as it is now.
+                let Some(delivery) = rows::delivery_by_key(reader, key)? else { continue };
+                let is_of_type = self.type_id.is_none_or(|id| has_type(reader, key.sequence(), id).unwrap_or(false));
+                if delivery.workspace == self.workspace && is_of_type {
+                    out.push(delivery);
+                }
+            }
+            if is_whole && !is_cut {
+                break;
+            }
+            if out.len() >= limit || effort.is_spent() {
+                return Ok(last);
+            }
+            span = span.after(order, last);
+        }
+        Ok(None)
+    }
 }
 
 /// Puts keys in order and keeps the first of them.
@@ -351,56 +503,28 @@ fn first(keys: &mut Vec<i64>, count: usize, order: Order) {
     keys.truncate(count);
 }
 
-/// Merges runs of keys, loads the deliveries, and keeps those of the workspace and type.
-fn merge(
+/// Adds the first keys of a run in a span. Answers the last key that was looked at if effort was what ended it.
+fn keys_of(
     reader: &Reader,
-    workspace: i64,
-    runs: &[Run],
-    type_id: Option<i64>,
-    mut span: Span,
-    range: &Range,
-    out: &mut Vec<Delivery>,
-) -> rusqlite::Result<()> {
-    while out.len() < range.limit && !span.is_empty() {
-        let room = range.limit - out.len();
-        let mut keys = Vec::new();
-        let mut best = span;
-        for run in runs {
-            keys_of(reader, run, best, range.order, room, &mut keys)?;
-            // However many runs there are, few keys are held: none behind the last of those would be taken.
-            if keys.len() > MERGED_KEYS.max(2 * room) {
-                first(&mut keys, room, range.order);
-                best = best.until(range.order, keys.last().copied());
-            }
-        }
-        let complete = keys.len() < room;
-        first(&mut keys, room, range.order);
-        span = span.after(range.order, keys.last().copied());
-        for key in keys.into_iter().map(DeliveryKey) {
-            // It may have changed its state since the index was read: then it is told as it is now.
-            let Some(delivery) = rows::delivery_by_key(reader, key)? else { continue };
-            if delivery.workspace == workspace && type_id.is_none_or(|id| has_type(reader, key.sequence(), id).unwrap_or(false)) {
-                out.push(delivery);
-            }
-        }
-        if complete {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn keys_of(reader: &Reader, run: &Run, span: Span, order: Order, limit: usize, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
+    effort: &Effort,
+    run: &Run,
+    span: Span,
+    order: Order,
+    limit: usize,
+    keys: &mut Vec<i64>,
+) -> rusqlite::Result<Option<i64>> {
     let (target, state) = match run {
         Run::Lane { target, state } => (*target, *state),
-        Run::Ended(ended) => return ended.keys(reader, order, span, limit, keys),
+        Run::Ended(ended) => return ended.keys(reader, effort, order, span, limit, keys),
     };
+    effort.seek();
     let mut select = reader.conn.prepare_cached(statements(order).lane)?;
     let values = params![target, span.low, span.high, sql_count(limit), rows::state_code(state)];
     for key in select.query_map(values, |row| row.get(0))? {
+        effort.row();
         keys.push(key?);
     }
-    Ok(())
+    Ok(None)
 }
 
 fn has_type(reader: &Reader, sequence: Sequence, id: i64) -> rusqlite::Result<bool> {
@@ -422,24 +546,29 @@ pub(super) fn delivery(segments: &Segments, pool: &Arc<Pool>, workspace: i64, ke
     Ok(delivery.filter(|delivery| delivery.workspace == workspace))
 }
 
-/// See `History::deliveries_of`.
-pub(super) fn deliveries_of(
+/// See `History::deliveries_of_each`.
+pub(super) fn deliveries_of_each(
     segments: &Segments,
     pool: &Arc<Pool>,
     workspace: i64,
-    sequence: Sequence,
-) -> Result<Vec<Delivery>, StoreError> {
+    sequences: &[Sequence],
+) -> Result<Vec<Vec<Delivery>>, StoreError> {
+    let mut lent = Lent::new(pool);
+    sequences.iter().map(|sequence| deliveries_of(segments, &mut lent, workspace, *sequence)).collect()
+}
+
+fn deliveries_of(segments: &Segments, lent: &mut Lent<'_>, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError> {
     let Some(segment) = segments.of(sequence) else { return Ok(Vec::new()) };
     let (mut deliveries, joined) = {
-        let reader = pool.take(&segment)?;
-        (own_deliveries(&reader, sequence).map_err(segment.failed())?, joined_batches(&reader, sequence).map_err(segment.failed())?)
+        let reader = lent.of(&segment)?;
+        (own_deliveries(reader, sequence).map_err(segment.failed())?, joined_batches(reader, sequence).map_err(segment.failed())?)
     };
     for key in joined {
         if deliveries.iter().any(|known| known.key == key) {
             continue;
         }
         let Some(home) = segments.of(key.sequence()) else { continue };
-        deliveries.extend(rows::delivery_by_key(&*pool.take(&home)?, key).map_err(home.failed())?);
+        deliveries.extend(rows::delivery_by_key(lent.of(&home)?, key).map_err(home.failed())?);
     }
     deliveries.retain(|delivery| delivery.workspace == workspace);
     deliveries.sort_unstable_by_key(|delivery| delivery.key);
@@ -471,4 +600,14 @@ fn joined_batches(reader: &Reader, sequence: Sequence) -> rusqlite::Result<Vec<D
 pub(super) fn attempts(segments: &Segments, pool: &Arc<Pool>, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
     let Some(segment) = segments.of(key.sequence()) else { return Ok(Vec::new()) };
     rows::attempts(&mut *pool.take(&segment)?, key).map_err(segment.failed())
+}
+
+/// See `History::last_attempts`.
+pub(super) fn last_attempts(segments: &Segments, pool: &Arc<Pool>, keys: &[DeliveryKey]) -> Result<Vec<Option<Attempt>>, StoreError> {
+    let mut lent = Lent::new(pool);
+    let mut last_attempt = |key: &DeliveryKey| match segments.of(key.sequence()) {
+        Some(segment) => rows::last_attempt(lent.of(&segment)?, *key).map_err(segment.failed()),
+        None => Ok(None),
+    };
+    keys.iter().map(&mut last_attempt).collect()
 }

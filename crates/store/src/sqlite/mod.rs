@@ -23,6 +23,7 @@ mod bins;
 mod catalog;
 mod checkpoint;
 mod command;
+mod effort;
 mod lists;
 mod lock;
 mod marks;
@@ -40,6 +41,8 @@ mod span;
 mod store;
 mod summary;
 mod suppressions;
+mod tally;
+mod text;
 mod upgrade;
 mod varint;
 mod wait;
@@ -71,13 +74,15 @@ pub struct SqliteOptions {
     pub segment_bytes: u64,
     /// A journal segment whose first event is this old is sealed by the next `retire`. Default 1 day.
     pub segment_age: Duration,
+    /// Rows that one piece of a list may look at, about; see [`crate::Piece`]. Default 20,000, which takes some ten milliseconds.
+    pub piece_effort: u32,
     /// Told after each group commit.
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, segment_age: Duration::from_secs(24 * 60 * 60), observer: None }
+        Self { segment_bytes: 256 << 20, segment_age: Duration::from_secs(24 * 60 * 60), piece_effort: 20_000, observer: None }
     }
 }
 

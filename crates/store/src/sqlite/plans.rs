@@ -14,6 +14,7 @@ fn reads() -> Vec<&'static str> {
         rows::DELIVERY_BY_KEY,
         rows::FIRST_ATTEMPT,
         rows::ATTEMPTS,
+        rows::LAST_ATTEMPT,
         pages::QUEUED,
         pages::DUE_AT,
         pages::DUE_AFTER,

@@ -186,6 +186,28 @@ impl Drop for Lease {
     }
 }
 
+/// The connection that was used last, kept for what comes next: most of what is looked up together lies in one segment.
+pub(super) struct Lent<'a> {
+    pool: &'a Arc<Pool>,
+    last: Option<Lease>,
+}
+
+impl<'a> Lent<'a> {
+    /// None yet.
+    pub(super) fn new(pool: &'a Arc<Pool>) -> Self {
+        Self { pool, last: None }
+    }
+
+    /// A connection to a segment.
+    pub(super) fn of(&mut self, segment: &Arc<Segment>) -> Result<&mut Reader, StoreError> {
+        let lease = match self.last.take() {
+            Some(lease) if lease.segment.id == segment.id => lease,
+            _ => self.pool.take(segment)?,
+        };
+        Ok(&mut *self.last.insert(lease))
+    }
+}
+
 /// A thread of the store met a bug. Where, is what the panic itself has printed.
 #[derive(Debug, thiserror::Error)]
 #[error("the store panicked, which is a bug")]

@@ -19,6 +19,8 @@ pub(super) const DELIVERY_BY_KEY: &str = "SELECT key, workspace, subscription, t
 pub(super) const EVENT: &str = "SELECT sequence, workspace, type, received_ms, source, payload FROM event WHERE sequence = ?1";
 pub(super) const FIRST_ATTEMPT: &str = "SELECT 1, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
      response_values, body FROM first_attempt WHERE delivery = ?1";
+pub(super) const LAST_ATTEMPT: &str = "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
+     response_values, body FROM attempt WHERE delivery = ?1 ORDER BY number DESC LIMIT 1";
 pub(super) const ATTEMPTS: &str = "SELECT number, at_ms, duration_us, error, message, fault, status, request, request_values, response, \
      response_values, body FROM attempt WHERE delivery = ?1 ORDER BY number";
 
@@ -82,6 +84,11 @@ impl RawEvent {
         self.payload.len()
     }
 
+    /// The document.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Looks the numbers up.
     pub(super) fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Arc<Event>> {
         Ok(Arc::new(Event {
@@ -95,14 +102,16 @@ impl RawEvent {
     }
 }
 
+/// The event at a sequence, its document included.
+pub(super) fn raw_event(reader: &Reader, sequence: Sequence) -> rusqlite::Result<Option<RawEvent>> {
+    let mut select = reader.conn.prepare_cached(EVENT)?;
+    let mut rows = select.query([sequence.0])?;
+    rows.next()?.map(RawEvent::read).transpose()
+}
+
 /// The event at a sequence.
 pub(super) fn event(reader: &mut Reader, sequence: Sequence) -> rusqlite::Result<Option<Arc<Event>>> {
-    let raw = {
-        let mut select = reader.conn.prepare_cached(EVENT)?;
-        let mut rows = select.query([sequence.0])?;
-        rows.next()?.map(RawEvent::read).transpose()?
-    };
-    raw.map(|raw| raw.resolve(reader)).transpose()
+    raw_event(reader, sequence)?.map(|raw| raw.resolve(reader)).transpose()
 }
 
 /// The delivery with a key.
@@ -112,56 +121,79 @@ pub(super) fn delivery_by_key(reader: &Reader, key: DeliveryKey) -> rusqlite::Re
     rows.next()?.map(delivery).transpose()
 }
 
+/// An attempt whose texts are still numbers.
+struct RawAttempt {
+    attempt: Attempt,
+    error: Option<i64>,
+    message: Option<i64>,
+    request: (i64, Option<String>),
+    response: (i64, Option<String>),
+}
+
+impl RawAttempt {
+    /// Reads the columns `number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body`.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let nothing: Arc<str> = "".into();
+        let attempt = Attempt {
+            number: row.get(0)?,
+            at_ms: row.get(1)?,
+            duration_us: row.get(2)?,
+            error: None,
+            message: None,
+            fault: row.get::<_, Option<i64>>(5)?.map(fault).transpose()?,
+            status: row.get(6)?,
+            request: nothing.clone(),
+            response: nothing,
+            response_body: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default().into(),
+        };
+        Ok(Self {
+            attempt,
+            error: row.get(3)?,
+            message: row.get(4)?,
+            request: (row.get(7)?, row.get(8)?),
+            response: (row.get(9)?, row.get(10)?),
+        })
+    }
+
+    /// Looks the numbers up.
+    fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Attempt> {
+        let mut attempt = self.attempt;
+        attempt.error = self.error.map(|id| reader.word(id)).transpose()?;
+        attempt.message = self.message.map(|id| reader.word(id)).transpose()?;
+        attempt.request = words::join(&reader.word(self.request.0)?, self.request.1.as_deref());
+        attempt.response = words::join(&reader.word(self.response.0)?, self.response.1.as_deref());
+        Ok(attempt)
+    }
+}
+
 /// Attempts of a delivery, ascending.
 pub(super) fn attempts(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Result<Vec<Attempt>> {
-    struct Raw {
-        attempt: Attempt,
-        error: Option<i64>,
-        message: Option<i64>,
-        request: (i64, Option<String>),
-        response: (i64, Option<String>),
-    }
-    let mut raws: Vec<Raw> = Vec::new();
+    let mut raws: Vec<RawAttempt> = Vec::new();
     for sql in [FIRST_ATTEMPT, ATTEMPTS] {
         let mut select = reader.conn.prepare_cached(sql)?;
-        let rows = select.query_map([key.0], |row| {
-            let nothing: Arc<str> = "".into();
-            let attempt = Attempt {
-                number: row.get(0)?,
-                at_ms: row.get(1)?,
-                duration_us: row.get(2)?,
-                error: None,
-                message: None,
-                fault: row.get::<_, Option<i64>>(5)?.map(fault).transpose()?,
-                status: row.get(6)?,
-                request: nothing.clone(),
-                response: nothing,
-                response_body: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default().into(),
-            };
-            Ok(Raw {
-                attempt,
-                error: row.get(3)?,
-                message: row.get(4)?,
-                request: (row.get(7)?, row.get(8)?),
-                response: (row.get(9)?, row.get(10)?),
-            })
-        })?;
-        for raw in rows {
+        for raw in select.query_map([key.0], RawAttempt::read)? {
             raws.push(raw?);
         }
     }
     // A segment of an earlier release has its first attempts among the others; one of them may have been told again since.
     raws.dedup_by_key(|raw| raw.attempt.number);
-    raws.into_iter()
-        .map(|raw| {
-            let mut attempt = raw.attempt;
-            attempt.error = raw.error.map(|id| reader.word(id)).transpose()?;
-            attempt.message = raw.message.map(|id| reader.word(id)).transpose()?;
-            attempt.request = words::join(&reader.word(raw.request.0)?, raw.request.1.as_deref());
-            attempt.response = words::join(&reader.word(raw.response.0)?, raw.response.1.as_deref());
-            Ok(attempt)
-        })
-        .collect()
+    raws.into_iter().map(|raw| raw.resolve(reader)).collect()
+}
+
+/// The last attempt of a delivery.
+pub(super) fn last_attempt(reader: &mut Reader, key: DeliveryKey) -> rusqlite::Result<Option<Attempt>> {
+    let read = |sql| {
+        let mut select = reader.conn.prepare_cached(sql)?;
+        let mut rows = select.query([key.0])?;
+        rows.next()?.map(RawAttempt::read).transpose()
+    };
+    let raw = match read(LAST_ATTEMPT)? {
+        // One of an earlier release, which may have been told again since.
+        Some(raw) if raw.attempt.number == 1 => read(FIRST_ATTEMPT)?.or(Some(raw)),
+        Some(raw) => Some(raw),
+        None => read(FIRST_ATTEMPT)?,
+    };
+    raw.map(|raw| raw.resolve(reader)).transpose()
 }
 
 fn fault(code: i64) -> rusqlite::Result<Fault> {

@@ -19,8 +19,9 @@ use rusqlite::Connection;
 
 use super::schema::{self, Access, Misfit};
 use super::summary::Summary;
+use super::tally::Tally;
 use super::{rows, upgrade};
-use crate::StoreError;
+use crate::{DeliveryFilter, StoreError};
 
 /// Pending deliveries of one target in one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,25 @@ pub(super) struct SegmentState {
     pub(super) joined: BTreeSet<DeliveryKey>,
     /// What lists may find here.
     pub(super) summary: Summary,
+    /// How many events of each type.
+    pub(super) tally: Tally,
+}
+
+impl SegmentState {
+    /// How many events of a workspace and type there are, if that is known.
+    pub(super) fn count(&self, workspace: i64, type_name: &str) -> Option<i64> {
+        self.tally.count(workspace, self.summary.type_id(type_name)?)
+    }
+
+    /// Whether there may be pending deliveries for a list.
+    pub(super) fn may_have_pending(&self, workspace: i64, filter: &DeliveryFilter) -> bool {
+        let is_of_type = || filter.type_name.as_ref().is_none_or(|name| self.summary.has_type(workspace, name));
+        let has_any = match &filter.targets {
+            Some(targets) => targets.iter().any(|target| self.pending.contains_key(target)),
+            None => !self.pending.is_empty(),
+        };
+        has_any && is_of_type()
+    }
 }
 
 /// One segment. Whoever has a connection to its file holds it; when a dropped one is let go of, the files are removed.
@@ -88,7 +108,7 @@ impl Segment {
     }
 
     /// Opens an existing file; `None` when it has no tables.
-    fn open(dir: &Path, id: u32) -> Result<Option<Self>, StoreError> {
+    fn open(dir: &Path, id: u32, is_sealed: bool) -> Result<Option<Self>, StoreError> {
         let path = file_of(dir, id);
         let failed = schema::failed(&path);
         let mut conn = schema::connect(&path, Access::Write)?;
@@ -98,7 +118,20 @@ impl Segment {
         schema::check(&path, &conn)?;
         upgrade::segment(&mut conn).map_err(&failed)?;
         conn.execute_batch(schema::ABOUT).map_err(&failed)?;
-        Self::read(id, path.clone(), &conn).map(Some).map_err(&failed)
+        let segment = Self::read(id, path.clone(), &conn).map_err(&failed)?;
+        // One that was sealed by an earlier release, or by one that could not write it any more.
+        if is_sealed && Tally::read(&conn).map_err(&failed)?.is_none() {
+            segment.keep_tally(&mut conn);
+        }
+        Ok(Some(segment))
+    }
+
+    /// Has its counts on disk from now on. Nothing depends on it: what is not there is counted again.
+    pub(super) fn keep_tally(&self, conn: &mut Connection) {
+        let tally = self.with(|state| state.tally.clone());
+        if let Err(error) = tally.keep(conn) {
+            tracing::debug!(%error, segment = self.id, "could not write how many events of each type there are");
+        }
     }
 
     fn read(id: u32, path: PathBuf, conn: &Connection) -> rusqlite::Result<Self> {
@@ -121,7 +154,11 @@ impl Segment {
             batches.collect::<rusqlite::Result<_>>()?
         };
         let summary = Summary::read(conn)?;
-        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined, summary };
+        let tally = match Tally::read(conn)? {
+            Some(tally) => tally,
+            None => Tally::count_up(conn)?,
+        };
+        let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined, summary, tally };
         Ok(Self { id, path, floor, floor_ms, named: named_in(conn)?, state: Mutex::new(state), doomed: AtomicBool::new(false) })
     }
 
@@ -274,7 +311,7 @@ impl Segments {
         }
         let mut list: Vec<Arc<Segment>> = Vec::new();
         for (i, id) in ids.iter().enumerate() {
-            match Segment::open(dir, *id)? {
+            match Segment::open(dir, *id, i + 1 < ids.len())? {
                 // It was made, but the one before it went on: it begins later now.
                 Some(segment) if segment.is_empty() && list.last().is_some_and(|last| segment.floor < end_of(last).0) => {
                     list.push(Arc::new(Segment::create(dir, *id, &list)?));

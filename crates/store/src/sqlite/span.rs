@@ -50,6 +50,14 @@ impl Span {
     }
 }
 
+/// The key before one in an order.
+pub(super) fn before(order: Order, key: i64) -> i64 {
+    match order {
+        Order::Asc => key.saturating_sub(1),
+        Order::Desc => key.saturating_add(1),
+    }
+}
+
 /// Puts keys in order.
 pub(super) fn sort(keys: &mut [i64], order: Order) {
     match order {

@@ -17,6 +17,7 @@ use super::bins::BinsDb;
 use super::catalog::CatalogDb;
 use super::checkpoint::Checkpointer;
 use super::command::{Command, Reply};
+use super::effort::Effort;
 use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
@@ -24,7 +25,7 @@ use super::writer::Writer;
 use super::{SqliteOptions, about, lists, members, pages, schema, suppressions};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
-    PageLimit, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize, Suppression, Suppressions,
+    PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize, Suppression, Suppressions,
 };
 
 /// Commands that may wait for the writer.
@@ -44,6 +45,7 @@ struct Inner {
     /// Reads of the delivery path do not queue behind those of people.
     journal_reads: Threads,
     history_reads: Threads,
+    piece_effort: u32,
     catalog: Arc<Mutex<Option<CatalogDb>>>,
     catalog_thread: Threads,
     bins: Arc<Mutex<Option<BinsDb>>>,
@@ -91,6 +93,7 @@ impl SqliteStore {
             pool,
             journal_reads: Threads::start("posthaste-lanes", 2)?,
             history_reads: Threads::start("posthaste-history", 2)?,
+            piece_effort: options.piece_effort,
             catalog: Arc::new(Mutex::new(Some(catalog))),
             catalog_thread: Threads::start("posthaste-catalog", 1)?,
             bins: Arc::new(Mutex::new(Some(bins))),
@@ -248,8 +251,9 @@ impl History for SqliteStore {
         self.list(move |segments, pool| lists::event(segments, pool, workspace, sequence)).await
     }
 
-    async fn events(&self, workspace: i64, filter: EventFilter, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.list(move |segments, pool| lists::events(segments, pool, workspace, &filter, &range)).await
+    async fn events_piece(&self, workspace: i64, filter: EventFilter, range: Range, bytes: usize) -> Result<Piece<Arc<Event>>, StoreError> {
+        let effort = Effort::new(self.inner.piece_effort);
+        self.list(move |segments, pool| lists::events(segments, pool, &effort, workspace, &filter, &range, bytes)).await
     }
 
     async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
@@ -266,16 +270,21 @@ impl History for SqliteStore {
         self.list(move |segments, pool| lists::delivery(segments, pool, workspace, key)).await
     }
 
-    async fn deliveries(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Vec<Delivery>, StoreError> {
-        self.list(move |segments, pool| lists::deliveries(segments, pool, workspace, &filter, &range)).await
+    async fn deliveries_piece(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Piece<Delivery>, StoreError> {
+        let effort = Effort::new(self.inner.piece_effort);
+        self.list(move |segments, pool| lists::deliveries(segments, pool, &effort, workspace, &filter, &range)).await
     }
 
-    async fn deliveries_of(&self, workspace: i64, sequence: Sequence) -> Result<Vec<Delivery>, StoreError> {
-        self.list(move |segments, pool| lists::deliveries_of(segments, pool, workspace, sequence)).await
+    async fn deliveries_of_each(&self, workspace: i64, events: Vec<Sequence>) -> Result<Vec<Vec<Delivery>>, StoreError> {
+        self.list(move |segments, pool| lists::deliveries_of_each(segments, pool, workspace, &events)).await
     }
 
     async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
         self.list(move |segments, pool| lists::attempts(segments, pool, key)).await
+    }
+
+    async fn last_attempts(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<Attempt>>, StoreError> {
+        self.list(move |segments, pool| lists::last_attempts(segments, pool, &keys)).await
     }
 
     async fn size(&self) -> Result<StoreSize, StoreError> {

@@ -72,6 +72,11 @@ impl Summary {
         self.types.as_ref().is_none_or(|types| types.get(type_name).is_some_and(|id| self.has(Name::of_type(workspace, Some(*id)))))
     }
 
+    /// The number of a type, if it is remembered.
+    pub(super) fn type_id(&self, type_name: &str) -> Option<i64> {
+        self.types.as_ref()?.get(type_name).copied()
+    }
+
     /// Whether there may be events for a list.
     pub(super) fn has_events(&self, workspace: i64, filter: &EventFilter) -> bool {
         let is_meant = |name: &String| self.has_type(workspace, name);

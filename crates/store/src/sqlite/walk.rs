@@ -1,11 +1,13 @@
 //! Walking the blocks that a list has to look through, in the order of the list.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{MAX_ORDINAL, ORDINAL_BITS};
 use rusqlite::Row;
 
+use super::effort::Effort;
 use super::marks::{self, BLOCK, NARROW, Name};
 use super::readers::Reader;
 use super::rows::state_code;
@@ -30,6 +32,7 @@ pub(super) const STATES: &str = "SELECT key, workspace, target, state FROM deliv
 /// The marks of several names, merged: epoch by epoch.
 struct Heads<'a> {
     reader: &'a Reader,
+    effort: &'a Effort,
     order: Order,
     /// Each name, with its next mark in the epoch.
     names: Vec<(Name, Option<i64>)>,
@@ -37,8 +40,8 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn new(reader: &'a Reader, names: impl IntoIterator<Item = Name>, order: Order) -> Self {
-        Self { reader, order, names: names.into_iter().map(|name| (name, None)).collect(), epoch: None }
+    fn new(reader: &'a Reader, effort: &'a Effort, names: impl IntoIterator<Item = Name>, order: Order) -> Self {
+        Self { reader, effort, order, names: names.into_iter().map(|name| (name, None)).collect(), epoch: None }
     }
 
     /// The first mark from `edge` on in the order, looked for as far as the epoch of `bound`.
@@ -52,6 +55,7 @@ impl<'a> Heads<'a> {
             let mut first: Option<i64> = None;
             for (name, head) in &mut self.names {
                 if is_new || head.is_some_and(is_before) {
+                    self.effort.seek();
                     let mut rows = select.query([epoch, name.kind, name.a, name.b, edge])?;
                     *head = rows.next()?.map(|row| row.get(0)).transpose()?;
                 }
@@ -76,25 +80,30 @@ fn is_marked(reader: &Reader, name: Name, at: i64) -> rusqlite::Result<bool> {
     reader.conn.prepare_cached(IS_MARKED)?.exists([name.epoch(at), name.kind, name.a, name.b, at])
 }
 
-/// Shows the blocks of events that have one of these marks, as far as they lie in the span, until `visit` answers `false`.
+/// Shows the blocks of events that have one of these marks, as far as they lie in the span, until `visit` breaks with the last sequence that it looked
+/// at, or no effort is left. Answers the last sequence that was looked at if that is not the end of the span.
 pub(super) fn event_blocks(
     reader: &Reader,
+    effort: &Effort,
     names: impl IntoIterator<Item = Name>,
     order: Order,
     mut span: Span,
-    mut visit: impl FnMut(Span) -> rusqlite::Result<bool>,
-) -> rusqlite::Result<()> {
-    let mut heads = Heads::new(reader, names, order);
+    mut visit: impl FnMut(Span) -> rusqlite::Result<ControlFlow<i64>>,
+) -> rusqlite::Result<Option<i64>> {
+    let mut heads = Heads::new(reader, effort, names, order);
     while !span.is_empty() {
         let edge = if order == Order::Asc { marks::block_of(span.low) } else { span.high };
         let Some(at) = heads.next(edge, span.end(order))? else { break };
         let block = Span { low: at, high: at + BLOCK - 1 };
-        if !visit(span.within(block.low, block.high))? {
-            break;
+        if let ControlFlow::Break(last) = visit(span.within(block.low, block.high))? {
+            return Ok(Some(last));
         }
         span = span.after(order, Some(block.end(order)));
+        if effort.is_spent() && !span.is_empty() {
+            return Ok(Some(block.end(order)));
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Deliveries that came to a final state.
@@ -118,10 +127,19 @@ impl Ended {
         self.states.iter().flat_map(of_state).collect()
     }
 
-    /// Adds their first keys in a span, at least `room` if there are so many.
-    pub(super) fn keys(&self, reader: &Reader, order: Order, mut span: Span, room: usize, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
+    /// Adds their first keys in a span, at least `room` if there are so many and effort is left. Answers the last key that was looked at if effort was
+    /// what ended it.
+    pub(super) fn keys(
+        &self,
+        reader: &Reader,
+        effort: &Effort,
+        order: Order,
+        mut span: Span,
+        room: usize,
+        keys: &mut Vec<i64>,
+    ) -> rusqlite::Result<Option<i64>> {
         let codes: Vec<i64> = self.states.iter().map(|state| state_code(*state)).collect();
-        let mut heads = Heads::new(reader, self.names(), order);
+        let mut heads = Heads::new(reader, effort, self.names(), order);
         let enough = keys.len() + room;
         while keys.len() < enough && !span.is_empty() {
             // Blocks of single events lie between the events of a block: all that have to do with the same events are looked at together.
@@ -150,23 +168,27 @@ impl Ended {
                     part = part.until(order, Some(Span { low: last, high: last + NARROW - 1 }.end(order)));
                 }
                 if is_wide {
-                    self.wide(reader, &codes, part, keys)?;
+                    self.wide(reader, effort, &codes, part, keys)?;
                 }
                 for at in narrow {
-                    self.narrow(reader, &codes, part.within(at, at + NARROW - 1), keys)?;
+                    self.narrow(reader, effort, &codes, part.within(at, at + NARROW - 1), keys)?;
                 }
             }
             span = span.after(order, Some(part.end(order)));
+            if effort.is_spent() && !span.is_empty() && keys.len() < enough {
+                return Ok(Some(part.end(order)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Looks at the first deliveries of each event; the others are jumped over.
-    fn wide(&self, reader: &Reader, codes: &[i64], mut span: Span, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
+    fn wide(&self, reader: &Reader, effort: &Effort, codes: &[i64], mut span: Span, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
         let mut select = reader.conn.prepare_cached(STATES)?;
         'events: while !span.is_empty() {
             let mut rows = select.query([span.low, span.high])?;
             while let Some(row) = rows.next()? {
+                effort.row();
                 let key: i64 = row.get(0)?;
                 if !marks::is_wide(key) {
                     span.low = (key | i64::from(MAX_ORDINAL)) + 1;
@@ -182,10 +204,11 @@ impl Ended {
     }
 
     /// Looks at a block of one event.
-    fn narrow(&self, reader: &Reader, codes: &[i64], span: Span, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
+    fn narrow(&self, reader: &Reader, effort: &Effort, codes: &[i64], span: Span, keys: &mut Vec<i64>) -> rusqlite::Result<()> {
         let mut select = reader.conn.prepare_cached(STATES)?;
         let mut rows = select.query([span.low, span.high])?;
         while let Some(row) = rows.next()? {
+            effort.row();
             if self.is_meant(row, codes)? {
                 keys.push(row.get(0)?);
             }

@@ -422,6 +422,9 @@ impl Writer {
                 if !sealed.has_pending() {
                     self.note_drained(&sealed);
                 }
+                if let Ok(open) = self.open(&sealed) {
+                    sealed.keep_tally(&mut open.conn);
+                }
                 self.checkpointer.ask(&sealed);
             }
             Err(error) => tracing::warn!(%error, "cannot start a new journal segment; the current one goes on"),

@@ -7,7 +7,16 @@ use posthaste_store::contract::Store;
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 
 async fn open(dir: &Path) -> Store {
-    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+    open_with(dir, SqliteOptions::default())
+}
+
+/// One whose lists come in the smallest pieces.
+async fn open_tired(dir: &Path) -> Store {
+    open_with(dir, SqliteOptions { piece_effort: 1, ..SqliteOptions::default() })
+}
+
+fn open_with(dir: &Path, options: SqliteOptions) -> Store {
+    let store = Arc::new(SqliteStore::open(dir, options).expect("the store opens"));
     Store { catalog: store.clone(), journal: store.clone(), history: store.clone(), bins: store.clone(), suppressions: store }
 }
 
@@ -36,6 +45,7 @@ contract!(
     survives_a_restart,
     history_belongs_to_its_workspace,
     lists_match_a_model,
+    last_attempts_are_found,
     retention_drops_whole_buckets,
     catalog_is_versioned,
     writes_are_atomic,
@@ -45,3 +55,8 @@ contract!(
     suppressions_are_kept,
     closed_is_closed,
 );
+
+#[tokio::test]
+async fn lists_in_small_pieces_match_a_model() {
+    posthaste_store::contract::lists_match_a_model(&open_tired).await;
+}

@@ -12,6 +12,7 @@ use super::view::{DeliveryView, EventView};
 pub(crate) use publish::publish;
 use publish::{Accepted, EventInput};
 pub(super) use publish::{REPLAYED, idempotency};
+pub(super) use read::PATIENCE;
 use read::{EVENTS, WATCH};
 use stream::STREAM;
 

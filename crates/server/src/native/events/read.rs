@@ -23,7 +23,7 @@ use crate::serve::Closing;
 use crate::{AppState, native::deliveries};
 
 /// Parameters of the list.
-pub(super) const EVENTS: [Param; 8] = [
+pub(super) const EVENTS: [Param; 9] = [
     PAGE[0],
     PAGE[1],
     PAGE[2],
@@ -31,6 +31,7 @@ pub(super) const EVENTS: [Param; 8] = [
     Param::new("unmatched", ParamKind::Flag, "Only inbox events that matched no event type."),
     Param::new("from", ParamKind::Time, "Received at or after this."),
     Param::new("to", ParamKind::Time, "Received before this."),
+    Param::new("search", ParamKind::Text, "Only events with this text in their document, as it was sent; ASCII letters small or capital."),
     Param::new("deliveries", ParamKind::Flag, "Show each event's deliveries with it."),
 ];
 
@@ -40,12 +41,10 @@ pub(super) const WATCH: [Param; 1] =
 
 /// Longest long poll.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How long a page is looked for before it answers with what there is.
+pub(in crate::native) const PATIENCE: Duration = Duration::from_millis(20);
 /// Pause between two looks of one watcher when events arrive that are not for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
-/// Events read from the store at once: few until their size is known, because one may have a megabyte.
-const FIRST_CHUNK: usize = 8;
-const MAX_CHUNK: usize = 256;
-
 /// Which part of the events of a workspace.
 #[derive(Clone)]
 pub(super) struct Query {
@@ -54,31 +53,29 @@ pub(super) struct Query {
     pub range: Range,
 }
 
-/// Reads a page; answers whether there is more. A page ends early when its payloads grow beyond `max_bytes`.
-pub(super) async fn page(state: &AppState, query: &Query) -> Result<(Vec<Arc<Event>>, bool), Problem> {
-    let (limit, max_bytes) = (query.range.limit, state.settings.max_page_bytes);
+/// Reads a page; answers the key after which the list goes on. A page ends early when its payloads grow beyond `max_page_bytes`, or when what is asked
+/// for is so rare that looking for it takes longer than [`PATIENCE`].
+pub(super) async fn page(state: &AppState, query: &Query) -> Result<(Vec<Arc<Event>>, Option<i64>), Problem> {
+    let deadline = Instant::now() + PATIENCE;
+    let (limit, mut bytes_left) = (query.range.limit, state.settings.max_page_bytes);
     let mut events: Vec<Arc<Event>> = Vec::new();
-    let mut bytes = 0;
     let mut range = query.range;
-    while events.len() <= limit && bytes < max_bytes {
-        let fitting = match events.len() {
-            0 => FIRST_CHUNK,
-            count => ((max_bytes - bytes) / (bytes / count).max(1)).clamp(1, MAX_CHUNK),
-        };
-        range.limit = fitting.min(limit + 1 - events.len());
-        range.after = events.last().map(|event| event.sequence.0).or(query.range.after);
-        let part = state.engine.history().events(query.workspace, query.filter.clone(), range).await?;
-        let is_end = part.len() < range.limit;
-        bytes += part.iter().map(|event| event.payload.len()).sum::<usize>();
-        events.extend(part);
-        if is_end {
-            let more = events.len() > limit;
+    loop {
+        // One more than is shown tells whether there are more.
+        range.limit = limit + 1 - events.len();
+        let piece = state.engine.history().events_piece(query.workspace, query.filter.clone(), range, bytes_left).await?;
+        bytes_left = piece.items.iter().fold(bytes_left, |left, event| left.saturating_sub(event.payload.len()));
+        events.extend(piece.items);
+        if events.len() > limit {
             events.truncate(limit);
-            return Ok((events, more));
+            let last = events.last().map(|event| event.sequence.0);
+            return Ok((events, last));
         }
+        if piece.rest.is_none() || bytes_left == 0 || Instant::now() >= deadline {
+            return Ok((events, piece.rest));
+        }
+        range.after = piece.rest;
     }
-    events.truncate(limit);
-    Ok((events, true))
 }
 
 pub(super) async fn list(
@@ -103,22 +100,23 @@ pub(super) async fn list(
     };
     let range = Range { order, after, limit: params.limit()?, from_ms: params.time("from")?, to_ms: params.time("to")? };
     let query = Query { workspace: caller.workspace(), filter: filter(&params)?, range };
-    let (events, more) = match wait {
+    let (events, mut next) = match wait {
         None => page(&state, &query).await?,
-        Some(wait) => watch(&state, &query, wait, closing.map(|Extension(c)| c).unwrap_or_default()).await?,
+        Some(wait) => watch(&state, query, wait, closing.map(|Extension(c)| c).unwrap_or_default()).await?,
     };
-    let last = events.last().map(|event| event.sequence.0);
-    // A watcher always needs a place to go on from, even before the first event.
-    let next = if wait.is_some() { last.or(after).or(Some(0)) } else { last.filter(|_| more) };
-    let with_deliveries = params.flag("deliveries")?;
+    if wait.is_some() {
+        // A watcher always needs a place to go on from, even before the first event.
+        next = next.or(events.last().map(|event| event.sequence.0)).or(after).or(Some(0));
+    }
+    let deliveries =
+        if params.flag("deliveries")? { Some(deliveries::of_events(&state, caller.workspace(), &events).await?) } else { None };
     let mut out = Vec::with_capacity(events.iter().map(|event| event.payload.len() + 256).sum::<usize>() + 64);
     out.extend_from_slice(b"{\"items\":[");
     for (index, event) in events.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        let shown = if with_deliveries { Some(deliveries::of_event(&state, event).await?) } else { None };
-        write_event(event, shown.as_deref(), &mut out);
+        write_event(event, deliveries.as_ref().map(|all| &all[index][..]), &mut out);
     }
     out.extend_from_slice(b"],\"next\":");
     match next {
@@ -137,29 +135,35 @@ fn filter(params: &Params) -> Result<EventFilter, Problem> {
         (None, true) => Some(None),
         (None, false) => None,
     };
-    Ok(EventFilter { type_name, ..EventFilter::default() })
+    Ok(EventFilter { type_name, text: params.text("search").map(str::to_owned), ..EventFilter::default() })
 }
 
 /// Reads a page as soon as there is one, or an empty one after `wait` or when the server closes.
-async fn watch(state: &AppState, query: &Query, wait: Duration, closing: Closing) -> Result<(Vec<Arc<Event>>, bool), Problem> {
+async fn watch(state: &AppState, mut query: Query, wait: Duration, closing: Closing) -> Result<(Vec<Arc<Event>>, Option<i64>), Problem> {
     let _permit = watcher_permit(state)?;
     let deadline = Instant::now() + wait;
     let mut committed = state.engine.committed();
     let mut is_first = true;
     loop {
         committed.borrow_and_update();
-        let (events, more) = page(state, query).await?;
-        if !events.is_empty() {
-            return Ok((events, more));
+        let (events, next) = page(state, &query).await?;
+        query.range.after = next.or(query.range.after);
+        let is_over = Instant::now() >= deadline || closing.0.is_cancelled();
+        if !events.is_empty() || (next.is_some() && is_over) {
+            return Ok((events, next));
+        }
+        // There was nothing in this part of the list, but it goes on.
+        if next.is_some() {
+            continue;
         }
         // What woke this watcher was not for it: the next look comes after a pause.
         if !std::mem::take(&mut is_first) {
             tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_PAUSE)).await;
         }
         tokio::select! {
-            changed = committed.changed() => if changed.is_err() { return Ok((events, false)) },
-            () = tokio::time::sleep_until(deadline) => return Ok((events, false)),
-            () = closing.0.cancelled() => return Ok((events, false)),
+            changed = committed.changed() => if changed.is_err() { return Ok((events, query.range.after)) },
+            () = tokio::time::sleep_until(deadline) => return Ok((events, query.range.after)),
+            () = closing.0.cancelled() => return Ok((events, query.range.after)),
         }
     }
 }
@@ -181,9 +185,9 @@ async fn find(state: &AppState, workspace: i64, id: &str) -> Result<Arc<Event>, 
 
 pub(super) async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
     let event = find(&state, caller.workspace(), &id).await?;
-    let deliveries = deliveries::of_event(&state, &event).await?;
+    let deliveries = deliveries::of_events(&state, event.workspace, std::slice::from_ref(&event)).await?;
     let mut out = Vec::new();
-    write_event(&event, Some(&deliveries), &mut out);
+    write_event(&event, deliveries.first().map(Vec::as_slice), &mut out);
     Ok(json_bytes(StatusCode::OK, out))
 }
 

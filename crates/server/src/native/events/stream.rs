@@ -122,17 +122,15 @@ impl Stream {
         loop {
             if self.is_behind {
                 self.committed.borrow_and_update();
-                let (events, more) = match page(&self.state, &self.query).await {
+                let (events, next) = match page(&self.state, &self.query).await {
                     Ok(read) => read,
                     Err(problem) => {
                         tracing::warn!(detail = problem.detail(), "an event stream ends because the store failed");
                         return None;
                     }
                 };
-                self.is_behind = more;
-                if let Some(last) = events.last() {
-                    self.query.range.after = Some(last.sequence.0);
-                }
+                self.is_behind = next.is_some();
+                self.query.range.after = next.or(events.last().map(|event| event.sequence.0)).or(self.query.range.after);
                 let mut out = Vec::new();
                 for event in events.iter().filter(|event| self.wants(event)) {
                     write_message(event, &mut out);
@@ -142,7 +140,7 @@ impl Stream {
                     return Some(out.into());
                 }
                 // What woke this stream was not for it: the next look comes after a pause.
-                if !more {
+                if !self.is_behind {
                     tokio::time::sleep(LOOK_PAUSE).await;
                 }
                 continue;

@@ -131,6 +131,32 @@ async fn the_list_of_deliveries_keeps_its_place() {
     }
 }
 
+// What is in a document is found, whatever type it has, with its deliveries and in pages.
+#[tokio::test]
+async fn events_are_searched_by_their_documents() {
+    let rig = Rig::new().await;
+    let target = rig.target("ok").await;
+    rig.subscribe(&target, &["a"]).await;
+    let one = rig.publish("a", json!({"customer": "Zoë Miller"})).await;
+    let two = rig.publish("b", json!({"customer": "Smith"})).await;
+    let three = rig.publish("a", json!({"note": ["of MILLER"]})).await;
+    rig.delivery_in(&three, "delivered").await;
+    assert_eq!(ids(&rig.get("/events?search=miller").await.expect(200)), [three.clone(), one.clone()]);
+    assert_eq!(ids(&rig.get("/events?search=zo%C3%AB%20m&type=a").await.expect(200)), [one.clone()]);
+    assert!(ids(&rig.get("/events?search=miller&type=b").await.expect(200)).is_empty());
+    let none = rig.get("/events?search=jones").await.expect(200);
+    assert_eq!((ids(&none).len(), &none["next"]), (0, &Value::Null));
+    let page = rig.get("/events?search=M&limit=2&order=asc&deliveries=true").await.expect(200);
+    assert_eq!(ids(&page), [one, two]);
+    let deliveries: Vec<usize> =
+        page["items"].as_array().expect("items").iter().map(|item| item["deliveries"].as_array().map_or(9, Vec::len)).collect();
+    assert_eq!(deliveries, [1, 0]);
+    let next = page["next"].as_str().expect("there is one more");
+    let last = rig.get(&format!("/events?search=M&limit=2&order=asc&deliveries=true&cursor={next}")).await.expect(200);
+    assert_eq!(ids(&last), [three]);
+    assert_eq!(last["items"][0]["deliveries"][0]["last_attempt"]["number"], 1);
+}
+
 /// Many deliveries that failed for good; their target.
 async fn failures(rig: &Rig, count: usize) -> String {
     let target = rig.target("status/400").await;

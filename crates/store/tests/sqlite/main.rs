@@ -9,5 +9,6 @@ mod lock;
 mod many;
 mod retention;
 mod support;
+mod tally;
 mod torn;
 mod upgrade;

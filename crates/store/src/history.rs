@@ -85,6 +85,12 @@ pub struct StoreSize {
     pub buckets: usize,
     /// Bytes on disk.
     pub bytes: u64,
+    /// Buckets whose payloads are compressed.
+    pub compressed: usize,
+    /// Bytes on disk of those.
+    pub compressed_bytes: u64,
+    /// Bytes that they took before.
+    pub plain_bytes: u64,
 }
 
 /// Read model for lists, logs and the console.

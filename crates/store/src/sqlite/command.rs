@@ -6,6 +6,7 @@ use posthaste_domain::delivery::Delivery;
 use posthaste_domain::id::DeliveryKey;
 use tokio::sync::oneshot;
 
+use super::compress::Replacement;
 use super::readers::Panicked;
 use crate::{Append, RetentionRule, Retired, Settlement, StoreError};
 
@@ -18,6 +19,8 @@ pub(super) enum Command {
     /// Answers the deliveries that were terminal.
     Reopen(Vec<DeliveryKey>, i64, Reply<Vec<Delivery>>),
     Retire(RetentionRule, i64, Reply<Retired>),
+    /// Puts a compressed file in the place of a segment; answers `false` when that has changed since.
+    Replace(Replacement, Reply<bool>),
     /// Limits the pages of each file from now on: a full disk for tests.
     CapPages(Option<u32>, Reply<()>),
     Close(oneshot::Sender<()>),
@@ -36,6 +39,7 @@ impl Command {
             Self::Append(_, reply) | Self::Settle(_, reply) | Self::CapPages(_, reply) => drop(reply.send(Err(panicked()))),
             Self::Reopen(_, _, reply) => drop(reply.send(Err(panicked()))),
             Self::Retire(_, _, reply) => drop(reply.send(Err(panicked()))),
+            Self::Replace(_, reply) => drop(reply.send(Err(panicked()))),
             Self::Close(reply) => drop(reply.send(())),
         }
     }

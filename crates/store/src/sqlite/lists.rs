@@ -214,12 +214,15 @@ fn events_in(
                 let sequence: i64 = row.get(0)?;
                 // Payloads are read only of what is wanted.
                 if wanted.has(row.get(1)?)
-                    && let Some(raw) = rows::raw_event(reader, Sequence(sequence))?
+                    && let Some(mut raw) = rows::raw_event(reader, Sequence(sequence))?
                 {
-                    let is_meant = needle.as_ref().is_none_or(|needle| {
-                        effort.text(raw.bytes());
-                        needle.is_in(raw.payload())
-                    });
+                    let is_meant = match &needle {
+                        Some(needle) => {
+                            effort.text(raw.bytes());
+                            needle.is_in(raw.document(reader)?)
+                        }
+                        None => true,
+                    };
                     if is_meant {
                         let is_first = raws.is_empty() && page.items.is_empty();
                         if (raw.bytes() > left || left == 0) && !is_first {

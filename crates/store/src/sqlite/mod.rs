@@ -5,7 +5,8 @@
 //! master.key           seals the secrets of the catalog; keep it apart from backups of the rest, or not, but keep it
 //! catalog.db           configuration, suppressed addresses
 //! bins.db              requests that bins caught
-//! journal/00000001.db  events, deliveries and attempts: one segment per day or 256 MiB, dropped whole by retention
+//! journal/00000001.db  events, deliveries and attempts: one segment per day or 256 MiB, dropped whole by retention;
+//!                      00000001.cold.db once its payloads are compressed
 //! ```
 //!
 //! Invariants:
@@ -22,7 +23,9 @@ mod backup;
 mod bins;
 mod catalog;
 mod checkpoint;
+mod cold;
 mod command;
+mod compress;
 mod effort;
 mod lists;
 mod lock;
@@ -65,6 +68,31 @@ use crate::StoreError;
 pub trait CommitObserver: Send + Sync {
     /// `commands` appends, settlements and reopenings were answered after writing `rows` rows in `duration`.
     fn committed(&self, commands: usize, rows: usize, duration: Duration);
+
+    /// A journal segment that is being compressed came so far. Called on the compressing thread.
+    fn compressing(&self, _segment: u32, _step: CompressStep) {}
+}
+
+/// How far the compression of a journal segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressStep {
+    /// The new file is complete, under a name of no meaning.
+    Written,
+    /// It was compared with the old one and flushed.
+    Verified,
+    /// It has its name; the old file still counts.
+    Renamed,
+    /// It counts; the old file may still be there.
+    Replaced,
+    /// All is done.
+    Done {
+        /// Bytes of the old file.
+        before: u64,
+        /// Bytes of the new one.
+        after: u64,
+    },
+    /// The old file stays, at least for now.
+    GivenUp,
 }
 
 /// How to open a store.
@@ -76,13 +104,22 @@ pub struct SqliteOptions {
     pub segment_age: Duration,
     /// Rows that one piece of a list may look at, about; see [`crate::Piece`]. Default 20,000, which takes some ten milliseconds.
     pub piece_effort: u32,
+    /// A sealed journal segment without pending deliveries, whose last event is this old, is compressed after the next `retire`. Default:
+    /// `None`, never.
+    pub compress_after: Option<Duration>,
     /// Told after each group commit.
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, segment_age: Duration::from_secs(24 * 60 * 60), piece_effort: 20_000, observer: None }
+        Self {
+            segment_bytes: 256 << 20,
+            segment_age: Duration::from_secs(24 * 60 * 60),
+            piece_effort: 20_000,
+            compress_after: None,
+            observer: None,
+        }
     }
 }
 

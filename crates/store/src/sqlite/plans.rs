@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{about, lists, members, pages, rows, schema, segments, walk};
+use super::{about, cold, lists, members, pages, rows, schema, segments, walk};
 
 fn reads() -> Vec<&'static str> {
     let mut reads = vec![
@@ -10,6 +10,7 @@ fn reads() -> Vec<&'static str> {
         about::ABOUT_DESCENDING,
         about::COUNTS,
         about::COUNT_BLOCK,
+        cold::PACK,
         rows::EVENT,
         rows::DELIVERY_BY_KEY,
         rows::FIRST_ATTEMPT,
@@ -60,6 +61,7 @@ fn every_read_is_a_key_range() {
     conn.execute_batch(schema::SEGMENT).expect("tables");
     conn.execute_batch(schema::INDEXES).expect("indexes");
     conn.execute_batch(schema::ABOUT).expect("the index of subjects");
+    conn.execute_batch(schema::COLD).expect("packs");
     for sql in reads() {
         let plan = plan(&conn, sql);
         assert!(walks_keys_only(&plan), "{sql}\n{plan:#?}");

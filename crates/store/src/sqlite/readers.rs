@@ -5,11 +5,13 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use posthaste_domain::event::Source;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::cold::Packs;
 use super::schema::{self, Access};
 use super::segments::Segment;
 use crate::StoreError;
@@ -28,14 +30,20 @@ pub(super) struct Reader {
     words: Texts<str>,
     sources: Texts<Source>,
     types: Texts<str>,
+    packs: Arc<Packs>,
     /// Its segment.
     pub(super) segment: Arc<Segment>,
 }
 
 impl Reader {
-    fn open(segment: Arc<Segment>) -> Result<Self, StoreError> {
+    fn open(segment: Arc<Segment>, packs: Arc<Packs>) -> Result<Self, StoreError> {
         let conn = schema::connect(&segment.path, Access::Read)?;
-        Ok(Self { conn, words: Texts::default(), sources: Texts::default(), types: Texts::default(), segment })
+        Ok(Self { conn, words: Texts::default(), sources: Texts::default(), types: Texts::default(), packs, segment })
+    }
+
+    /// A payload of a compressed segment, whose row tells this length.
+    pub(super) fn packed(&self, sequence: i64, length: usize) -> rusqlite::Result<Bytes> {
+        self.packs.payload(&self.conn, self.segment.id, sequence, length)
     }
 
     /// The text of a word.
@@ -100,6 +108,7 @@ impl<V: ?Sized> Texts<V> {
 #[derive(Default)]
 pub(super) struct Pool {
     idle: Mutex<Idle>,
+    packs: Arc<Packs>,
 }
 
 #[derive(Default)]
@@ -121,7 +130,7 @@ impl Pool {
         };
         let reader = match idle {
             Some(reader) => reader,
-            None => Reader::open(segment.clone())?,
+            None => Reader::open(segment.clone(), self.packs.clone())?,
         };
         Ok(Lease { reader: Some(reader), pool: self.clone() })
     }

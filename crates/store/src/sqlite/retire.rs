@@ -1,11 +1,12 @@
-//! Retention: whole segments go.
+//! Retention: whole segments go, and those that stay are compressed.
 //!
-//! It has to work on a full disk, because it is what makes room there. So it decides from what is in memory, and nothing that it would
+//! Retention has to work on a full disk, because it is what makes room there. So it decides from what is in memory, and nothing that it would
 //! like to write stops it.
 
 use std::sync::Arc;
 
-use super::segments::Segment;
+use super::compress::{Job, Replacement};
+use super::segments::{SUPERSEDED, Segment};
 use super::writer::Writer;
 use crate::{RetentionRule, Retired};
 
@@ -14,7 +15,7 @@ impl Writer {
     pub(super) fn retire(&mut self, rule: RetentionRule, now_ms: i64) -> Retired {
         let current = self.segments.current();
         let (events, first_ms, bytes) = current.with(|state| (state.last_sequence > 0, state.first_ms, state.bytes));
-        if events && (bytes >= self.segment_bytes || now_ms - first_ms > self.segment_age_ms) {
+        if events && (bytes >= self.limits.segment_bytes || now_ms - first_ms > self.limits.segment_age_ms) {
             self.roll();
         }
         let all = self.segments.all();
@@ -37,7 +38,39 @@ impl Writer {
         }
         drop(all);
         self.drop_segments(dropped);
+        self.compress(now_ms);
         retired
+    }
+
+    /// Asks for the compression of what is cold.
+    fn compress(&self, now_ms: i64) {
+        let (Some(compressor), Some(after_ms)) = (&self.compressor, self.limits.compress_after_ms) else { return };
+        let current = self.segments.current().id;
+        let is_cold = |segment: &Segment| {
+            let is_old = segment.with(|state| state.last_sequence > 0 && now_ms - state.last_ms >= after_ms);
+            segment.id != current && is_old && segment.plain_bytes.is_none() && !segment.has_pending() && !segment.resists()
+        };
+        let jobs: Vec<Job> = self.segments.matching(is_cold).iter().map(Job::new).collect();
+        if !jobs.is_empty() {
+            compressor.ask(jobs);
+        }
+    }
+
+    /// Puts its compressed file in the place of a segment. Answers `false`, and leaves all as it is, when that has changed or is gone.
+    pub(super) fn replace(&mut self, by: &Replacement) -> bool {
+        let old = &by.segment;
+        if old.is_doomed() || old.has_pending() || old.writes() != by.writes {
+            return false;
+        }
+        // This commit decides, see `compress`.
+        if !self.note(old, "INSERT OR REPLACE INTO meta(name, value) VALUES (?1, 1)", &[&SUPERSEDED]) {
+            return false;
+        }
+        self.open.remove(&old.id);
+        old.doom();
+        self.segments.replace(Arc::new(old.compressed(by.bytes)));
+        self.pool.prune();
+        true
     }
 
     /// Drops segments. The newest one no longer names them before their files go, so that a crash in between is no loss. On a full disk

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
 
 use super::readers::Reader;
@@ -55,7 +55,14 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
-/// An event whose type and source are still numbers.
+/// Where the payload of an event is.
+enum Payload {
+    Here(Bytes),
+    /// In a pack ([`super::cold`]); its length.
+    Packed(usize),
+}
+
+/// An event whose type and source are still numbers, and whose payload may still be in a pack.
 pub(super) struct RawEvent {
     /// Position.
     pub(super) sequence: i64,
@@ -63,7 +70,7 @@ pub(super) struct RawEvent {
     type_id: Option<i64>,
     received_ms: i64,
     source: i64,
-    payload: Bytes,
+    payload: Payload,
 }
 
 impl RawEvent {
@@ -75,27 +82,42 @@ impl RawEvent {
             type_id: row.get(2)?,
             received_ms: row.get(3)?,
             source: row.get(4)?,
-            payload: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+            payload: match row.get_ref(5)? {
+                ValueRef::Integer(length) => Payload::Packed(length.try_into().map_err(|_| Error::IntegralValueOutOfRange(5, length))?),
+                other => Payload::Here(Bytes::copy_from_slice(other.as_blob()?)),
+            },
         })
     }
 
     /// Size of the payload.
     pub(super) fn bytes(&self) -> usize {
-        self.payload.len()
+        match &self.payload {
+            Payload::Here(bytes) => bytes.len(),
+            Payload::Packed(length) => *length,
+        }
     }
 
-    /// The document.
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.payload
+    /// The document, which is unpacked if it is in a pack.
+    pub(super) fn document(&mut self, reader: &Reader) -> rusqlite::Result<&[u8]> {
+        if let Payload::Packed(length) = self.payload {
+            self.payload = Payload::Here(reader.packed(self.sequence, length)?);
+        }
+        match &self.payload {
+            Payload::Here(bytes) => Ok(bytes),
+            Payload::Packed(_) => Ok(&[]),
+        }
     }
 
-    /// Looks the numbers up.
+    /// Looks up what is not there yet.
     pub(super) fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Arc<Event>> {
         Ok(Arc::new(Event {
             sequence: Sequence(self.sequence),
             workspace: self.workspace,
             type_name: self.type_id.map(|id| reader.type_name(id)).transpose()?,
-            payload: self.payload,
+            payload: match self.payload {
+                Payload::Here(bytes) => bytes,
+                Payload::Packed(length) => reader.packed(self.sequence, length)?,
+            },
             source: reader.source(self.source)?,
             received_ms: self.received_ms,
         }))

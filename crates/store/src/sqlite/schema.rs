@@ -15,6 +15,9 @@ use crate::StoreError;
 /// they are opened ([`super::upgrade`]); the other files did not change.
 pub(super) const FORMAT: i64 = 2;
 
+/// Format of segments whose payloads are compressed ([`super::cold`]); all else in them is of [`FORMAT`].
+pub(super) const COLD_FORMAT: i64 = 3;
+
 /// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper: each touches about ten pages.
 pub(super) const PAGE_BYTES: u64 = 4096;
 
@@ -22,7 +25,8 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 pub(super) const SEGMENT: &str = "
 CREATE TABLE meta(
   name TEXT PRIMARY KEY, -- format; floor, floor_ms: everything here is later; drained: 1 when sealed and nothing is pending;
-                         -- older:<number>, next: other segments that have to be there
+                         -- older:<number>, next: other segments that have to be there; superseded: 1 when <number>.cold.db took the
+                         -- place of this file; plain_bytes: how large it was before that
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE type(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -151,6 +155,15 @@ CREATE TABLE IF NOT EXISTS subject(
 ) WITHOUT ROWID;
 ";
 
+/// What a compressed segment has besides.
+pub(super) const COLD: &str = "
+CREATE TABLE pack(                 -- payloads of events that came one after the other: event.payload is the length of a payload that is here
+  first INTEGER PRIMARY KEY,       -- sequence of the first event
+  bytes INTEGER NOT NULL,          -- size of what is compressed
+  data BLOB NOT NULL               -- zstd of: count, differences of sequences, lengths (all LEB128), the payloads
+);
+";
+
 /// Tables of `catalog.db`.
 pub(super) const CATALOG: &str = "
 CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -256,7 +269,7 @@ pub(super) fn prepare(path: &Path, conn: &mut Connection, tables: &str, meta: &[
         tx.execute_batch(tables).map_err(&failed)?;
         tx.execute("INSERT INTO meta(name, value) VALUES ('format', ?1)", [FORMAT]).map_err(&failed)?;
     }
-    check(path, &tx)?;
+    check(path, &tx, FORMAT)?;
     if !meta.is_empty() {
         tx.execute("DELETE FROM meta WHERE name <> 'format'", []).map_err(&failed)?;
     }
@@ -266,10 +279,10 @@ pub(super) fn prepare(path: &Path, conn: &mut Connection, tables: &str, meta: &[
     tx.commit().map_err(&failed)
 }
 
-/// Refuses a file of a newer release.
-pub(super) fn check(path: &Path, conn: &Connection) -> Result<(), StoreError> {
+/// Refuses a file of a newer release: one whose format is larger than `known`.
+pub(super) fn check(path: &Path, conn: &Connection, known: i64) -> Result<(), StoreError> {
     let found = meta_value(conn, "format").map_err(failed(path))?.unwrap_or(0);
-    if found > FORMAT { Err(StoreError::TooNew { found, known: FORMAT }) } else { Ok(()) }
+    if found > known { Err(StoreError::TooNew { found, known }) } else { Ok(()) }
 }
 
 /// Whether the file has its tables; one whose creation was cut short has none.

@@ -1,6 +1,7 @@
 //! The list of journal segments, and what is known of each without asking its file.
 //!
-//! A segment is one database file, `journal/<number>.db`. Sequence `s` lies in the last segment whose `floor` is not above `s`; so do
+//! A segment is one database file: `journal/<number>.db`, or `journal/<number>.cold.db` once it is compressed ([`super::compress`] tells how the
+//! one takes the place of the other). Sequence `s` lies in the last segment whose `floor` is not above `s`; so do
 //! the deliveries whose first event it is, and their attempts. The counts of pending deliveries are derived: the writer keeps them
 //! up to date after each commit, and a start counts them anew.
 //!
@@ -10,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use posthaste_domain::delivery::DeliveryState;
@@ -89,15 +90,21 @@ pub(super) struct Segment {
     pub(super) floor_ms: i64,
     /// Other segments that it named when it was opened.
     named: Vec<u32>,
+    /// How large it was before it was compressed; `None` if it is not.
+    pub(super) plain_bytes: Option<u64>,
     state: Mutex<SegmentState>,
     doomed: AtomicBool,
+    /// How often the writer set about to change it since it was opened.
+    writes: AtomicU64,
+    /// Whether it could not be compressed, so that trying again is of no use.
+    resists: AtomicBool,
 }
 
 impl Segment {
     /// Creates the file, or completes one whose creation was cut short, after these.
     fn create(dir: &Path, id: u32, older: &[Arc<Self>]) -> Result<Self, StoreError> {
         let (floor, floor_ms) = older.last().map_or((1, 0), |last| end_of(last));
-        let path = file_of(dir, id);
+        let path = file_of(dir, id, Kind::Plain);
         let mut conn = schema::create(&path, Access::Write)?;
         let older = older.iter().map(|segment| (segment.name_as_older(), 1));
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
@@ -108,14 +115,18 @@ impl Segment {
     }
 
     /// Opens an existing file; `None` when it has no tables.
-    fn open(dir: &Path, id: u32, is_sealed: bool) -> Result<Option<Self>, StoreError> {
-        let path = file_of(dir, id);
+    fn open(dir: &Path, id: u32, kind: Kind, is_sealed: bool) -> Result<Option<Self>, StoreError> {
+        let path = file_of(dir, id, kind);
         let failed = schema::failed(&path);
         let mut conn = schema::connect(&path, Access::Write)?;
         if !schema::is_prepared(&conn).map_err(&failed)? {
             return Ok(None);
         }
-        schema::check(&path, &conn)?;
+        if kind == Kind::Plain {
+            // What it says took its place is not there (any more).
+            conn.execute("DELETE FROM meta WHERE name = ?1", [SUPERSEDED]).map_err(&failed)?;
+        }
+        schema::check(&path, &conn, if kind == Kind::Cold { schema::COLD_FORMAT } else { schema::FORMAT })?;
         upgrade::segment(&mut conn).map_err(&failed)?;
         conn.execute_batch(schema::ABOUT).map_err(&failed)?;
         let segment = Self::read(id, path.clone(), &conn).map_err(&failed)?;
@@ -159,7 +170,56 @@ impl Segment {
             None => Tally::count_up(conn)?,
         };
         let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined, summary, tally };
-        Ok(Self { id, path, floor, floor_ms, named: named_in(conn)?, state: Mutex::new(state), doomed: AtomicBool::new(false) })
+        let plain_bytes = schema::meta_value(conn, PLAIN_BYTES)?.map(|bytes| bytes.unsigned_abs());
+        Ok(Self::new(id, path, (floor, floor_ms), named_in(conn)?, plain_bytes, state))
+    }
+
+    fn new(id: u32, path: PathBuf, (floor, floor_ms): (i64, i64), named: Vec<u32>, plain_bytes: Option<u64>, state: SegmentState) -> Self {
+        Self {
+            id,
+            path,
+            floor,
+            floor_ms,
+            named,
+            plain_bytes,
+            state: Mutex::new(state),
+            doomed: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            resists: AtomicBool::new(false),
+        }
+    }
+
+    /// The segment that its compressed file, of this size, is from now on.
+    pub(super) fn compressed(&self, bytes: u64) -> Self {
+        let mut state = self.with(|state| state.clone());
+        let plain_bytes = Some(state.bytes);
+        state.bytes = bytes;
+        Self::new(self.id, self.cold_path(), (self.floor, self.floor_ms), self.named.clone(), plain_bytes, state)
+    }
+
+    /// Where its compressed file is, or would be.
+    pub(super) fn cold_path(&self) -> PathBuf {
+        file_of(self.path.parent().unwrap_or(Path::new(".")), self.id, Kind::Cold)
+    }
+
+    /// How often the writer set about to change it.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// To be called before a change.
+    pub(super) fn about_to_write(&self) {
+        self.writes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether it could not be compressed.
+    pub(super) fn resists(&self) -> bool {
+        self.resists.load(Ordering::Acquire)
+    }
+
+    /// Has it left as it is until the next start.
+    pub(super) fn leave_plain(&self) {
+        self.resists.store(true, Ordering::Release);
     }
 
     /// Looks at, or changes, what is known.
@@ -216,6 +276,10 @@ pub(super) const COUNT_IN_LANE: &str = "SELECT count(*) FROM delivery INDEXED BY
 pub(super) const OWNER_OF_LANE: &str = "SELECT workspace FROM delivery INDEXED BY lane WHERE target = ?1 AND state < 4 LIMIT 1";
 pub(super) const JOINED: &str = "SELECT DISTINCT batch FROM batch_part WHERE batch < ?1";
 
+/// Marks a segment in its `meta` whose place its compressed file has taken.
+pub(super) const SUPERSEDED: &str = "superseded";
+/// Tells in the `meta` of a compressed segment how large it was.
+pub(super) const PLAIN_BYTES: &str = "plain_bytes";
 /// Begins the names of older segments in `meta`.
 const OLDER: &str = "older:";
 /// Names the segment after a sealed one in its `meta`.
@@ -239,13 +303,46 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn file_of(dir: &Path, id: u32) -> PathBuf {
-    dir.join(format!("{id:08}.db"))
+/// The two sorts of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Plain,
+    Cold,
 }
 
-/// The number of a segment's file.
-fn id_of(name: &str) -> Option<u32> {
-    name.strip_suffix(".db").and_then(|stem| stem.parse().ok())
+/// Ends the names of compressed files before their extension.
+const COLD: &str = ".cold";
+/// Is in the names of files that the compressor is still at, and of those beside them.
+const UNFINISHED: &str = ".cold.tmp";
+
+fn file_of(dir: &Path, id: u32, kind: Kind) -> PathBuf {
+    dir.join(format!("{id:08}{}.db", if kind == Kind::Cold { COLD } else { "" }))
+}
+
+/// Where a compressed file is made.
+pub(super) fn unfinished(cold: &Path) -> PathBuf {
+    cold.with_extension("tmp")
+}
+
+/// The number and sort of a segment's file.
+fn id_of(name: &str) -> Option<(u32, Kind)> {
+    let stem = name.strip_suffix(".db")?;
+    let (number, kind) = stem.strip_suffix(COLD).map_or((stem, Kind::Plain), |number| (number, Kind::Cold));
+    Some((number.parse().ok()?, kind))
+}
+
+/// Of a segment with two files, keeps the one that counts: the old one, unless it says that the other has taken its place. That is
+/// one commit, so a crash at any moment leaves one of them to be believed.
+fn decide(dir: &Path, id: u32, files: &mut Vec<(u32, Kind)>) -> Result<(), StoreError> {
+    let old = file_of(dir, id, Kind::Plain);
+    let conn = schema::connect(&old, Access::Write)?;
+    let failed = schema::failed(&old);
+    let is_superseded = schema::is_prepared(&conn).and_then(|is| Ok(is && schema::meta_value(&conn, SUPERSEDED)?.is_some()));
+    let gone = if is_superseded.map_err(failed)? { Kind::Plain } else { Kind::Cold };
+    drop(conn);
+    remove_files(&file_of(dir, id, gone));
+    files.retain(|file| *file != (id, gone));
+    super::sync_dir(dir)
 }
 
 /// Size of the database as of the last commit of this connection.
@@ -290,18 +387,20 @@ impl Segments {
     /// Opens `journal/`, creating it and the first segment when there are none.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         super::create_dir(dir)?;
-        let mut ids = Vec::new();
+        let mut files = Vec::new();
         let mut strays = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(schema::file_error)? {
             let name = entry.map_err(schema::file_error)?.file_name();
             let Some(name) = name.to_str() else { continue };
-            if let Some(id) = id_of(name) {
-                ids.push(id);
+            if let Some(file) = id_of(name) {
+                files.push(file);
+            } else if name.contains(UNFINISHED) {
+                std::fs::remove_file(dir.join(name)).map_err(schema::file_error)?;
             } else if name.ends_with(".db-wal") || name.ends_with(".db-shm") {
                 strays.push(name.to_owned());
             }
         }
-        ids.sort_unstable();
+        files.sort_unstable();
         // A crash between the removals of a dropped segment leaves these behind.
         for name in strays {
             let stem = &name[..name.len() - "-wal".len()];
@@ -309,9 +408,13 @@ impl Segments {
                 std::fs::remove_file(dir.join(&name)).map_err(schema::file_error)?;
             }
         }
+        for id in files.windows(2).filter(|two| two[0].0 == two[1].0).map(|two| two[0].0).collect::<Vec<_>>() {
+            decide(dir, id, &mut files)?;
+        }
+        let ids: Vec<u32> = files.iter().map(|file| file.0).collect();
         let mut list: Vec<Arc<Segment>> = Vec::new();
-        for (i, id) in ids.iter().enumerate() {
-            match Segment::open(dir, *id, i + 1 < ids.len())? {
+        for (i, (id, kind)) in files.iter().enumerate() {
+            match Segment::open(dir, *id, *kind, i + 1 < files.len())? {
                 // It was made, but the one before it went on: it begins later now.
                 Some(segment) if segment.is_empty() && list.last().is_some_and(|last| segment.floor < end_of(last).0) => {
                     list.push(Arc::new(Segment::create(dir, *id, &list)?));
@@ -321,7 +424,7 @@ impl Segments {
                 None if i + 1 == ids.len() && list.last().is_none_or(|last| !last.named.contains(id)) => {
                     list.push(Arc::new(Segment::create(dir, *id, &list)?));
                 }
-                None => return Err(Misfit::Empty.of(&file_of(dir, *id))),
+                None => return Err(Misfit::Empty.of(&file_of(dir, *id, *kind))),
             }
         }
         if list.is_empty() {
@@ -329,7 +432,7 @@ impl Segments {
         }
         let named = list.last().map_or(&[][..], |newest| &newest.named);
         if let Some(lost) = named.iter().find(|id| !ids.contains(id)) {
-            return Err(Misfit::Missing.of(&file_of(dir, *lost)));
+            return Err(Misfit::Missing.of(&file_of(dir, *lost, Kind::Plain)));
         }
         Ok(Self { dir: dir.to_owned(), list: RwLock::new(list) })
     }
@@ -368,6 +471,13 @@ impl Segments {
         let segment = Arc::new(Segment::create(&self.dir, self.current().id + 1, &older)?);
         self.list.write().push(segment.clone());
         Ok(segment)
+    }
+
+    /// Has a segment take the place of the one with its number.
+    pub(super) fn replace(&self, segment: Arc<Segment>) {
+        if let Some(place) = self.list.write().iter_mut().find(|known| known.id == segment.id) {
+            *place = segment;
+        }
     }
 
     /// Takes a segment out of the list; its files go when its last user lets go.

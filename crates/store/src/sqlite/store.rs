@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,11 +18,12 @@ use super::bins::BinsDb;
 use super::catalog::CatalogDb;
 use super::checkpoint::Checkpointer;
 use super::command::{Command, Reply};
+use super::compress::Compressor;
 use super::effort::Effort;
 use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
-use super::writer::Writer;
+use super::writer::{Limits, Writer};
 use super::{SqliteOptions, about, lists, members, pages, schema, suppressions};
 use crate::{
     Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
@@ -81,9 +83,15 @@ impl SqliteStore {
         let bins = BinsDb::open(dir)?;
         let segments = Arc::new(Segments::open(&journal)?);
         let pool = Arc::new(Pool::default());
-        let age_ms = i64::try_from(options.segment_age.as_millis()).unwrap_or(i64::MAX);
-        let writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, options.observer, options.segment_bytes, age_ms);
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let limits = Limits {
+            segment_bytes: options.segment_bytes,
+            segment_age_ms: millis(options.segment_age),
+            compress_after_ms: options.compress_after.map(millis),
+        };
         let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
+        let compressor = options.compress_after.map(|_| Compressor::start(commands.downgrade(), options.observer.clone())).transpose()?;
+        let writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, compressor, options.observer, limits);
         let writer_thread =
             std::thread::Builder::new().name("posthaste-journal".into()).spawn(move || writer.run(queue)).map_err(schema::file_error)?;
         let inner = Inner {
@@ -289,8 +297,18 @@ impl History for SqliteStore {
 
     async fn size(&self) -> Result<StoreSize, StoreError> {
         self.check_open()?;
-        let all = self.inner.segments.all();
-        Ok(StoreSize { buckets: all.len(), bytes: all.iter().map(|segment| segment.with(|state| state.bytes)).sum() })
+        let mut size = StoreSize::default();
+        for segment in self.inner.segments.all() {
+            let bytes = segment.with(|state| state.bytes);
+            size.buckets += 1;
+            size.bytes += bytes;
+            if let Some(before) = segment.plain_bytes {
+                size.compressed += 1;
+                size.compressed_bytes += bytes;
+                size.plain_bytes += before;
+            }
+        }
+        Ok(size)
     }
 }
 

@@ -7,15 +7,33 @@ pub(super) fn pack(members: &[Sequence]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(members.len() * 2 + 6);
     let mut last = 0;
     for member in members {
-        let mut delta = (member.0 - last) as u64;
+        put(&mut bytes, (member.0 - last) as u64);
         last = member.0;
-        while delta >= 0x80 {
-            bytes.push(delta as u8 | 0x80);
-            delta >>= 7;
-        }
-        bytes.push(delta as u8);
     }
     bytes
+}
+
+/// Adds one number.
+pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Takes one number off; `None` when there is none.
+pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// Unpacks them. Bytes that were not made by [`pack`] end the list early.

@@ -23,6 +23,7 @@ use super::CommitObserver;
 use super::apply::{self, ApplyError, Changes, Memory};
 use super::checkpoint::{self, Checkpointer};
 use super::command::Command;
+use super::compress::Compressor;
 use super::readers::Pool;
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
@@ -83,14 +84,22 @@ pub(super) struct OpenSegment {
     segment: Arc<Segment>,
 }
 
+/// When segments are sealed, and compressed.
+pub(super) struct Limits {
+    pub(super) segment_bytes: u64,
+    pub(super) segment_age_ms: i64,
+    /// Age of the last event; `None`: never.
+    pub(super) compress_after_ms: Option<i64>,
+}
+
 /// The state of the writer thread.
 pub(super) struct Writer {
     pub(super) segments: Arc<Segments>,
     pub(super) pool: Arc<Pool>,
     pub(super) checkpointer: Checkpointer,
     pub(super) observer: Option<Arc<dyn CommitObserver>>,
-    pub(super) segment_bytes: u64,
-    pub(super) segment_age_ms: i64,
+    pub(super) compressor: Option<Compressor>,
+    pub(super) limits: Limits,
     pub(super) open: HashMap<u32, OpenSegment>,
     tick: u64,
     page_cap: Option<u32>,
@@ -104,17 +113,17 @@ impl Writer {
         segments: Arc<Segments>,
         pool: Arc<Pool>,
         checkpointer: Checkpointer,
+        compressor: Option<Compressor>,
         observer: Option<Arc<dyn CommitObserver>>,
-        segment_bytes: u64,
-        segment_age_ms: i64,
+        limits: Limits,
     ) -> Self {
         Self {
             segments,
             pool,
             checkpointer,
+            compressor,
             observer,
-            segment_bytes,
-            segment_age_ms,
+            limits,
             open: HashMap::new(),
             tick: 0,
             page_cap: None,
@@ -166,6 +175,10 @@ impl Writer {
             }
             if let Some(reply) = close {
                 commands.close();
+                // Nobody waits for an answer any more, least of all the compressor.
+                while let Some(command) = commands.blocking_recv() {
+                    drop(command);
+                }
                 self.close();
                 reply.send(()).ok();
                 return;
@@ -182,6 +195,7 @@ impl Writer {
         }
         match alone {
             Some(Command::Retire(rule, now_ms, reply)) => drop(reply.send(Ok(self.retire(rule, now_ms)))),
+            Some(Command::Replace(replacement, reply)) => drop(reply.send(Ok(self.replace(&replacement)))),
             Some(Command::CapPages(pages, reply)) => drop(reply.send(self.cap_pages(pages))),
             _ => {}
         }
@@ -365,9 +379,10 @@ impl Writer {
         noted.is_ok()
     }
 
-    /// A connection for writing to a segment.
+    /// A connection for writing to a segment, which it counts as changed.
     pub(super) fn open(&mut self, segment: &Arc<Segment>) -> Result<&mut OpenSegment, StoreError> {
         self.tick += 1;
+        segment.about_to_write();
         if !self.open.contains_key(&segment.id) {
             let oldest = self.open.iter().min_by_key(|(_, open)| open.used).map(|(id, _)| *id);
             if self.open.len() >= OPEN_SEGMENTS
@@ -401,7 +416,7 @@ impl Writer {
     }
 
     fn roll_if_large(&mut self) {
-        if self.segments.current().with(|state| state.bytes) >= self.segment_bytes {
+        if self.segments.current().with(|state| state.bytes) >= self.limits.segment_bytes {
             self.roll();
         }
     }
@@ -441,6 +456,9 @@ impl Writer {
 
     /// Leaves files without a WAL behind.
     fn close(&mut self) {
+        if let Some(compressor) = &mut self.compressor {
+            compressor.stop();
+        }
         self.checkpointer.stop();
         self.forget_unnamed();
         for (_, open) in self.open.drain() {

@@ -2,6 +2,8 @@
 
 mod backup;
 mod bugs;
+mod chilled;
+mod cold;
 mod contract;
 mod files;
 mod full;

@@ -68,9 +68,11 @@ impl History {
         run.load.ledger.set_owed(1, false);
         let began = Instant::now();
         self.fill(&run).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        eprintln!("history: {} events accepted in {seconds:.0} s, {:.0}/s", self.events, self.events as f64 / seconds);
         run.drain().await;
         let disk = crate::usage::disk_bytes(run.server.data())?;
-        eprintln!("history: filled in {:.0} s, {:.0} MiB", began.elapsed().as_secs_f64(), disk as f64 / f64::from(1 << 20));
+        eprintln!("history: delivered after {:.0} s, {:.0} MiB", began.elapsed().as_secs_f64(), disk as f64 / f64::from(1 << 20));
 
         run.begin().await?;
         let before = run.load.ledger.accepted_in(0);
@@ -155,12 +157,17 @@ fn questions(target: &str) -> Vec<Question> {
         ask("events of a rare type", "/posthaste/v1/events?limit=100&type=bench.rare", false),
         ask("events of no such type", "/posthaste/v1/events?limit=100&type=bench.none", false),
         ask("events with deliveries", "/posthaste/v1/events?limit=100&type=bench.load&deliveries=true", false),
+        ask("events, newest 20 with deliveries", "/posthaste/v1/events?limit=20&deliveries=true", false),
+        ask("events with a text (all have it)", "/posthaste/v1/events?limit=100&search=BENCH.LOAD", false),
+        ask("events with a text (none), next pages", "/posthaste/v1/events?limit=100&search=no-such-text", true),
         ask("deliveries, newest", "/posthaste/v1/deliveries?limit=100", false),
         ask("deliveries delivered", "/posthaste/v1/deliveries?limit=100&state=delivered", true),
         ask("deliveries failed (none)", "/posthaste/v1/deliveries?limit=100&state=failed", false),
         ask("deliveries held", "/posthaste/v1/deliveries?limit=100&state=held", true),
         ask("deliveries of a target", &of_target, true),
         ask("deliveries of a type", "/posthaste/v1/deliveries?limit=100&type=bench.held", false),
+        ask("deliveries of a type held", "/posthaste/v1/deliveries?limit=100&type=bench.held&state=held", true),
+        ask("deliveries of a type failed (none)", "/posthaste/v1/deliveries?limit=100&type=bench.load&state=failed", false),
         ask("statistics", "/posthaste/v1/statistics", false),
         ask("/metrics", "/metrics", false),
         ask("/readyz", "/readyz", false),

@@ -14,6 +14,8 @@ use crate::timing::median;
 
 /// Longest wait for a delivery of what was pending.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Attempts of one target at once, by the default policy of the server.
+const CONCURRENCY: u64 = 32;
 /// How long what the dead server sent may lie unread.
 const READ: Duration = Duration::from_millis(30);
 /// Until the publishers have found the server again.
@@ -41,8 +43,12 @@ pub struct Kills {
     pub lost: u64,
     /// Deliveries that came again.
     pub duplicates: u64,
-    /// Most attempts under way at a kill, as the server's metrics told just before.
+    /// Most deliveries under way or not known on disk as ended at a kill, as the server's metrics told just before.
     pub in_flight: u64,
+    /// Most of these whose outcome was on its way to the disk.
+    pub unsettled: u64,
+    /// How many there can be at most: attempts that the target's policy lets run, and outcomes that the server lets wait for the disk.
+    pub bound: u64,
     /// Most deliveries that were owed at a kill.
     pub pending: u64,
     /// Most duplicates that one kill brought.
@@ -60,6 +66,9 @@ impl Kill {
     pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
         let kills = self.measure(bench, report).await?;
         report.add_table(kills.table(self.kills));
+        if kills.most_duplicates > kills.bound {
+            report.add_void(format!("kill: {} duplicates of one kill, where the limits allow {}", kills.most_duplicates, kills.bound));
+        }
         if let Some(problem) = kills.void {
             report.add_void(format!("kill: {problem}"));
         }
@@ -96,20 +105,24 @@ impl Kill {
     async fn kill_often(&self, run: &mut Run, rng: &mut Rng, kills: &mut Kills) -> Result<(), BenchError> {
         for _ in 0..self.kills {
             sleep(Duration::from_millis(rng.between(self.between[0], self.between[1]))).await;
-            let in_flight = crate::api::metric(&run.metrics().await?, "posthaste_target_in_flight").unwrap_or_default();
+            let metrics = run.metrics().await?;
+            let read = |name: &str| crate::api::metric(&metrics, name).unwrap_or_default() as u64;
+            let in_flight = read("posthaste_target_in_flight");
+            kills.unsettled = kills.unsettled.max(read("posthaste_outcomes_unsettled"));
+            kills.bound = kills.bound.max(CONCURRENCY + read("posthaste_outcomes_unsettled_limit"));
             let duplicates = run.load.ledger.duplicates();
             run.server.kill();
             // The receiver may still have to read what the server sent.
             sleep(READ).await;
             let pending = run.load.ledger.close().lost;
-            kills.in_flight = kills.in_flight.max(in_flight as u64);
+            kills.in_flight = kills.in_flight.max(in_flight);
             kills.pending = kills.pending.max(pending);
             // What is acknowledged from now on has a higher number.
             run.receipts().watch_for(run.load.ledger.sent());
             let began_us = run.load.clock.us();
             kills.ready_ms.push(run.start_again().await?.as_secs_f64() * 1e3);
             let since = Instant::now();
-            while pending.max(in_flight as u64) > 0 && since.elapsed() < PATIENCE {
+            while pending.max(in_flight) > 0 && since.elapsed() < PATIENCE {
                 if let Some(us) = run.receipts().watched() {
                     kills.delivering_ms.push(us.saturating_sub(began_us) as f64 / 1e3);
                     break;
@@ -135,11 +148,14 @@ impl Kills {
         table.row("acknowledged and lost", one(self.lost));
         table.row("duplicates", one(self.duplicates));
         table.row("most duplicates of one kill", one(self.most_duplicates));
-        table.row("most attempts under way at a kill", one(self.in_flight));
+        table.row("most under way or unsettled at a kill", one(self.in_flight));
+        table.row("… of these unsettled", one(self.unsettled));
+        table.row("under way and unsettled at most, by the limits", one(self.bound));
         table.row("most acknowledged and not delivered at a kill", one(self.pending));
         table.row("ms until ready", many(&self.ready_ms));
         table.row("ms until the first interrupted delivery came", many(&self.delivering_ms));
-        table.note("times are from the start of the process; attempts under way are those of the last metrics before a kill");
+        table.note("times are from the start of the process; what is under way is of the last metrics, some milliseconds before a kill, and changes by the \
+             millisecond: the limits are what duplicates cannot exceed");
         table
     }
 }

@@ -26,6 +26,7 @@ use crate::error::AcceptError;
 use crate::lanes::{Arrival, How, Lanes};
 use crate::metrics::Metrics;
 use crate::routing::SubscriptionRoute;
+use crate::seldom::Seldom;
 
 /// Most requests in one group: bounds how long the first of them waits for the others to be written.
 const GROUP: usize = 1024;
@@ -140,6 +141,8 @@ pub(crate) struct Committer {
     /// When the group under way began, for the overload check.
     pub busy_since: Arc<Mutex<Option<Instant>>>,
     pub batches: Batches,
+    /// Before the log is told of a commit that failed.
+    pub complaint: Seldom,
 }
 
 impl Committer {
@@ -202,7 +205,9 @@ impl Committer {
                 let closed = self.batches.failed(batches);
                 self.lanes.arrived(closed).await;
                 self.metrics.accept_failed(now_ms);
-                tracing::error!(%error, events = count, "a commit failed; its senders are told");
+                if let Some(unsaid) = self.complaint.turn() {
+                    tracing::error!(%error, events = count, unsaid, "a commit failed; its senders are told");
+                }
                 let error = Arc::new(error);
                 for (ticket, _) in answers {
                     let _ = ticket.answer.send(Err(share(&error)));

@@ -125,6 +125,12 @@ impl Catalogue {
         slot.entry.as_ref().and_then(typed)
     }
 
+    /// Numbers of all of a kind in a workspace, deleted ones included, in no order.
+    pub fn numbers(&self, workspace: i64, kind: Kind) -> Vec<i64> {
+        let view = self.view.read();
+        view.slots.iter().filter(|(_, slot)| slot.kind == kind && slot.workspace == workspace).map(|(number, _)| *number).collect()
+    }
+
     /// Public id of a number, deleted resources included.
     pub fn id_of(&self, number: i64) -> Option<String> {
         self.view.read().slots.get(&number).map(|s| s.id.clone())

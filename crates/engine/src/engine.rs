@@ -26,13 +26,17 @@ use crate::lanes::{Command, LaneHealth, Lanes, ShardParts};
 use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
+use crate::seldom::Seldom;
 use crate::settings::EngineSettings;
-use crate::settle::{self, Settler};
+use crate::settle::{self, Level, Settler};
 use crate::steward::{self, Steward};
 use crate::tasks::Tasks;
 
 /// How long a commit that failed keeps the server from being ready. Short, because only a commit can show that it is over.
 const FAILURE_MEMORY_MS: i64 = 10_000;
+
+/// How often the log is told of commits that fail.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Time for the last commit of a shutdown.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
@@ -79,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Lanes,
     pub(crate) sender: Arc<Sender>,
     pub(crate) gate: Gate,
+    unsettled: Level,
     metrics: Arc<Metrics>,
     pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,
@@ -97,6 +102,7 @@ impl Engine {
         let shards = std::thread::available_parallelism().map_or(1, usize::from).min(16);
         let (lanes, receivers) = Lanes::new(shards);
         let (settler, outcomes) = Settler::new();
+        let unsettled = settler.level();
         let (steward, news) = Steward::new();
         let gate = Gate::default();
         let busy_since = Arc::default();
@@ -156,6 +162,7 @@ impl Engine {
             last_received_ms: recovered.last_received_ms,
             busy_since: Arc::clone(&busy_since),
             batches: Batches::new(gate.clone()),
+            complaint: Seldom::new(COMPLAINT),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
@@ -174,6 +181,7 @@ impl Engine {
                 lanes,
                 sender,
                 gate,
+                unsettled,
                 metrics,
                 door,
                 committed,
@@ -319,7 +327,12 @@ impl Engine {
             .into_iter()
             .filter_map(|(target, health)| Some((self.inner.catalogue.id_of(target)?, health)))
             .collect();
-        self.inner.metrics.render(&lanes, self.now_ms())
+        let (unsettled, room) = self.inner.unsettled.read();
+        let levels = [
+            ("posthaste_outcomes_unsettled", "Outcomes of attempts that are not on disk yet.", unsettled),
+            ("posthaste_outcomes_unsettled_limit", "How many outcomes may be on their way to the disk.", room),
+        ];
+        self.inner.metrics.render(&lanes, &levels, self.now_ms())
     }
 
     /// HTML of a delivery's public page, by its token; `None` when there is none.

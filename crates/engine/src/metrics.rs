@@ -147,8 +147,8 @@ impl Metrics {
         }
     }
 
-    /// Prometheus text. `lanes` are by the target's public id.
-    pub fn render(&self, lanes: &BTreeMap<String, LaneHealth>, now_ms: i64) -> String {
+    /// Prometheus text. `lanes` are by the target's public id, `levels` are gauges of the whole engine: name, help, value.
+    pub fn render(&self, lanes: &BTreeMap<String, LaneHealth>, levels: &[(&str, &str, usize)], now_ms: i64) -> String {
         let mut out = String::with_capacity(4096 + lanes.len() * 256);
         for (name, help, counter) in [
             ("posthaste_events_accepted_total", "Events stored and answered.", &self.accepted),
@@ -163,9 +163,12 @@ impl Metrics {
         }
         self.commit_us.render(&mut out, "posthaste_commit_seconds", "Time of a group commit, flush included.", 1e6);
         self.commit_events.render(&mut out, "posthaste_commit_events", "Events in a group commit.", 1.0);
+        for (name, help, value) in levels {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
         let gauges: [Gauge; 3] = [
             ("posthaste_target_pending", "Pending deliveries of a target.", |h, _| h.backlog as f64),
-            ("posthaste_target_in_flight", "Attempts of a target under way.", |h, _| f64::from(h.in_flight)),
+            ("posthaste_target_in_flight", "Deliveries of a target under way, or not known on disk as ended yet.", |h, _| f64::from(h.in_flight)),
             ("posthaste_target_lag_seconds", "How long a target's oldest delivery that could be sent has been waiting.", |h, now| {
                 h.oldest_ms.map_or(0.0, |at| (now - at).max(0) as f64 / 1e3)
             }),

@@ -1,6 +1,6 @@
 //! What surfaces ask of the engine besides accepting: configuration and targets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -354,6 +354,17 @@ impl Engine {
     pub async fn health(&self, target: i64) -> LaneHealth {
         let idle = || LaneHealth { breaker: "active".into(), ..LaneHealth::default() };
         self.inner().lanes.health(target).await.unwrap_or_else(idle)
+    }
+
+    /// What the lanes of a workspace's targets say, by the targets' numbers. Deleted targets are among them as long as they are owed anything.
+    pub async fn health_of_all(&self, workspace: i64) -> Vec<(i64, LaneHealth)> {
+        let own: HashSet<i64> = self.target_numbers(workspace).into_iter().collect();
+        self.inner().lanes.health_of_all().await.into_iter().filter(|(target, _)| own.contains(target)).collect()
+    }
+
+    /// Numbers of all targets that a workspace has or had.
+    pub fn target_numbers(&self, workspace: i64) -> Vec<i64> {
+        self.inner().catalogue.numbers(workspace, Kind::Target)
     }
 
     /// `queued`, `held`, `delivered`, `failed` or `cancelled`.

@@ -1,5 +1,9 @@
 //! Settling: outcomes are stored in groups, and the lanes are told once they are on disk.
 //!
+//! Outcomes are handed to the journal at once, also while earlier ones are on their way to the disk: so each is in the very next commit, beside
+//! the events of the moment. What a crash can make happen twice is what is under way at targets and what is unsettled here; the latter has its
+//! bound in this module ([`ROOM`]), the former in the policies and the shards.
+//!
 //! An outcome that cannot be stored is kept and tried again until it can: its delivery is not sent a second time meanwhile, because
 //! the lane holds its key until it is settled. What waits is bounded, so a broken disk stops sending instead of filling memory.
 //! Only a damaged file is not waited for: no time mends it, and the outcomes of all other files would wait with it.
@@ -8,16 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use posthaste_domain::delivery::PendingDelivery;
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::lanes::{Lanes, Settled};
 use crate::metrics::Metrics;
+use crate::seldom::Seldom;
 
 /// Outcomes that are not on disk yet, over all lanes.
-const ROOM: usize = 2048;
+const ROOM: usize = 512;
+/// Lists of outcomes that are on their way to the disk at once. Those beyond wait and become one list.
+const UNDER_WAY: usize = 64;
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often the log is told of outcomes that cannot be stored.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// An outcome, and the delivery as it is now if it will be tried again.
 pub(crate) struct Unsettled {
@@ -32,6 +43,16 @@ pub(crate) struct Unsettled {
 pub(crate) struct Settler {
     room: Arc<Semaphore>,
     queue: mpsc::Sender<Vec<Unsettled>>,
+}
+
+/// How many outcomes are not on disk yet. Holding it keeps nothing open.
+pub(crate) struct Level(Arc<Semaphore>);
+
+impl Level {
+    /// That many, and how many there may be.
+    pub fn read(&self) -> (usize, usize) {
+        (ROOM.saturating_sub(self.0.available_permits()), ROOM)
+    }
 }
 
 /// Room for one outcome.
@@ -56,6 +77,11 @@ impl Settler {
         Room(Arc::clone(&self.room).acquire_owned().await.expect("it is never closed"))
     }
 
+    /// Knows how many outcomes are not on disk yet.
+    pub fn level(&self) -> Level {
+        Level(Arc::clone(&self.room))
+    }
+
     /// Hands outcomes over, and leaves the list empty.
     pub fn settle(&self, outcomes: &mut Vec<Unsettled>) {
         if !outcomes.is_empty() {
@@ -65,30 +91,62 @@ impl Settler {
     }
 }
 
+/// Outcomes of one call of the journal.
+struct Stored {
+    settlements: Arc<[Settlement]>,
+    settled: Vec<Settled>,
+}
+
 /// Stores outcomes until all senders are gone.
 pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut outcomes: Outcomes) {
+    let complaint = Seldom::new(COMPLAINT);
     let mut lists = Vec::new();
-    while outcomes.queue.recv_many(&mut lists, ROOM).await > 0 {
-        let count = lists.iter().map(Vec::len).sum();
-        let mut settled = Vec::with_capacity(count);
-        let mut settlements = Vec::with_capacity(count);
-        for Unsettled { settlement, retry, room } in lists.drain(..).flatten() {
-            settled.push(Settled { target: settlement.target, key: settlement.key, retry });
-            settlements.push(settlement);
-            room.0.forget();
+    let mut under_way = FuturesUnordered::new();
+    let mut is_open = true;
+    while is_open || !under_way.is_empty() {
+        let first = tokio::select! {
+            biased;
+            Some(stored) = under_way.next() => stored,
+            count = outcomes.queue.recv_many(&mut lists, ROOM), if is_open && under_way.len() < UNDER_WAY => {
+                is_open = count > 0;
+                if is_open {
+                    under_way.push(stored(&*journal, &complaint, lists.drain(..).flatten()));
+                }
+                continue;
+            }
+        };
+        let mut settled = Vec::new();
+        let mut next = Some(first);
+        // A commit stores several lists at once: their lanes hear of it together.
+        while let Some(stored) = next {
+            let Some(stored) = stored else { return };
+            outcomes.room.add_permits(stored.settlements.len());
+            metrics.settled(&stored.settlements);
+            settled.extend(stored.settled);
+            next = under_way.next().now_or_never().flatten();
         }
-        let settlements: Arc<[Settlement]> = settlements.into();
-        if !store(&*journal, Arc::clone(&settlements)).await {
-            return;
-        }
-        outcomes.room.add_permits(count);
-        metrics.settled(&settlements);
         lanes.settled(settled).await;
     }
 }
 
+/// Hands outcomes to the journal. The future ends when they are on disk; `None`: the store is closed.
+fn stored<'a>(
+    journal: &'a dyn Journal,
+    complaint: &'a Seldom,
+    outcomes: impl Iterator<Item = Unsettled>,
+) -> impl Future<Output = Option<Stored>> + 'a {
+    let (mut settled, mut settlements) = (Vec::new(), Vec::new());
+    for Unsettled { settlement, retry, room } in outcomes {
+        settled.push(Settled { target: settlement.target, key: settlement.key, retry });
+        settlements.push(settlement);
+        room.0.forget();
+    }
+    let settlements: Arc<[Settlement]> = settlements.into();
+    async move { store(journal, complaint, Arc::clone(&settlements)).await.then_some(Stored { settlements, settled }) }
+}
+
 /// Stores outcomes, trying again until that works. `false`: the store is closed.
-async fn store(journal: &dyn Journal, outcomes: Arc<[Settlement]>) -> bool {
+async fn store(journal: &dyn Journal, complaint: &Seldom, outcomes: Arc<[Settlement]>) -> bool {
     loop {
         match journal.settle(Arc::clone(&outcomes)).await {
             Ok(()) => return true,
@@ -99,11 +157,13 @@ async fn store(journal: &dyn Journal, outcomes: Arc<[Settlement]>) -> bool {
                     return true;
                 }
                 // Together, so that they still share commits.
-                let alone = outcomes.iter().map(|outcome| Box::pin(store(journal, [outcome.clone()].into())));
+                let alone = outcomes.iter().map(|outcome| Box::pin(store(journal, complaint, [outcome.clone()].into())));
                 return join_all(alone).await.into_iter().all(|stored| stored);
             }
             Err(error) => {
-                tracing::error!(%error, outcomes = outcomes.len(), "outcomes could not be stored; trying again");
+                if let Some(unsaid) = complaint.turn() {
+                    tracing::error!(%error, outcomes = outcomes.len(), unsaid, "outcomes could not be stored; they are tried again");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

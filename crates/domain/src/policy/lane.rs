@@ -330,6 +330,12 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         self.settling
     }
 
+    /// How many deliveries are out: their attempts run, or their outcomes are being settled. A crash now could make these happen twice.
+    #[must_use]
+    pub fn unsettled(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+    }
+
     /// The fresh delivery in memory that is next.
     #[must_use]
     pub fn first_fresh(&self) -> Option<&T> {

@@ -113,7 +113,7 @@ pub struct LaneHealth {
     pub breaker: String,
     /// Pending deliveries, in memory or not.
     pub backlog: u64,
-    /// Attempts under way.
+    /// Deliveries whose attempt is under way, or has ended and is not on disk yet: what a crash could make arrive twice.
     pub in_flight: u32,
     /// Since when the delivery that waits longest could have been sent; `None` when none waits.
     pub oldest_ms: Option<i64>,

@@ -220,7 +220,7 @@ impl LaneState {
         LaneHealth {
             breaker: breaker.into(),
             backlog: self.backlog,
-            in_flight: self.lane.in_flight(),
+            in_flight: self.lane.unsettled(),
             oldest_ms: fresh.into_iter().chain(due).min(),
             last_success_ms: self.last_success_ms,
             last_failure_ms: self.last_failure_ms,

@@ -1,5 +1,6 @@
 //! Deliveries and their attempts: the log.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -113,13 +114,18 @@ fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) ->
         None => None,
     };
     let mut targets = target.map(|number| vec![number]);
+    let is_of = |number: &i64| target.is_none_or(|target| target == *number);
     // A list of nothing but held (or waiting) deliveries need not look at targets that have none of them.
     if let [only @ ("held" | "queued")] = wanted {
         let entries = state.engine.list::<Target>(workspace);
-        let held = |entry: &&std::sync::Arc<posthaste_engine::Entry<Target>>| entry.doc.status != TargetStatus::Active;
-        if *only == "held" || entries.iter().any(|entry| held(&entry)) {
-            let fitting = entries.iter().filter(|entry| held(entry) == (*only == "held")).map(|entry| entry.number);
-            targets = Some(fitting.filter(|number| target.is_none_or(|t| t == *number)).collect());
+        let held: HashSet<i64> =
+            entries.iter().filter(|entry| entry.doc.status != TargetStatus::Active).map(|entry| entry.number).collect();
+        if *only == "held" {
+            targets = Some(held.into_iter().filter(is_of).collect());
+        } else if !held.is_empty() {
+            // What a deleted target is still owed is held by nobody.
+            let all = state.engine.target_numbers(workspace).into_iter();
+            targets = Some(all.filter(|number| is_of(number) && !held.contains(number)).collect());
         }
     }
     if targets.as_ref().is_some_and(Vec::is_empty) {

@@ -72,7 +72,7 @@ pub(super) struct Health {
     state: String,
     /// Pending deliveries.
     queued: u64,
-    /// Attempts under way.
+    /// Attempts under way, and those that ended and are not on disk yet.
     in_flight: u32,
     /// Time of receipt of the oldest waiting delivery.
     #[schema(format = DateTime)]

@@ -80,11 +80,11 @@ struct Resources {
 
 #[derive(Serialize, ToSchema)]
 struct Pending {
-    /// Pending deliveries of active targets.
+    /// Pending deliveries of active targets, and of deleted ones until they are cancelled.
     queued: u64,
     /// Pending deliveries of paused and disabled targets.
     held: u64,
-    /// Attempts under way.
+    /// Attempts under way, and those that ended and are not on disk yet.
     in_flight: u64,
 }
 
@@ -218,14 +218,13 @@ async fn patch(
 
 async fn statistics(State(state): State<AppState>, Reader(caller): Reader) -> Result<Response, Problem> {
     let (engine, workspace) = (&state.engine, caller.workspace());
-    let targets = engine.list::<Target>(workspace);
     let mut deliveries = Pending { queued: 0, held: 0, in_flight: 0 };
-    for target in &targets {
-        let lane = engine.health(target.number).await;
+    for (number, lane) in engine.health_of_all(workspace).await {
         deliveries.in_flight += u64::from(lane.in_flight);
-        match target.doc.status {
-            TargetStatus::Active => deliveries.queued += lane.backlog,
-            TargetStatus::Paused | TargetStatus::Disabled => deliveries.held += lane.backlog,
+        match engine.by_number::<Target>(number).map(|target| target.doc.status) {
+            // As in the list of deliveries: nobody holds what a deleted target is still owed.
+            Some(TargetStatus::Active) | None => deliveries.queued += lane.backlog,
+            Some(TargetStatus::Paused | TargetStatus::Disabled) => deliveries.held += lane.backlog,
         }
     }
     let totals = engine.totals();
@@ -234,7 +233,7 @@ async fn statistics(State(state): State<AppState>, Reader(caller): Reader) -> Re
         resources: Resources {
             keys: engine.list::<Key>(workspace).len(),
             event_types: engine.list::<EventType>(workspace).len(),
-            targets: targets.len(),
+            targets: engine.list::<Target>(workspace).len(),
             templates: engine.list::<TemplateDoc>(workspace).len(),
             subscriptions: engine.list::<Subscription>(workspace).len(),
             bins: engine.list::<Bin>(workspace).len(),

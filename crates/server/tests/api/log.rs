@@ -248,3 +248,33 @@ async fn a_later_delivery_comes_at_its_time() {
     let started = delivery["first_attempt_at"].as_str().expect("a time");
     assert!(started >= at.as_str(), "sent at {started}, due at {at}");
 }
+
+/// What a deleted target is still owed is queued, in lists and in numbers, whatever else is paused.
+#[tokio::test]
+async fn deliveries_of_deleted_targets_are_found_and_counted() {
+    let rig = Rig::new().await;
+    let (hanging, paused) = (rig.target("hangs").await, rig.target("ok").await);
+    rig.post(&format!("/targets/{}/pause", paused), json!({})).await.expect(200);
+    let subscription = rig.subscribe(&hanging, &["a"]).await;
+    rig.subscribe(&paused, &["a"]).await;
+    rig.publish("a", json!(1)).await;
+    rig.recorder.wait_for(1).await;
+    rig.call("DELETE", &format!("/subscriptions/{subscription}"), Value::Null).await.expect(204);
+    rig.call("DELETE", &format!("/targets/{hanging}"), Value::Null).await.expect(204);
+    let targets = |list: &Value| -> Vec<String> {
+        let data = list["items"].as_array().expect("a list").iter();
+        data.map(|delivery| delivery["target_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    for (query, found) in [
+        (format!("state=queued&target_id={hanging}"), vec![&hanging]),
+        ("state=queued".to_owned(), vec![&hanging]),
+        ("state=held".to_owned(), vec![&paused]),
+        (format!("state=held&target_id={hanging}"), vec![]),
+        (format!("state=queued&target_id={paused}"), vec![]),
+    ] {
+        let list = rig.get(&format!("/deliveries?{query}")).await.expect(200);
+        assert_eq!(targets(&list).iter().collect::<Vec<_>>(), found, "{query}: {list}");
+    }
+    let numbers = rig.get("/statistics").await.expect(200);
+    assert_eq!(numbers["deliveries"], json!({"queued": 1, "held": 1, "in_flight": 1}));
+}

@@ -17,6 +17,9 @@
 
 mod answer;
 mod framing;
+#[cfg(test)]
+#[path = "../../../fuzz/entries/answer.rs"]
+mod fuzz_entry;
 mod http1;
 mod http2;
 mod origin;
@@ -80,6 +83,17 @@ pub struct HttpStats {
     pub http2: u64,
 }
 
+/// Connections to one origin, since it is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginStats {
+    /// Scheme, host and port.
+    pub origin: String,
+    /// Connections opened.
+    pub opened: u64,
+    /// Answers that came over a connection on which another answer had come before.
+    pub reused: u64,
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -133,6 +147,11 @@ impl HttpClient {
             resumed: counts.resumed.load(Ordering::Relaxed),
             http2: counts.http2_requests.load(Ordering::Relaxed),
         }
+    }
+
+    /// Connections of the busiest origins, at most `most` of them.
+    pub fn busiest_origins(&self, most: usize) -> Vec<OriginStats> {
+        self.pool.busiest(most)
     }
 
     /// Makes a URL ready for many requests. By HTTP/1.1 alone if `is_http1_only`.
@@ -227,6 +246,7 @@ impl HttpClient {
         };
         if was_used {
             counts.reused.fetch_add(1, Ordering::Relaxed);
+            target.origin.reused.fetch_add(1, Ordering::Relaxed);
         }
         let mut taken = Taken::default();
         let broken = match answer.read_body(&mut taken, deadline).await {

@@ -44,7 +44,7 @@ pub use crate::carrier::{CarrierInbox, CarrierNews, NewsKind, ReceiptState};
 use crate::dial::Outlet;
 use crate::email::Email;
 pub use crate::email::EmailDefaults;
-use crate::http_client::{HttpClient, HttpStats};
+use crate::http_client::{HttpClient, HttpStats, OriginStats};
 pub use crate::mail::Mail;
 use crate::sms::{CarrierWork, GatewayRules, SmsChannel, SmsDefaults};
 use crate::tls::Tls;
@@ -285,6 +285,11 @@ impl Channels {
     /// Connections of the HTTP channels so far.
     pub fn http_stats(&self) -> HttpStats {
         self.http.as_ref().map(|http| http.stats()).unwrap_or_default()
+    }
+
+    /// Connections of the HTTP channels to the busiest origins, at most `most` of them.
+    pub fn busiest_origins(&self, most: usize) -> Vec<OriginStats> {
+        self.http.as_ref().map(|http| http.busiest_origins(most)).unwrap_or_default()
     }
 
     /// The standard `webhook` channel itself, for its access tokens; `None` if these are not the standard channels.

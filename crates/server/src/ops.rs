@@ -5,9 +5,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
+use posthaste_channels::http_client::OriginStats;
 use posthaste_engine::Engine;
 
 use crate::AppState;
+
+/// Origins that have figures of their own: those with the most connections and answers.
+const ORIGINS: usize = 20;
+
+/// Counters of each of them.
+const BY_ORIGIN: [(&str, &str, fn(&OriginStats) -> u64); 2] = [
+    ("posthaste_http_origin_connections_opened_total", "Connections opened, of the 20 busiest origins.", |one| one.opened),
+    ("posthaste_http_origin_connections_reused_total", "Answers over used connections, of the 20 busiest origins.", |one| one.reused),
+];
 
 /// `/healthz`, `/readyz`, `/metrics`.
 pub(crate) fn router() -> Router<AppState> {
@@ -45,6 +55,13 @@ async fn metrics(State(state): State<AppState>) -> Response {
         ("posthaste_tls_resumed_total", "TLS handshakes with HTTP targets that took up an earlier session.", http.resumed),
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
+    }
+    let origins = state.engine.channels().busiest_origins(ORIGINS);
+    for (name, help, value) in BY_ORIGIN {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n"));
+        for one in &origins {
+            text.push_str(&format!("{name}{{origin=\"{}\"}} {}\n", one.origin, value(one)));
+        }
     }
     if let Some(count) = state.settings.allocations {
         let name = "posthaste_allocations_total";

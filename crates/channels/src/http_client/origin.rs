@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Uri;
 use parking_lot::Mutex;
@@ -23,6 +23,10 @@ pub(crate) struct Origin {
     /// Whether the last handshake ended in HTTP/1.1 though HTTP/2 was offered.
     prefers_http1: AtomicBool,
     kept: Mutex<Kept>,
+    /// Connections opened.
+    pub(crate) opened: AtomicU64,
+    /// Answers over a connection on which another had come before.
+    pub(crate) reused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,7 +59,12 @@ impl Origin {
         }
         let host = host.into_boxed_str();
         let (turn, prefers_http1, kept) = (tokio::sync::Mutex::new(()), AtomicBool::new(false), Mutex::default());
-        Self { place, host, turn, prefers_http1, kept }
+        Self { place, host, turn, prefers_http1, kept, opened: AtomicU64::new(0), reused: AtomicU64::new(0) }
+    }
+
+    /// Scheme, host and port.
+    pub(crate) fn name(&self) -> String {
+        format!("{}://{}", if self.place.is_encrypted { "https" } else { "http" }, self.host)
     }
 
     /// Whether several tries may end up on one connection: as far as one knows before it is open.

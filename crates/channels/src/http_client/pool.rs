@@ -7,7 +7,7 @@
 //!   task that exists only while there are any.
 //! - An origin is forgotten once nothing of it is open and no target holds it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::http1::Http1;
 use super::http2::{Http2, Tasks};
 use super::origin::{Gone, Origin, Way};
-use super::{IDLE_IN_ALL, SWEEP};
+use super::{IDLE_IN_ALL, OriginStats, SWEEP};
 use crate::connector::{Connector, Place};
 use crate::dial::ConnectError;
 
@@ -130,6 +130,7 @@ impl Pool {
             Way::Http1(Box::new(Http1::new(opened.stream)))
         };
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
+        origin.opened.fetch_add(1, Ordering::Relaxed);
         Ok(way)
     }
 
@@ -143,6 +144,21 @@ impl Pool {
             self.make_room(now);
         }
         self.keep_sweeping();
+    }
+
+    /// What happened so far by origin, those with the most connections and answers first, at most `most`. Origins that are forgotten count no more.
+    pub(crate) fn busiest(&self, most: usize) -> Vec<OriginStats> {
+        let mut all: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for origin in self.each() {
+            // Two places of one name differ in what is offered to them.
+            let (opened, reused) = all.entry(origin.name()).or_default();
+            *opened += origin.opened.load(Ordering::Relaxed);
+            *reused += origin.reused.load(Ordering::Relaxed);
+        }
+        let mut all: Vec<_> = all.into_iter().map(|(origin, (opened, reused))| OriginStats { origin, opened, reused }).collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.opened + one.reused));
+        all.truncate(most);
+        all
     }
 
     /// Connections kept.

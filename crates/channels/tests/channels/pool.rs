@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use posthaste_channels::http_client::OriginStats;
 use posthaste_channels::{Channels, Dispatch, Outcome, Report};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +49,15 @@ async fn targets_of_one_origin_share_connections() {
         assert_eq!(receiver.seen().pop().expect("a request").line(), format!("POST /{target}?a=b HTTP/1.1"));
     }
     assert_eq!((receiver.connections(), channels.http_stats().reused), (1, 4));
+    // Each origin has figures of its own, and the busiest come first.
+    let other = Receiver::start(|_, _| status(200, "", "ok")).await;
+    try_target(&channels, 6, &other.url("/")).await;
+    let of = |receiver: &Receiver, opened, reused| {
+        let origin = receiver.url("/").trim_end_matches('/').to_owned();
+        OriginStats { origin, opened, reused }
+    };
+    assert_eq!(channels.busiest_origins(9), [of(&receiver, 1, 4), of(&other, 1, 0)]);
+    assert_eq!(channels.busiest_origins(1), [of(&receiver, 1, 4)]);
 }
 
 #[tokio::test]

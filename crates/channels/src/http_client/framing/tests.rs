@@ -1,8 +1,10 @@
 //! Answers well and badly formed, cut into pieces in every way.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
+use crate::http_client::fuzz_entry;
 
 /// Head, content and whether the connection stays, of an answer that comes in pieces of `piece` bytes; `None` if it never ends.
 fn read(answer: &[u8], piece: usize) -> Result<Option<(u16, Vec<u8>, bool)>, Malformed> {
@@ -166,4 +168,53 @@ fn requests_as_bytes() {
     assert_eq!(written(Method::POST, "0123456789"), format!("POST {start}content-length: 10\r\n\r\n"));
     assert_eq!(written(Method::PUT, ""), format!("PUT {start}content-length: 0\r\n\r\n"));
     assert_eq!(written(Method::GET, ""), format!("GET {start}\r\n"));
+}
+
+/// Pieces of answers, good and bad.
+const WORDS: &[&str] = &[
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 200 OK\r\n",
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\n",
+    "HTTP/1.1 204 No Content\r\n",
+    "HTTP/1.1 304 x\r\n",
+    "HTTP/1.1 ",
+    "503\r\n",
+    "content-length: 5\r\n",
+    "content-length: 5, 5\r\n",
+    "Content-Length: 0\r\n",
+    "content-length: 18446744073709551616\r\n",
+    "transfer-encoding: chunked\r\n",
+    "transfer-encoding: gzip, chunked\r\n",
+    "transfer-encoding: gzip\r\n",
+    "connection: close\r\n",
+    "connection: keep-alive, x\r\n",
+    "retry-after: 5\r\n",
+    "\r\n",
+    "hello",
+    "5\r\nhello\r\n",
+    "5;a=b\r\nhello\r\n",
+    "0\r\n\r\n",
+    "0\r\ntrailer: x\r\n\r\n",
+    "ffffffffffffffff\r\n",
+    "\n",
+    ":",
+    " ",
+];
+
+proptest! {
+    /// What the fuzzer asks, asked of pieces of answers in any order.
+    #[test]
+    fn answers_made_of_anything(
+        cut in any::<u8>(),
+        words in prop::collection::vec(
+            prop_oneof![
+                12 => prop::sample::select(WORDS).prop_map(|word| word.as_bytes().to_vec()),
+                1 => prop::collection::vec(any::<u8>(), 0..3),
+            ],
+            0..12,
+        ),
+    ) {
+        fuzz_entry::check(&[vec![cut], words.concat()].concat());
+    }
 }

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 
+use crate::inbound::Inbound;
 use crate::native::{EVENTS_PATH, publish};
 use crate::problem::Problem;
 use crate::serve::{Peer, Surface};
@@ -34,7 +34,7 @@ impl App {
         Self { router: app_with(state.clone(), extra), state }
     }
 
-    async fn publish(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    async fn publish(&self, peer: &Peer, request: Request<Inbound>) -> Result<Response<Body>, Problem> {
         let (parts, body) = request.into_parts();
         let publisher = peer.publisher(&parts.headers, &self.state)?;
         let body = input::json_bytes(&parts.headers, body, &self.state).await?;
@@ -43,7 +43,7 @@ impl App {
 }
 
 impl Surface for App {
-    async fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, peer: &Arc<Peer>, request: Request<Inbound>) -> Response<Body> {
         if request.method() != Method::POST || request.uri().path() != EVENTS_PATH {
             return self.router.answer(peer, request).await;
         }

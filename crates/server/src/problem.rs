@@ -5,9 +5,11 @@
 //! - `type` is a path on this server that serves the page of the code.
 //! - Details are written for the caller. What went wrong inside goes to the log, with its chain of causes.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use posthaste_engine::{AcceptError, ActionError, ResourceError, SendError};
+use posthaste_engine::{AcceptError, ActionError, ResourceError, Seldom, SendError};
 use posthaste_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,6 +21,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The most entries that `errors` of one problem lists.
 pub const MAX_LISTED_ERRORS: usize = 10;
+
+/// Before the log is told that the disk is full. Of the process, because an error does not know its server; all it does is count lines.
+static FULL: Seldom = Seldom::new(Duration::from_secs(10));
 
 /// What one field of a request has wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -182,7 +187,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the store refuses writes");
+                if let Some(unsaid) = FULL.turn() {
+                    tracing::error!(error = &error as &dyn std::error::Error, unsaid, "the store refuses writes");
+                }
                 Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30)
             }
             StoreError::Closed => Self::new(Code::ShuttingDown, "the server is shutting down").retry_after(1),

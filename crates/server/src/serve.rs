@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::inbound::{self, Inbound, Rest};
 use crate::problem::Problem;
 use crate::{AppState, auth};
 
@@ -43,6 +44,8 @@ pub struct Peer {
     pub closing: Closing,
     /// Who asked last: nearly always who asks next too.
     last: Mutex<Option<Known>>,
+    /// Of the body of the request under way, what its handler did not read.
+    rest: Mutex<Option<Rest>>,
 }
 
 /// Somebody whose key was found, and what is made from that.
@@ -65,6 +68,19 @@ pub(crate) struct Publishing {
 }
 
 impl Peer {
+    fn new(address: SocketAddr, closing: Closing) -> Self {
+        Self { address, closing, last: Mutex::default(), rest: Mutex::default() }
+    }
+
+    /// Takes over what is left of a body.
+    pub(crate) fn leave(&self, rest: Rest) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+    }
+
+    fn take_rest(&self) -> Option<Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Who presents this key, if it may publish.
     ///
     /// The last answer holds as long as nothing at all was changed in the configuration: a deleted key is refused at once.
@@ -85,12 +101,12 @@ impl Peer {
 /// What requests are handed to.
 pub trait Surface: Clone + Send + Sync + 'static {
     /// Answers one request. `peer` is the same value for all requests of a connection.
-    fn answer(&self, peer: &Arc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(&self, peer: &Arc<Peer>, request: Request<Inbound>) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Handlers find the peer's address in `ConnectInfo<SocketAddr>` and [`Closing`] in the extensions.
 impl Surface for Router {
-    async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, peer: &Arc<Peer>, mut request: Request<Inbound>) -> Response<Body> {
         request.extensions_mut().insert(ConnectInfo(peer.address));
         request.extensions_mut().insert(peer.closing.clone());
         match self.clone().call(request.map(Body::new)).await {
@@ -155,15 +171,15 @@ pub async fn serve_with(listener: TcpListener, app: impl Surface, shutdown: impl
             () = &mut shutdown => break,
         };
         let app = app.clone();
-        let from = Arc::new(Peer { address: peer, closing: closing.clone(), last: Mutex::default() });
+        let from = Arc::new(Peer::new(peer, closing.clone()));
         let heard = CancellationToken::new();
-        let (has_asked, asked) = (AtomicBool::new(false), heard.clone());
+        let (has_asked, asked, discarding) = (AtomicBool::new(false), heard.clone(), tasks.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             if !has_asked.swap(true, Ordering::Relaxed) {
                 asked.cancel();
             }
-            let (app, from) = (app.clone(), Arc::clone(&from));
-            async move { Ok::<_, Infallible>(app.answer(&from, request).await) }
+            let (app, from, discarding) = (app.clone(), Arc::clone(&from), discarding.clone());
+            async move { Ok::<_, Infallible>(answered(&app, &from, request, &discarding).await) }
         });
         let builder = Arc::clone(&builder);
         let watcher = graceful.watcher();
@@ -203,6 +219,25 @@ pub async fn serve_with(listener: TcpListener, app: impl Surface, shutdown: impl
         cut.cancel();
         tasks.wait().await;
     }
+}
+
+/// The answer to one request. What is left of the body is read behind it, until the server closes.
+async fn answered(app: &impl Surface, peer: &Arc<Peer>, request: Request<Incoming>, tasks: &TaskTracker) -> Response<Body> {
+    if request.version() >= Version::HTTP_2 {
+        return app.answer(peer, request.map(|body| Inbound::new(body, None))).await;
+    }
+    let waits = inbound::waits(request.headers());
+    let mut answer = app.answer(peer, request.map(|body| Inbound::new(body, Some(peer)))).await;
+    if let Some(rest) = peer.take_rest().and_then(|rest| rest.announce(waits, &mut answer)) {
+        let closing = peer.closing.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = rest.discard() => {}
+                () = closing.0.cancelled() => {}
+            }
+        });
+    }
+    answer
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {

@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::codes::Code;
@@ -49,7 +49,7 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     observed(method, route.as_ref().map_or("-", MatchedPath::as_str), id, next.run(request)).await
 }
 
-/// The answer with the request's id; the log has a line of it: at debug, at warn when the server failed.
+/// The answer with the request's id; the log has a line of it: at debug, at warn when the server failed (but for 503).
 pub(crate) async fn observed(method: Method, route: &str, id: HeaderValue, answer: impl Future<Output = Response>) -> Response {
     if !tracing::enabled!(tracing::Level::WARN) {
         return with_id(caught(answer).await, id);
@@ -59,7 +59,8 @@ pub(crate) async fn observed(method: Method, route: &str, id: HeaderValue, answe
     let status = response.status();
     let request_id = id.to_str().unwrap_or_default();
     let duration_us = started.elapsed().as_micros() as u64;
-    if status.is_server_error() {
+    // Of a server that takes nothing for now, the log has the cause: a line for each that is turned away would bury it.
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
         tracing::warn!(%method, route, status = status.as_u16(), duration_us, request_id, "request failed");
     } else {
         tracing::debug!(%method, route, status = status.as_u16(), duration_us, request_id, "request");
@@ -110,5 +111,49 @@ mod tests {
         assert_eq!((failed.status().as_u16(), &failed.headers()[&REQUEST_ID]), (500, &HeaderValue::from_static("mine")));
         let good = ask("/good", "not mine: a space").await.expect("an answer");
         assert_eq!((good.status().as_u16(), good.headers()[&REQUEST_ID].len()), (200, 16));
+    }
+
+    /// Counts the lines that people are to see.
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() <= tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            assert!(*event.metadata().level() <= tracing::Level::WARN);
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_does_not_fill_the_log() {
+        use posthaste_store::StoreError;
+
+        let lines = Lines::default();
+        let _guard = tracing::subscriber::set_default(lines.clone());
+        let full = async || Problem::from(StoreError::Full("no space".into())).into_response();
+        for _ in 0..100 {
+            let response = observed(Method::POST, "/events", HeaderValue::from_static("x"), full()).await;
+            assert_eq!(response.status(), 503);
+        }
+        assert_eq!(lines.0.load(Ordering::Relaxed), 1);
+        let failed = async { StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+        observed(Method::POST, "/events", HeaderValue::from_static("x"), failed).await;
+        assert_eq!(lines.0.load(Ordering::Relaxed), 2);
     }
 }

@@ -30,10 +30,8 @@ use crate::problem::Problem;
 /// Deepest nesting of lists and objects that is taken.
 pub(crate) const MAX_DEPTH: usize = document::MAX_DOCUMENT_DEPTH;
 
-/// Bytes of a refused body that are read and thrown away.
-const DRAINED: usize = 8 << 20;
-
-/// Reads a whole body of at most `cap` bytes, which may take `time` to arrive.
+/// Reads a whole body of at most `cap` bytes, which may take `time` to arrive. What is refused is refused at once: whoever serves the connection
+/// deals with the rest of the body.
 pub(crate) async fn read_body<B>(headers: &HeaderMap, mut body: B, cap: usize, time: Duration) -> Result<Bytes, Problem>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -43,18 +41,11 @@ where
     // A declared length over the cap is refused before the client has sent it.
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|length| length > cap as u64) {
-        // A client that asks first has sent nothing yet, and must not be told to go on.
-        if !headers.contains_key(header::EXPECT) {
-            drain(&mut body, time).await;
-        }
         return Err(too_large());
     }
     match tokio::time::timeout(time, collect(&mut body, cap)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
-            drain(&mut body, time).await;
-            Err(too_large())
-        }
+        Ok(Ok(None)) => Err(too_large()),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a body broke off");
             Err(Problem::new(Code::BodyIncomplete, "the connection ended before the body did"))
@@ -81,22 +72,6 @@ async fn collect<B: http_body::Body<Data = Bytes> + Unpin>(body: &mut B, cap: us
         }
     }
     Ok(Some(if all.is_empty() { first } else { all.into() }))
-}
-
-/// Reads on and throws away, within bounds. A connection that is closed while its client still sends takes the answer with it, so that
-/// the client would see a broken connection instead of the reason.
-async fn drain<B: http_body::Body<Data = Bytes> + Unpin>(body: &mut B, time: Duration) {
-    let mut left = DRAINED;
-    let read = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    // The answer is the same, whether all was read or not.
-    tokio::time::timeout(time, read).await.ok();
 }
 
 /// The bytes of a JSON body: type and size are checked, syntax is not.

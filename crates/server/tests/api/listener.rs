@@ -350,3 +350,75 @@ async fn http_2_is_spoken_without_tls() {
     assert_eq!((first.expect("an answer").status().as_u16(), second.expect("an answer").status().as_u16()), (200, 404));
     server.stop().await;
 }
+
+/// How long an answer may take that waits for nothing.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn an_answer_that_needs_no_body_does_not_wait_for_it() {
+    let server = Server::start(ServeSettings::default()).await;
+    let cap = ServerSettings::default().max_body_bytes;
+    for (length, says_close) in [(cap + 1, false), (64 * cap, true)] {
+        for asks in [false, true] {
+            let mut wire = server.connect().await;
+            let expect = if asks { "expect: 100-continue\r\n" } else { "" };
+            wire.send(server.head("POST", EVENTS, &format!("content-length: {length}\r\n{expect}"))).await;
+            let reply = tokio::time::timeout(AT_ONCE, wire.reply()).await.expect("the body is not waited for");
+            // The first answer is the last: nobody was told to go on.
+            assert_eq!((reply.status, reply.code().as_str()), (413, "body_too_large"), "{length}, {asks}");
+            assert_eq!(reply.head.contains("connection: close"), says_close || asks, "{}", reply.head);
+            if asks {
+                assert_eq!(wire.end().await, "");
+            }
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_body_keeps_the_connection_or_says_that_it_ends() {
+    let server = Server::start(ServeSettings::default()).await;
+    let refused = |path: &str, more: &str| {
+        [
+            (401, format!("POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer wrong\r\n{more}\r\n")),
+            (415, server.head("POST", path, &format!("content-type: text/csv\r\n{more}"))),
+        ]
+    };
+    // By the direct way and by the router.
+    for path in [EVENTS, "/posthaste/v1/targets"] {
+        let mut wire = server.connect().await;
+        for (status, head) in refused(path, "content-length: 10000\r\n") {
+            wire.send(head).await;
+            let reply = wire.reply().await;
+            assert_eq!(reply.status, status);
+            assert!(!reply.head.contains("connection: close"), "{}", reply.head);
+            // The client goes on: the body that it announced, and the next request behind it.
+            wire.send(vec![b'x'; 10_000]).await;
+        }
+        for (status, head) in refused(path, "transfer-encoding: chunked\r\n") {
+            wire.send(head + "3\r\nabc\r\n0\r\n\r\n").await;
+            assert_eq!(wire.reply().await.status, status);
+        }
+        wire.send(server.head("GET", "/healthz", "")).await;
+        assert_eq!(wire.reply().await.status, 200);
+        for (status, head) in refused(path, "content-length: 10000\r\nexpect: 100-continue\r\n") {
+            let mut wire = server.connect().await;
+            wire.send(head).await;
+            let reply = wire.reply().await;
+            assert_eq!(reply.status, status);
+            assert!(reply.head.contains("connection: close"), "{}", reply.head);
+            assert_eq!(wire.end().await, "");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_body_without_a_reader() {
+    let server = Server::start(ServeSettings::default()).await;
+    let mut wire = server.connect().await;
+    wire.send(server.head("POST", EVENTS, "content-type: text/csv\r\ncontent-length: 10000\r\n")).await;
+    assert_eq!(wire.reply().await.status, 415);
+    let begun = std::time::Duration::from_secs(5);
+    tokio::time::timeout(begun, server.stop()).await.expect("nobody waits for the client");
+}

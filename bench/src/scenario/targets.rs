@@ -200,7 +200,11 @@ impl Targets {
                 report.add_table(kills.table(scenario.kills));
                 verdicts.row("kill -9: acknowledged and lost", AtMost(0.0), Some(kills.lost as f64));
                 let limits = AtMost(kills.bound as f64);
-                verdicts.row("kill -9: most duplicates of one kill, of those the limits let be under way", limits, Some(kills.most_duplicates as f64));
+                verdicts.row(
+                    "kill -9: most duplicates of one kill, of those the limits let be under way",
+                    limits,
+                    Some(kills.most_duplicates as f64),
+                );
                 let slowest = kills.delivering_ms.iter().copied().reduce(f64::max);
                 verdicts.row("kill -9: ms until delivering again, at most", AtMost(1000.0), slowest);
             }

@@ -168,7 +168,9 @@ impl Metrics {
         }
         let gauges: [Gauge; 3] = [
             ("posthaste_target_pending", "Pending deliveries of a target.", |h, _| h.backlog as f64),
-            ("posthaste_target_in_flight", "Deliveries of a target under way, or not known on disk as ended yet.", |h, _| f64::from(h.in_flight)),
+            ("posthaste_target_in_flight", "Deliveries of a target under way, or not known on disk as ended yet.", |h, _| {
+                f64::from(h.in_flight)
+            }),
             ("posthaste_target_lag_seconds", "How long a target's oldest delivery that could be sent has been waiting.", |h, now| {
                 h.oldest_ms.map_or(0.0, |at| (now - at).max(0) as f64 / 1e3)
             }),

@@ -1,11 +1,13 @@
-//! Copies the WAL into the database files beside the writer, so that commits never wait for it.
+//! Copies the WAL into the database files beside the writer, and makes room for the WAL of the next segment, so that commits never wait for
+//! either.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::schema::{self, Access, file_error};
 use super::segments::{Segment, beside};
@@ -13,6 +15,9 @@ use crate::StoreError;
 
 /// Bytes of a WAL before anything is in it: what is written between two checkpoints.
 const ROOM: u64 = Checkpointer::STEP;
+/// Bytes of room that are flushed at once beside a busy writer, and the pause after them.
+const GENTLE_PIECE: u64 = 512 << 10;
+const GENTLE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Gives a segment that is written to a WAL of [`ROOM`] bytes from the beginning. A flush of what lies within a file is much cheaper than one that
 /// also makes it longer: the file system has nothing of its own to write.
@@ -20,13 +25,29 @@ const ROOM: u64 = Checkpointer::STEP;
 /// SQLite takes zeros behind the last frame for what they are, the end. Only the thread that writes frames may call this.
 pub(super) fn make_room(segment: &Segment) {
     let path = beside(&segment.path, "-wal");
-    if let Err(error) = fill(&path) {
+    if let Err(error) = fill(&path, Pace::Fast) {
         // On a full disk, say: the WAL then grows as it is needed.
         tracing::debug!(%error, file = %path.display(), "could not make room in a WAL");
     }
 }
 
-fn fill(path: &Path) -> std::io::Result<()> {
+/// Gives a segment that was just made, and that nobody else has seen yet, the room that was made beside the writer. Without such room the writer
+/// makes it itself, see [`make_room`].
+pub(super) fn give_spare_room(segment: &Path) {
+    let spare = spare_beside(segment);
+    if spare.metadata().is_ok_and(|file| file.len() >= ROOM)
+        && let Err(error) = std::fs::rename(&spare, beside(segment, "-wal"))
+    {
+        tracing::debug!(%error, file = %spare.display(), "could not use the room that was made");
+    }
+}
+
+/// Where room for the next segment's WAL is made.
+fn spare_beside(segment: &Path) -> PathBuf {
+    segment.with_file_name("spare-room")
+}
+
+fn fill(path: &Path, pace: Pace) -> std::io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
     if length >= ROOM {
@@ -40,6 +61,10 @@ fn fill(path: &Path) -> std::io::Result<()> {
             let count = left.min(schema::PAGE_BYTES);
             file.write_all(&zeros[..count as usize])?;
             left -= count;
+            if pace == Pace::Gentle && left.is_multiple_of(GENTLE_PIECE) {
+                file.sync_data()?;
+                std::thread::sleep(GENTLE_PAUSE);
+            }
         }
         file.sync_all()
     })();
@@ -49,9 +74,25 @@ fn fill(path: &Path) -> std::io::Result<()> {
     filled
 }
 
+/// How fast room is made.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// Somebody waits for it.
+    Fast,
+    /// The disk has commits to flush meanwhile.
+    Gentle,
+}
+
+enum Task {
+    /// Copy this segment's WAL.
+    Checkpoint(Arc<Segment>),
+    /// Make room for the segment after this one.
+    MakeRoom(Arc<Segment>),
+}
+
 /// The writer's handle to the checkpoint thread.
 pub(super) struct Checkpointer {
-    requests: Option<SyncSender<Arc<Segment>>>,
+    requests: Option<SyncSender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,7 +109,16 @@ impl Checkpointer {
 
     /// Asks for a checkpoint; `false` when the thread is busy.
     pub(super) fn ask(&self, segment: &Arc<Segment>) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.try_send(segment.clone()).is_ok())
+        self.send(Task::Checkpoint(segment.clone()))
+    }
+
+    /// Asks for room for the segment after this one; `false` when the thread is busy.
+    pub(super) fn ask_for_room(&self, segment: &Arc<Segment>) -> bool {
+        self.send(Task::MakeRoom(segment.clone()))
+    }
+
+    fn send(&self, task: Task) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.try_send(task).is_ok())
     }
 
     /// Waits for the running checkpoint and ends the thread.
@@ -82,16 +132,64 @@ impl Checkpointer {
     }
 }
 
-fn run(queue: Receiver<Arc<Segment>>) {
-    for segment in queue {
-        if segment.is_doomed() {
-            continue;
+fn run(queue: Receiver<Task>) {
+    for task in queue {
+        match task {
+            Task::Checkpoint(segment) if segment.is_doomed() => {}
+            Task::Checkpoint(segment) => checkpoint(&segment),
+            Task::MakeRoom(segment) => {
+                if let Err(error) = fill(&spare_beside(&segment.path), Pace::Gentle) {
+                    tracing::debug!(%error, "could not make room for the next segment");
+                }
+            }
         }
-        // The connection is not kept: it would keep the files of a segment that is dropped later.
-        let done = schema::connect(&segment.path, Access::Write)
-            .and_then(|conn| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(segment.failed()));
-        if let Err(error) = done {
-            tracing::warn!(%error, segment = segment.id, "checkpoint failed");
-        }
+    }
+}
+
+fn checkpoint(segment: &Segment) {
+    // The connection is not kept: it would keep the files of a segment that is dropped later.
+    let done = schema::connect(&segment.path, Access::Write)
+        .and_then(|conn| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(segment.failed()));
+    if let Err(error) = done {
+        tracing::warn!(%error, segment = segment.id, "checkpoint failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::segments::Segments;
+    use super::*;
+
+    /// What the next segment writes goes into the room that was made for it, and is there when it is opened again.
+    #[test]
+    fn the_next_segment_takes_the_room_that_was_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let segments = Segments::open(dir.path()).expect("a journal");
+        let spare = spare_beside(&segments.current().path);
+        fill(&spare, Pace::Fast).expect("room");
+
+        let next = segments.roll().expect("a new segment");
+        assert!(!spare.exists());
+        assert_eq!(beside(&next.path, "-wal").metadata().expect("a WAL").len(), ROOM);
+
+        let writer = schema::connect(&next.path, Access::Write).expect("a connection");
+        writer.execute("INSERT INTO word(text) VALUES ('kept')", []).expect("written");
+        let reader = schema::connect(&next.path, Access::Write).expect("another");
+        let read: String = reader.query_row("SELECT text FROM word", [], |row| row.get(0)).expect("a row");
+        assert_eq!(read, "kept");
+        assert_eq!(beside(&next.path, "-wal").metadata().expect("a WAL").len(), ROOM, "it lies in the room");
+    }
+
+    /// Half of the room, left by a crash, is not used; the rest is made later.
+    #[test]
+    fn half_a_room_waits_for_the_other_half() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let segments = Segments::open(dir.path()).expect("a journal");
+        let spare = spare_beside(&segments.current().path);
+        std::fs::write(&spare, [0; 4096]).expect("written");
+        let next = segments.roll().expect("a new segment");
+        assert!(!beside(&next.path, "-wal").exists());
+        fill(&spare, Pace::Fast).expect("room");
+        assert_eq!(spare.metadata().expect("a file").len(), ROOM);
     }
 }

@@ -17,6 +17,8 @@ impl Writer {
         let (events, first_ms, bytes) = current.with(|state| (state.last_sequence > 0, state.first_ms, state.bytes));
         if events && (bytes >= self.limits.segment_bytes || now_ms - first_ms > self.limits.segment_age_ms) {
             self.roll();
+        } else if events && now_ms - first_ms > self.limits.segment_age_ms / 4 * 3 {
+            self.make_room_after(&current);
         }
         let all = self.segments.all();
         let mut total: u64 = all.iter().map(|segment| segment.with(|state| state.bytes)).sum();

@@ -18,6 +18,7 @@ use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
 use rusqlite::Connection;
 
+use super::checkpoint::give_spare_room;
 use super::schema::{self, Access, Misfit};
 use super::summary::Summary;
 use super::tally::Tally;
@@ -469,6 +470,7 @@ impl Segments {
     pub(super) fn roll(&self) -> Result<Arc<Segment>, StoreError> {
         let older = self.all();
         let segment = Arc::new(Segment::create(&self.dir, self.current().id + 1, &older)?);
+        give_spare_room(&segment.path);
         self.list.write().push(segment.clone());
         Ok(segment)
     }

@@ -91,7 +91,8 @@ impl SqliteStore {
         };
         let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
         let compressor = options.compress_after.map(|_| Compressor::start(commands.downgrade(), options.observer.clone())).transpose()?;
-        let writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, compressor, options.observer, limits);
+        let mut writer = Writer::new(segments.clone(), pool.clone(), Checkpointer::start()?, compressor, options.observer, limits);
+        writer.prepare();
         let writer_thread =
             std::thread::Builder::new().name("posthaste-journal".into()).spawn(move || writer.run(queue)).map_err(schema::file_error)?;
         let inner = Inner {

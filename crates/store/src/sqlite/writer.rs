@@ -102,6 +102,8 @@ pub(super) struct Writer {
     pub(super) limits: Limits,
     pub(super) open: HashMap<u32, OpenSegment>,
     tick: u64,
+    /// Whether room for the next segment was asked for.
+    has_room: bool,
     page_cap: Option<u32>,
     /// Dropped segments that the newest one still names, see [`super::retire`].
     pub(super) unnamed: Vec<String>,
@@ -126,8 +128,18 @@ impl Writer {
             limits,
             open: HashMap::new(),
             tick: 0,
+            has_room: false,
             page_cap: None,
             unnamed: Vec::new(),
+        }
+    }
+
+    /// Opens the newest segment, so that the first commit does not have to wait for it.
+    pub(super) fn prepare(&mut self) {
+        // What is wrong with the file is said when there is somebody to tell.
+        let current = self.segments.current();
+        if let Err(error) = self.open(&current) {
+            tracing::warn!(%error, "the journal's newest segment cannot be opened for writing");
         }
     }
 
@@ -135,12 +147,6 @@ impl Writer {
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut group = Vec::new();
         let wait = Wait::new();
-        // The first commit should not have to wait for it. What is wrong with the file is said when there is somebody to tell.
-        let current = self.segments.current();
-        if let Err(error) = self.open(&current) {
-            tracing::warn!(%error, "the journal's newest segment cannot be opened for writing");
-        }
-        drop(current);
         while let Some(first) = commands.blocking_recv() {
             let mut next = Some(first);
             let mut bytes = 0;
@@ -416,8 +422,19 @@ impl Writer {
     }
 
     fn roll_if_large(&mut self) {
-        if self.segments.current().with(|state| state.bytes) >= self.limits.segment_bytes {
+        let current = self.segments.current();
+        let bytes = current.with(|state| state.bytes);
+        if bytes >= self.limits.segment_bytes {
             self.roll();
+        } else if bytes >= self.limits.segment_bytes / 4 * 3 {
+            self.make_room_after(&current);
+        }
+    }
+
+    /// Has room made for the next segment, once.
+    pub(super) fn make_room_after(&mut self, current: &Arc<Segment>) {
+        if !self.has_room {
+            self.has_room = self.checkpointer.ask_for_room(current);
         }
     }
 
@@ -426,6 +443,7 @@ impl Writer {
         let sealed = self.segments.current();
         match self.segments.roll() {
             Ok(next) => {
+                self.has_room = false;
                 // The new one does not name them.
                 self.unnamed.clear();
                 if let Some(open) = self.open.get(&sealed.id)

@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
-use posthaste_domain::people::{Member, fold_email};
-use posthaste_domain::resource::{Account, Domain, EventType, Key, Kind, Resource, Workspace};
+use posthaste_domain::people::{Actor, Member, fold_email};
+use posthaste_domain::resource::{
+    Account, Bin, Domain, EventType, Health, Key, Kind, Replay, Resource, Subscription, Target, TemplateDoc, Workspace,
+};
 use posthaste_store::{Catalog, Change, Record};
+use serde_json::Value;
 
 use crate::error::{EngineError, ResourceError};
+use crate::members::entries;
 
 /// One resource with its identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,11 +166,29 @@ impl Catalogue {
         view.slots.get(number)?.entry.as_ref().and_then(typed)
     }
 
-    /// Applies changes: durable, then visible. `check` runs under the writers' lock and may refuse.
-    pub async fn write(&self, check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>) -> Result<Vec<i64>, ResourceError> {
+    /// Where it is kept.
+    pub(crate) fn store(&self) -> &Arc<dyn Catalog> {
+        &self.store
+    }
+
+    /// A living resource as it is stored.
+    pub(crate) fn stored(&self, number: i64) -> Option<Stored> {
+        let view = self.view.read();
+        let slot = view.slots.get(&number)?;
+        let document = document(slot.kind, slot.entry.as_ref()?)?;
+        Some(Stored { kind: slot.kind, id: slot.id.clone(), workspace: slot.workspace, document })
+    }
+
+    /// Applies changes: durable, then visible, and in the audit log with who made them. `check` runs under the writers' lock and may refuse.
+    pub async fn write(
+        &self,
+        actor: &Actor,
+        check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>,
+    ) -> Result<Vec<i64>, ResourceError> {
         let _order = self.writing.lock().await;
         let changes = check(self)?;
-        let records = self.store.write(changes).await?;
+        let entries = entries(self, actor, &changes);
+        let records = self.store.write(changes, entries).await?;
         let numbers = records.iter().map(|r| r.number).collect();
         let shown = self.show(records);
         self.changes.fetch_add(1, Ordering::Release);
@@ -183,6 +205,37 @@ impl Catalogue {
             }
         }
         Ok(())
+    }
+}
+
+/// A living resource as it is stored.
+pub(crate) struct Stored {
+    pub(crate) kind: Kind,
+    pub(crate) id: String,
+    pub(crate) workspace: i64,
+    /// The document and the pointers of its secrets.
+    pub(crate) document: (Value, Vec<String>),
+}
+
+/// The document of an entry, and the pointers of its secrets.
+fn document(kind: Kind, entry: &Arc<dyn Any + Send + Sync>) -> Option<(Value, Vec<String>)> {
+    fn of<R: Resource>(entry: &Arc<dyn Any + Send + Sync>) -> Option<(Value, Vec<String>)> {
+        let entry = typed::<R>(entry)?;
+        Some((serde_json::to_value(&entry.doc).ok()?, entry.doc.secret_pointers()))
+    }
+    match kind {
+        Kind::Workspace => of::<Workspace>(entry),
+        Kind::Key => of::<Key>(entry),
+        Kind::EventType => of::<EventType>(entry),
+        Kind::Target => of::<Target>(entry),
+        Kind::Template => of::<TemplateDoc>(entry),
+        Kind::Subscription => of::<Subscription>(entry),
+        Kind::Bin => of::<Bin>(entry),
+        Kind::Replay => of::<Replay>(entry),
+        Kind::Health => of::<Health>(entry),
+        Kind::Domain => of::<Domain>(entry),
+        Kind::Account => of::<Account>(entry),
+        Kind::Member => of::<Member>(entry),
     }
 }
 
@@ -210,12 +263,12 @@ impl View {
                     self.names.insert((workspace, kind, entry.doc.name.clone()), number);
                     entry
                 }
-                Kind::Target => Arc::new(parse::<posthaste_domain::resource::Target>(record)?),
-                Kind::Template => Arc::new(parse::<posthaste_domain::resource::TemplateDoc>(record)?),
-                Kind::Subscription => Arc::new(parse::<posthaste_domain::resource::Subscription>(record)?),
-                Kind::Bin => Arc::new(parse::<posthaste_domain::resource::Bin>(record)?),
-                Kind::Replay => Arc::new(parse::<posthaste_domain::resource::Replay>(record)?),
-                Kind::Health => Arc::new(parse::<posthaste_domain::resource::Health>(record)?),
+                Kind::Target => Arc::new(parse::<Target>(record)?),
+                Kind::Template => Arc::new(parse::<TemplateDoc>(record)?),
+                Kind::Subscription => Arc::new(parse::<Subscription>(record)?),
+                Kind::Bin => Arc::new(parse::<Bin>(record)?),
+                Kind::Replay => Arc::new(parse::<Replay>(record)?),
+                Kind::Health => Arc::new(parse::<Health>(record)?),
                 Kind::Domain => {
                     let entry = Arc::new(parse::<Domain>(record)?);
                     self.names.insert((workspace, kind, entry.doc.name.clone()), number);

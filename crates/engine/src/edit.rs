@@ -111,7 +111,7 @@ impl Engine {
                 }
                 Ok(draft.changes)
             };
-            let numbers = engine.inner().catalogue.write(write).await?;
+            let numbers = engine.inner().catalogue.write(engine.actor(), write).await?;
             for (kind, number) in kinds.into_iter().zip(numbers) {
                 engine.refresh_kind(kind, number).await;
             }

@@ -8,6 +8,7 @@ use posthaste_channels::Channels;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
+use posthaste_domain::people::Actor;
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
 use posthaste_domain::policy::lane::Bound;
 use posthaste_domain::resource::{Health, Target, TargetStatus};
@@ -27,6 +28,7 @@ use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
 use crate::seldom::Seldom;
+use crate::sessions::Sessions;
 use crate::settings::EngineSettings;
 use crate::settle::{self, Level, Settler};
 use crate::steward::{self, Steward};
@@ -67,10 +69,13 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// Whose hands it is in; nobody's means the server's.
+    actor: Arc<Actor>,
 }
 
 pub(crate) struct Inner {
     pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) sessions: Sessions,
     pub(crate) routing: Arc<Routing>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) history: Arc<dyn History>,
@@ -95,6 +100,7 @@ impl Engine {
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
         let Parts { catalog, journal, history, bins, suppressions, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
+        let sessions = Sessions::load(Arc::clone(&catalog)).await?;
         let catalogue = Arc::new(Catalogue::load(catalog).await?);
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
         let metrics = Arc::new(Metrics::default());
@@ -169,6 +175,7 @@ impl Engine {
         let engine = Self {
             inner: Arc::new(Inner {
                 catalogue,
+                sessions,
                 routing,
                 journal,
                 history,
@@ -187,6 +194,7 @@ impl Engine {
                 committed,
                 tasks,
             }),
+            actor: Arc::default(),
         };
         engine.recover_lanes(recovered).await;
         engine.tasks().spawn("steward", steward::run(engine.clone(), news));
@@ -199,6 +207,16 @@ impl Engine {
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         Ok(engine)
+    }
+
+    /// Another handle to the same engine, in the hands of this actor.
+    pub(crate) fn held_by(&self, actor: Actor) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor: Arc::new(actor) }
+    }
+
+    /// Who is recorded to have done what is changed through this handle.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     async fn recover_lanes(&self, recovered: Recovered) {

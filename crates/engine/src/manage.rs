@@ -55,7 +55,7 @@ pub trait Managed: Resource {
     fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError>;
 }
 
-fn check_name(name: &str) -> Result<(), ResourceError> {
+pub(crate) fn check_name(name: &str) -> Result<(), ResourceError> {
     let length = name.chars().count();
     if name.trim().is_empty() || length > 255 || name.chars().any(char::is_control) {
         return Err(ResourceError::invalid("name", "must be 1 to 255 characters without control characters"));

@@ -150,25 +150,41 @@ impl Engine {
 
     /// Makes a workspace.
     pub async fn create_workspace(&self, doc: Workspace) -> Result<Arc<Entry<Workspace>>, ResourceError> {
-        self.put_new(None, doc).await
+        self.put_new(None, doc, |_| Ok(())).await
     }
 
     /// Makes a resource. It is in force when this returns.
     pub async fn create<R: Managed>(&self, workspace: i64, doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
-        self.put_new(Some(workspace), doc).await
+        self.put_new(Some(workspace), doc, |_| Ok(())).await
     }
 
-    async fn put_new<R: Managed>(&self, workspace: Option<i64>, mut doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
+    /// Makes a resource unless `check` refuses, which runs while nobody else can change anything.
+    pub(crate) async fn create_if<R: Managed>(
+        &self,
+        workspace: i64,
+        doc: R,
+        check: impl FnOnce(&Catalogue) -> Result<(), ResourceError> + Send + 'static,
+    ) -> Result<Arc<Entry<R>>, ResourceError> {
+        self.put_new(Some(workspace), doc, check).await
+    }
+
+    async fn put_new<R: Managed>(
+        &self,
+        workspace: Option<i64>,
+        mut doc: R,
+        check: impl FnOnce(&Catalogue) -> Result<(), ResourceError> + Send + 'static,
+    ) -> Result<Arc<Entry<R>>, ResourceError> {
         let engine = self.clone();
         let put = async move {
             let at_ms = engine.now_ms();
             let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
             let change = |catalogue: &Catalogue| {
+                check(catalogue)?;
                 doc.check(&engine.context(catalogue, &HashMap::new(), workspace.unwrap_or(0), None))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Create { id, kind: R::KIND, workspace, doc: to_value(&doc)?, secrets, at_ms }])
             };
-            let numbers = engine.inner().catalogue.write(change).await?;
+            let numbers = engine.inner().catalogue.write(engine.actor(), change).await?;
             numbers.first().and_then(|n| engine.by_number(*n)).ok_or(ResourceError::NotFound)
         };
         self.to_the_end(put).await
@@ -204,7 +220,7 @@ impl Engine {
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Update { number: entry.number, version, doc: to_value(&doc)?, secrets, at_ms }])
             };
-            let numbers = engine.inner().catalogue.write(change).await?;
+            let numbers = engine.inner().catalogue.write(engine.actor(), change).await?;
             let number = numbers.first().copied().ok_or(ResourceError::NotFound)?;
             engine.refresh::<R>(number).await;
             engine.by_number(number).ok_or(ResourceError::NotFound)
@@ -214,11 +230,22 @@ impl Engine {
 
     /// Deletes a resource; what a bin caught goes with it. A target or template that a subscription uses cannot go before it.
     pub async fn delete<R: Managed>(&self, workspace: i64, id: &str) -> Result<(), ResourceError> {
+        self.delete_if::<R>(workspace, id, |_, _| Ok(())).await
+    }
+
+    /// Deletes a resource unless `check` refuses, which runs while nobody else can change anything.
+    pub(crate) async fn delete_if<R: Managed>(
+        &self,
+        workspace: i64,
+        id: &str,
+        check: impl FnOnce(&Catalogue, &Entry<R>) -> Result<(), ResourceError> + Send + 'static,
+    ) -> Result<(), ResourceError> {
         let (engine, id) = (self.clone(), id.to_owned());
         let delete = async move {
             let at_ms = engine.now_ms();
             let change = |catalogue: &Catalogue| {
                 let entry = catalogue.get::<R>(workspace, &id).ok_or(ResourceError::NotFound)?;
+                check(catalogue, &entry)?;
                 if matches!(R::KIND, Kind::Target | Kind::Template) {
                     let uses = |s: &Subscription| s.target_id == id || s.template_id.as_ref() == Some(&id);
                     if let Some(user) = catalogue.list::<Subscription>(workspace).into_iter().find(|s| uses(&s.doc)) {
@@ -232,7 +259,7 @@ impl Engine {
                 }
                 Ok(vec![Change::Delete { number: entry.number, at_ms }])
             };
-            let numbers = engine.inner().catalogue.write(change).await?;
+            let numbers = engine.inner().catalogue.write(engine.actor(), change).await?;
             if let Some(number) = numbers.first() {
                 engine.refresh::<R>(*number).await;
                 if R::KIND == Kind::Bin {

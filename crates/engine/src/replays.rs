@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
+use posthaste_domain::people::Actor;
 use posthaste_domain::resource::{Replay, ReplayState, Target};
 use posthaste_store::{DeliveryFilter, Order, Range};
 
@@ -90,7 +91,8 @@ impl Engine {
     }
 
     fn run_replay(&self, workspace: i64, id: String) {
-        let engine = self.clone();
+        // Its progress is nobody's doing.
+        let engine = self.held_by(Actor::Server);
         self.tasks().spawn("replay", async move {
             while !engine.tasks().is_cancelled() {
                 match engine.replay_page(workspace, &id).await {

@@ -1,4 +1,5 @@
-//! Retention, on a timer of its own: drops whole buckets of the journal by age and size, and request bins past their time.
+//! Retention, on a timer of its own: drops whole buckets of the journal by age and size, request bins past their time, old entries of the
+//! audit log, and sessions that are over.
 
 use std::collections::HashSet;
 
@@ -28,6 +29,15 @@ pub(crate) async fn run(engine: Engine) {
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "retention failed; it tries again"),
+        }
+        let audit_from_ms = engine.now_ms().saturating_sub(i64::try_from(engine.settings().audit_age.as_millis()).unwrap_or(i64::MAX));
+        match engine.inner().catalogue.store().drop_audit(audit_from_ms).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::info!(dropped, "retention dropped old entries of the audit log"),
+            Err(error) => tracing::error!(%error, "old entries of the audit log could not be dropped; it is tried again"),
+        }
+        if let Err(error) = engine.sweep_sessions(engine.settings().sessions).await {
+            tracing::error!(%error, "sessions that are over could not be forgotten; it is tried again");
         }
         if let Err(error) = retire_bins(&engine, &mut emptied).await {
             tracing::error!(%error, "expired request bins could not be emptied; it is tried again");

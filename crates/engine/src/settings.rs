@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use posthaste_domain::message::MessageChannel;
+use posthaste_domain::people::Lifetimes;
 use posthaste_domain::policy::{Jitter, Policy, Retry};
 use posthaste_store::RetentionRule;
 
@@ -43,6 +44,10 @@ pub struct EngineSettings {
     pub notify_email: Option<String>,
     /// How messages are tried at their carriers.
     pub carriers: CarrierSettings,
+    /// How long entries of the audit log are kept.
+    pub audit_age: Duration,
+    /// How long members stay signed in.
+    pub sessions: Lifetimes,
 }
 
 /// How messages are tried at their carriers.
@@ -108,6 +113,8 @@ impl Default for EngineSettings {
             bin_grace: Duration::from_secs(86_400),
             notify_email: None,
             carriers: CarrierSettings::default(),
+            audit_age: Duration::from_secs(365 * 86_400),
+            sessions: Lifetimes::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use posthaste_channels::{Content, Dispatch, Outcome};
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::event::Source;
 use posthaste_domain::id::resource_id;
+use posthaste_domain::people::Actor;
 use posthaste_domain::policy::breaker::{Reason, Snapshot, State};
 use posthaste_domain::resource::{Health, Kind, Resource, Target, TargetStatus};
 use posthaste_domain::template::Rendered;
@@ -195,7 +196,7 @@ impl Office {
         let at_ms = self.engine.now_ms();
         let doc = serde_json::to_value(Health { target, breaker }).expect("a snapshot is plain data");
         let id = resource_id(Health::KIND.prefix(), at_ms, rand::random());
-        let write = self.engine.inner().catalogue.write(|catalogue| {
+        let write = self.engine.inner().catalogue.write(&Actor::Server, |catalogue| {
             let old = catalogue.list::<Health>(workspace).into_iter().find(|entry| entry.doc.target == target);
             Ok(vec![match old {
                 Some(old) => Change::Update { number: old.number, version: None, doc, secrets: Vec::new(), at_ms },

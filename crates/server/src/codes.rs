@@ -49,6 +49,9 @@ codes! {
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key cannot be used";
     KeyMissing = "key_missing", UNAUTHORIZED, "A key is needed";
     KeyInvalid = "key_invalid", UNAUTHORIZED, "The key is not known";
+    SignInRefused = "sign_in_refused", UNAUTHORIZED, "The sign-in was refused";
+    LinkInvalid = "link_invalid", GONE, "The link is not valid any more";
+    RequestForged = "request_forged", FORBIDDEN, "The request does not come from our page";
     PublicKeyRefused = "public_key_refused", FORBIDDEN, "Public keys may not use this";
     ScopeMissing = "scope_missing", FORBIDDEN, "The key may not do this";
     NotFound = "not_found", NOT_FOUND, "There is no such resource";

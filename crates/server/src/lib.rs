@@ -21,6 +21,7 @@ mod input;
 mod native;
 mod ops;
 mod pages;
+pub mod people;
 mod problem;
 mod public_bins;
 mod serve;
@@ -112,6 +113,7 @@ pub struct AppState {
     bins_made: Arc<Mutex<RateLimiter>>,
     /// How accounts are read and written.
     accounts: Accounts,
+    people: people::People,
 }
 
 impl AppState {
@@ -124,8 +126,19 @@ impl AppState {
             bins_made: Arc::new(Mutex::new(RateLimiter::new(settings.public_bins.rate()))),
             accounts: posthaste_dialects::accounts(&settings.dialects),
             settings: Arc::new(settings),
+            people: people::People::new(engine.clone()),
             engine,
         }
+    }
+
+    /// Who may sign in, and who is.
+    pub fn people(&self) -> &people::People {
+        &self.people
+    }
+
+    /// The same, in the hands of a caller: what is changed through its engine is recorded as theirs.
+    pub(crate) fn by(&self, caller: &auth::Caller) -> Self {
+        Self { engine: self.engine.by(caller.actor().clone()), ..self.clone() }
     }
 
     /// Streams and long polls open now.

@@ -1,6 +1,8 @@
 //! The catalog: versioned configuration documents.
 
 use async_trait::async_trait;
+use posthaste_domain::people::Session;
+use posthaste_domain::people::audit::{Action, Entry};
 use posthaste_domain::resource::Kind;
 use serde_json::Value;
 
@@ -91,12 +93,54 @@ pub enum CatalogError {
     Store(#[from] StoreError),
 }
 
-/// Configuration documents: few and small.
+/// Which entries of the audit log are wanted; nothing means all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuditFilter {
+    /// Of this kind: the name of a [`Kind`], or `session`.
+    pub kind: Option<String>,
+    /// By the key or member with this id, or by the `server`.
+    pub actor: Option<String>,
+    /// Of this action.
+    pub action: Option<Action>,
+    /// About the resource with this id.
+    pub id: Option<String>,
+    /// Not earlier.
+    pub from_ms: Option<i64>,
+    /// Earlier.
+    pub to_ms: Option<i64>,
+}
+
+/// An entry of the audit log as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Its place: later entries have larger ones.
+    pub number: i64,
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// Configuration documents: few and small; what was done to them; and who is signed in to do so.
 #[async_trait]
 pub trait Catalog: Send + Sync {
     /// All records, tombstones included, by number.
     async fn load(&self) -> Result<Vec<Record>, StoreError>;
 
-    /// Applies all changes or none, durably; answers the new records in order (the tombstone for a deletion).
-    async fn write(&self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError>;
+    /// Applies all changes and adds the entries to the audit log, or does nothing at all, durably; answers the new records in order (the
+    /// tombstone for a deletion).
+    async fn write(&self, changes: Vec<Change>, entries: Vec<Entry>) -> Result<Vec<Record>, CatalogError>;
+
+    /// Entries of the audit log of a workspace, newest first, with numbers below `before`.
+    async fn audit(&self, workspace: i64, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Drops the entries of the audit log from before a time; answers how many.
+    async fn drop_audit(&self, before_ms: i64) -> Result<usize, StoreError>;
+
+    /// All sessions, in no order.
+    async fn sessions(&self) -> Result<Vec<Session>, StoreError>;
+
+    /// Adds a session, or notes that the one with this id was seen.
+    async fn put_session(&self, session: Session) -> Result<(), StoreError>;
+
+    /// Removes the sessions with these ids and adds the entries to the audit log, or does nothing at all.
+    async fn end_sessions(&self, ids: Vec<String>, entries: Vec<Entry>) -> Result<(), StoreError>;
 }

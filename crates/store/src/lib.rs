@@ -20,7 +20,7 @@ pub mod journal;
 pub mod sqlite;
 pub mod suppressions;
 
-pub use catalog::{Catalog, CatalogError, Change, Record};
+pub use catalog::{AuditFilter, AuditRecord, Catalog, CatalogError, Change, Record};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Piece, Range, StoreSize, WhenFull};
 pub use journal::{
     Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,

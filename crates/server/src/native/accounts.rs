@@ -138,7 +138,7 @@ async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(dialect)
     let rules = rules(&state, &dialect)?;
     let mut entry = state.engine.account(caller.workspace(), rules.dialect());
     if entry.is_none() && caller.has(Scope::Manage) && !rules.secrets().is_empty() {
-        entry = Some(store(&state, caller.workspace(), rules.as_ref(), None, Map::new()).await?);
+        entry = Some(store(&state.by(&caller), caller.workspace(), rules.as_ref(), None, Map::new()).await?);
     }
     Ok(view(&caller, rules.as_ref(), entry.as_deref()))
 }
@@ -152,6 +152,6 @@ async fn replace(
 ) -> Result<Response, Problem> {
     let rules = rules(&state, &dialect)?;
     let version = expected_version(&headers, input.version.map(Value::from))?;
-    let entry = store(&state, caller.workspace(), rules.as_ref(), version, input.settings).await?;
+    let entry = store(&state.by(&caller), caller.workspace(), rules.as_ref(), version, input.settings).await?;
     Ok(view(&caller, rules.as_ref(), Some(&entry)))
 }

@@ -150,7 +150,7 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<BinInput>) -> Result<Response, Problem> {
     let doc = Bin::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }
 

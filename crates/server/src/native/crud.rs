@@ -176,7 +176,7 @@ async fn put_one<R: Crud>(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find::<R>(&state, caller.workspace(), &id)?;
-    change(&state, &headers, &old, object(body)?).await
+    change(&state.by(&caller), &headers, &old, object(body)?).await
 }
 
 async fn patch_one<R: Crud>(
@@ -187,12 +187,12 @@ async fn patch_one<R: Crud>(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find::<R>(&state, caller.workspace(), &id)?;
-    change(&state, &headers, &old, merged(&old.doc, object(body)?)).await
+    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
 }
 
 async fn delete_one<R: Crud>(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<StatusCode, Problem> {
     find::<R>(&state, caller.workspace(), &id)?;
-    state.engine.delete::<R>(caller.workspace(), &id).await?;
+    state.by(&caller).engine.delete::<R>(caller.workspace(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

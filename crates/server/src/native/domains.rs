@@ -136,6 +136,6 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<DomainInput>) -> Result<Response, Problem> {
     let doc = Domain::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     Ok(with_etag(json(StatusCode::CREATED, &Domain::view(&state, &entry).await), entry.version))
 }

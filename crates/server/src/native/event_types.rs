@@ -141,7 +141,7 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<EventTypeInput>) -> Result<Response, Problem> {
     let doc = EventType::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     let created = CreatedEventType { view: EventType::view(&state, &entry).await, secret: entry.doc.secret.clone() };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }

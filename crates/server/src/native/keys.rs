@@ -218,7 +218,7 @@ async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input
         may_sign: input.hmac,
         ..NewKey::new(kind)
     };
-    let (entry, token) = state.engine.create_key(caller.workspace(), key).await?;
+    let (entry, token) = state.by(&caller).engine.create_key(caller.workspace(), key).await?;
     let created = CreatedKey { view: Key::view(&state, &entry).await, token };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }
@@ -240,12 +240,12 @@ async fn patch(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = crud::find::<Key>(&state, caller.workspace(), &id)?;
-    change(&state, &headers, &old, merged(&old.doc, object(body)?)).await
+    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
 }
 
 async fn delete(State(state): State<AppState>, Admin(caller): Admin, Id(id): Id) -> Result<StatusCode, Problem> {
     let entry = crud::find::<Key>(&state, caller.workspace(), &id)?;
     keep_an_admin(&state, &entry)?;
-    state.engine.delete::<Key>(caller.workspace(), &id).await?;
+    state.by(&caller).engine.delete::<Key>(caller.workspace(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -153,7 +153,7 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<ReplayInput>) -> Result<Response, Problem> {
     let doc = Replay::build(&state, input, None)?;
-    let entry = state.engine.start_replay(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.start_replay(caller.workspace(), doc).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }
 
@@ -171,6 +171,6 @@ async fn cancel(State(state): State<AppState>, Manager(caller): Manager, Id(id):
     if entry.doc.state != ReplayState::Running {
         return Err(Problem::new(Code::WrongState, "the replay is finished"));
     }
-    let entry = state.engine.cancel_replay(caller.workspace(), &id).await?;
+    let entry = state.by(&caller).engine.cancel_replay(caller.workspace(), &id).await?;
     Ok(shown(&state, StatusCode::OK, &*entry).await)
 }

@@ -172,7 +172,7 @@ async fn create(
     Input(input): Input<SubscriptionInput>,
 ) -> Result<Response, Problem> {
     let doc = Subscription::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     Subscription::saved(&state, &entry).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }

@@ -357,7 +357,7 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<TargetInput>) -> Result<Response, Problem> {
     let doc = Target::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     let secret = entry.doc.signing.first().map(|key| key.secret.clone());
     let created = CreatedTarget { view: Target::view(&state, &entry).await, secret };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
@@ -374,13 +374,13 @@ async fn pause(
     if reason.chars().count() > 1000 {
         return Err(Problem::invalid("reason", "at most 1,000 characters"));
     }
-    let entry = state.engine.pause(caller.workspace(), &id, &reason).await?;
+    let entry = state.by(&caller).engine.pause(caller.workspace(), &id, &reason).await?;
     Ok(shown(&state, StatusCode::OK, &*entry).await)
 }
 
 async fn resume(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<Response, Problem> {
     crud::find::<Target>(&state, caller.workspace(), &id)?;
-    let entry = state.engine.resume(caller.workspace(), &id).await?;
+    let entry = state.by(&caller).engine.resume(caller.workspace(), &id).await?;
     Ok(shown(&state, StatusCode::OK, &*entry).await)
 }
 
@@ -419,6 +419,6 @@ async fn rotate(
     OptionalInput(input): OptionalInput<RotateInput>,
 ) -> Result<Response, Problem> {
     crud::find::<Target>(&state, caller.workspace(), &id)?;
-    let entry = state.engine.rotate_secret(caller.workspace(), &id, input.secret, input.asymmetric).await?;
+    let entry = state.by(&caller).engine.rotate_secret(caller.workspace(), &id, input.secret, input.asymmetric).await?;
     Ok(json(StatusCode::OK, &secret_view(&state.engine, &id, &entry.doc)?))
 }

@@ -229,7 +229,7 @@ pub(super) fn operations(api: &mut Api) {
 
 async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<TemplateInput>) -> Result<Response, Problem> {
     let doc = TemplateDoc::build(&state, input, None)?;
-    let entry = state.engine.create(caller.workspace(), doc).await?;
+    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }
 

@@ -193,10 +193,10 @@ async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input
     if !is_operator(&state, &caller) {
         return Err(Problem::new(Code::ScopeMissing, "only administrators of the first workspace make workspaces"));
     }
-    let entry = state.engine.create_workspace(Workspace::build(&state, input, None)?).await?;
+    let entry = state.by(&caller).engine.create_workspace(Workspace::build(&state, input, None)?).await?;
     let scopes = Some(vec![Scope::Admin]);
     let key = NewKey { description: "First administrator".to_owned(), scopes, ..NewKey::new(KeyKind::Private) };
-    let (_, token) = state.engine.create_key(entry.number, key).await?;
+    let (_, token) = state.by(&caller).engine.create_key(entry.number, key).await?;
     let created = CreatedWorkspace { view: Workspace::view(&state, &entry).await, token };
     Ok(with_etag(json(StatusCode::CREATED, &created), entry.version))
 }
@@ -213,7 +213,7 @@ async fn patch(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find(&state, &caller, &id)?;
-    change(&state, &headers, &old, merged(&old.doc, object(body)?)).await
+    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
 }
 
 async fn statistics(State(state): State<AppState>, Reader(caller): Reader) -> Result<Response, Problem> {

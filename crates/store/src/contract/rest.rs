@@ -75,40 +75,47 @@ pub async fn catalog_is_versioned(open: &impl Factory) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path()).await;
     let catalog = &store.catalog;
-    let workspace = catalog.write(vec![create("wsp_1", Kind::Workspace, None, json!({"name": "a"}), &[])]).await.expect("write");
+    let workspace =
+        catalog.write(vec![create("wsp_1", Kind::Workspace, None, json!({"name": "a"}), &[])], Vec::new()).await.expect("write");
     assert_eq!((workspace[0].workspace, workspace[0].version), (workspace[0].number, 1));
     let owner = Some(workspace[0].number);
     let doc = json!({"z": 1, "url": "https://a.example", "secret": "whsec_x", "auth": {"user": "u", "password": ["p", 1]}, "none": null});
     let pointers = ["/secret", "/auth/password", "/auth", "/absent", "/none"];
-    let target = catalog.write(vec![create("tgt_1", Kind::Target, owner, doc.clone(), &pointers)]).await.expect("write").remove(0);
+    let target =
+        catalog.write(vec![create("tgt_1", Kind::Target, owner, doc.clone(), &pointers)], Vec::new()).await.expect("write").remove(0);
     assert_eq!(target.doc, doc);
     assert_eq!((target.created_ms, target.updated_ms, target.deleted, target.kind), (10, 10, false, Kind::Target));
     assert_eq!(target.doc.to_string(), doc.to_string(), "members keep their order");
 
-    let taken = catalog.write(vec![create("tgt_1", Kind::Target, owner, json!({}), &[])]).await;
+    let taken = catalog.write(vec![create("tgt_1", Kind::Target, owner, json!({}), &[])], Vec::new()).await;
     assert!(matches!(taken, Err(CatalogError::Exists)), "{taken:?}");
-    let stale = catalog.write(vec![update(target.number, Some(7), json!({}), &[])]).await;
+    let stale = catalog.write(vec![update(target.number, Some(7), json!({}), &[])], Vec::new()).await;
     assert!(matches!(stale, Err(CatalogError::Conflict { expected: 7, found: 1 })), "{stale:?}");
     let changed = json!({"secret": "whsec_y"});
-    let target = catalog.write(vec![update(target.number, Some(1), changed.clone(), &["/secret"])]).await.expect("write").remove(0);
+    let target =
+        catalog.write(vec![update(target.number, Some(1), changed.clone(), &["/secret"])], Vec::new()).await.expect("write").remove(0);
     assert_eq!((target.version, target.created_ms, target.updated_ms, &target.doc), (2, 10, 20, &changed));
-    let target = catalog.write(vec![update(target.number, None, changed.clone(), &["/secret"])]).await.expect("write").remove(0);
+    let target =
+        catalog.write(vec![update(target.number, None, changed.clone(), &["/secret"])], Vec::new()).await.expect("write").remove(0);
     assert_eq!(target.version, 3);
 
-    let key = catalog.write(vec![create("key_1", Kind::Key, owner, json!({"token": "t", "name": "n"}), &["/token"])]).await.expect("write");
-    let gone = catalog.write(vec![Change::Delete { number: key[0].number, at_ms: 30 }]).await.expect("write").remove(0);
+    let key = catalog
+        .write(vec![create("key_1", Kind::Key, owner, json!({"token": "t", "name": "n"}), &["/token"])], Vec::new())
+        .await
+        .expect("write");
+    let gone = catalog.write(vec![Change::Delete { number: key[0].number, at_ms: 30 }], Vec::new()).await.expect("write").remove(0);
     assert_eq!((gone.deleted, gone.updated_ms, &gone.doc), (true, 30, &json!({"token": null, "name": "n"})), "secrets go with it");
     for change in
         [Change::Delete { number: gone.number, at_ms: 40 }, update(gone.number, None, json!({}), &[]), update(99, None, json!({}), &[])]
     {
-        let refused = catalog.write(vec![change]).await;
+        let refused = catalog.write(vec![change], Vec::new()).await;
         assert!(matches!(refused, Err(CatalogError::NotFound)), "{refused:?}");
     }
     store.journal.close().await;
 
     let store = open(dir.path()).await;
     assert_eq!(store.catalog.load().await.expect("load"), [workspace[0].clone(), target, gone.clone()]);
-    let next = store.catalog.write(vec![create("bin_1", Kind::Bin, owner, json!(null), &[])]).await.expect("write");
+    let next = store.catalog.write(vec![create("bin_1", Kind::Bin, owner, json!(null), &[])], Vec::new()).await.expect("write");
     assert!(next[0].number > gone.number, "numbers are never reused");
     store.journal.close().await;
 }
@@ -117,12 +124,14 @@ pub async fn catalog_is_versioned(open: &impl Factory) {
 pub async fn writes_are_atomic(open: &impl Factory) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path()).await;
-    let refused =
-        store.catalog.write(vec![create("wsp_1", Kind::Workspace, None, json!({}), &[]), Change::Delete { number: 99, at_ms: 1 }]).await;
+    let refused = store
+        .catalog
+        .write(vec![create("wsp_1", Kind::Workspace, None, json!({}), &[]), Change::Delete { number: 99, at_ms: 1 }], Vec::new())
+        .await;
     assert!(matches!(refused, Err(CatalogError::NotFound)));
     assert_eq!(store.catalog.load().await.expect("load"), []);
     let both = vec![create("wsp_1", Kind::Workspace, None, json!({}), &[]), create("wsp_2", Kind::Workspace, None, json!({}), &[])];
-    assert_eq!(store.catalog.write(both).await.expect("write").len(), 2);
+    assert_eq!(store.catalog.write(both, Vec::new()).await.expect("write").len(), 2);
     store.journal.close().await;
 }
 

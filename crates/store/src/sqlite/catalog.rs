@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use posthaste_domain::people::audit::Entry;
 use posthaste_domain::resource::Kind;
 use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::{Map, Value};
 
 use super::master::MasterKeys;
 use super::schema::{self, Access, Misfit};
-use super::suppressions;
+use super::{people, suppressions};
 use crate::StoreError;
 use crate::catalog::{CatalogError, Change, Record};
 
@@ -39,6 +40,7 @@ impl CatalogDb {
         }
         schema::prepare(&path, &mut conn, schema::CATALOG, &[])?;
         conn.execute_batch(suppressions::TABLE).map_err(schema::failed(&path))?;
+        conn.execute_batch(people::TABLES).map_err(schema::failed(&path))?;
         // Few and small changes: this file may checkpoint by itself.
         conn.pragma_update(None, "wal_autocheckpoint", 1000).map_err(schema::failed(&path))?;
         let has_secrets: bool = conn
@@ -61,8 +63,8 @@ impl CatalogDb {
         schema::cap(&self.conn, pages).map_err(schema::failed(&self.path))
     }
 
-    /// Works on the suppressions, which lie in the same file.
-    pub(super) fn suppressions<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    /// Works on the tables beside the documents: suppressions, audit log, sessions.
+    pub(super) fn beside<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&self.conn).map_err(schema::failed(&self.path))
     }
 
@@ -93,7 +95,7 @@ impl CatalogDb {
     }
 
     /// See `Catalog::write`.
-    pub(super) fn write(&mut self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError> {
+    pub(super) fn write(&mut self, changes: Vec<Change>, entries: &[Entry]) -> Result<Vec<Record>, CatalogError> {
         let failed = schema::failed(&self.path);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let mut records = Vec::with_capacity(changes.len());
@@ -130,6 +132,7 @@ impl CatalogDb {
             let stored = stored(&tx, number)?.ok_or(CatalogError::NotFound)?;
             records.push(stored.open(&self.keys)?);
         }
+        people::record(&tx, entries, records.first().map(|record| record.workspace)).map_err(&failed)?;
         tx.commit().map_err(&failed)?;
         Ok(records)
     }

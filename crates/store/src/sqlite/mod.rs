@@ -33,6 +33,7 @@ mod marks;
 mod master;
 mod members;
 mod pages;
+mod people;
 #[cfg(test)]
 mod plans;
 mod readers;

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use posthaste_domain::delivery::{Attempt, Delivery, PendingDelivery};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_domain::people::Session;
+use posthaste_domain::people::audit::Entry;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,10 +26,11 @@ use super::lock::DirectoryLock;
 use super::readers::{Pool, Threads};
 use super::segments::Segments;
 use super::writer::{Limits, Writer};
-use super::{SqliteOptions, about, lists, members, pages, schema, suppressions};
+use super::{SqliteOptions, about, lists, members, pages, people, schema, suppressions};
 use crate::{
-    Append, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History, IdempotencyRecord, Journal,
-    PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize, Suppression, Suppressions,
+    Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
+    IdempotencyRecord, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
+    Suppression, Suppressions,
 };
 
 /// Commands that may wait for the writer.
@@ -152,12 +155,13 @@ impl SqliteStore {
         self.inner.history_reads.run(move || read(&segments, &pool)).await
     }
 
-    async fn suppressions_table<T: Send + 'static>(
+    /// Work on the tables beside the catalog's documents.
+    async fn beside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let catalog = self.inner.catalog.clone();
-        let work = move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), |catalog| catalog.suppressions(work));
+        let work = move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), |catalog| catalog.beside(work));
         self.inner.catalog_thread.run(work).await
     }
 
@@ -320,14 +324,34 @@ impl Catalog for SqliteStore {
         self.inner.catalog_thread.run(move || catalog.lock().as_ref().map_or(Err(StoreError::Closed), CatalogDb::load)).await
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<Vec<Record>, CatalogError> {
+    async fn write(&self, changes: Vec<Change>, entries: Vec<Entry>) -> Result<Vec<Record>, CatalogError> {
         let catalog = self.inner.catalog.clone();
         let written = self.inner.catalog_thread.run(move || match catalog.lock().as_mut() {
             // A refusal is an answer too.
-            Some(catalog) => Ok(catalog.write(changes)),
+            Some(catalog) => Ok(catalog.write(changes, &entries)),
             None => Err(StoreError::Closed),
         });
         written.await?
+    }
+
+    async fn audit(&self, workspace: i64, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.beside(move |conn| people::list(conn, workspace, &filter, before, limit)).await
+    }
+
+    async fn drop_audit(&self, before_ms: i64) -> Result<usize, StoreError> {
+        self.beside(move |conn| people::drop_before(conn, before_ms)).await
+    }
+
+    async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+        self.beside(people::sessions).await
+    }
+
+    async fn put_session(&self, session: Session) -> Result<(), StoreError> {
+        self.beside(move |conn| people::put_session(conn, &session)).await
+    }
+
+    async fn end_sessions(&self, ids: Vec<String>, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.beside(move |conn| people::end_sessions(conn, &ids, &entries)).await
     }
 }
 
@@ -349,7 +373,7 @@ impl Bins for SqliteStore {
 #[async_trait]
 impl Suppressions for SqliteStore {
     async fn suppress(&self, workspace: i64, suppression: Suppression) -> Result<(), StoreError> {
-        self.suppressions_table(move |conn| suppressions::put(conn, workspace, &suppression)).await
+        self.beside(move |conn| suppressions::put(conn, workspace, &suppression)).await
     }
 
     async fn suppressed(
@@ -358,7 +382,7 @@ impl Suppressions for SqliteStore {
         scopes: Vec<String>,
         addresses: Vec<String>,
     ) -> Result<Vec<Option<Suppression>>, StoreError> {
-        self.suppressions_table(move |conn| suppressions::find(conn, workspace, &scopes, &addresses)).await
+        self.beside(move |conn| suppressions::find(conn, workspace, &scopes, &addresses)).await
     }
 
     async fn suppressions(
@@ -368,11 +392,11 @@ impl Suppressions for SqliteStore {
         after: Option<(String, String)>,
         limit: usize,
     ) -> Result<Vec<Suppression>, StoreError> {
-        self.suppressions_table(move |conn| suppressions::list(conn, workspace, scope.as_deref(), after.as_ref(), limit)).await
+        self.beside(move |conn| suppressions::list(conn, workspace, scope.as_deref(), after.as_ref(), limit)).await
     }
 
     async fn unsuppress(&self, workspace: i64, scope: &str, address: &str) -> Result<bool, StoreError> {
         let (scope, address) = (scope.to_owned(), address.to_owned());
-        self.suppressions_table(move |conn| suppressions::remove(conn, workspace, &scope, &address)).await
+        self.beside(move |conn| suppressions::remove(conn, workspace, &scope, &address)).await
     }
 }

@@ -37,7 +37,7 @@ async fn a_backup_beside_a_busy_store_is_whole() {
     let store = SqliteStore::open(from.path(), options).expect("the store opens");
     let workspace =
         Change::Create { id: "wsp_1".into(), kind: Kind::Workspace, workspace: None, doc: json!({}), secrets: vec![], at_ms: 1 };
-    store.write(vec![workspace, target("tgt_1", 10)]).await.expect("write");
+    store.write(vec![workspace, target("tgt_1", 10)], Vec::new()).await.expect("write");
     let (written, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
     let writer = {
         let (store, written, stop) = (store.clone(), written.clone(), stop.clone());

@@ -23,7 +23,7 @@ async fn store_with_segments() -> tempfile::TempDir {
     let store = open(dir.path());
     let workspace =
         Change::Create { id: "wsp_1".into(), kind: Kind::Workspace, workspace: None, doc: json!({}), secrets: vec![], at_ms: 1 };
-    store.write(vec![workspace, target("tgt_1", 10)]).await.expect("write");
+    store.write(vec![workspace, target("tgt_1", 10)], Vec::new()).await.expect("write");
     for n in 1..=9 {
         store.append(event(n, 2_000)).await.expect("append");
         if n == 3 || n == 6 {

@@ -95,14 +95,14 @@ async fn incident_10_catalog() {
     let store = open(dir.path());
     let workspace =
         Change::Create { id: "wsp_1".into(), kind: Kind::Workspace, workspace: None, doc: json!({}), secrets: vec![], at_ms: 1 };
-    store.write(vec![workspace, target("tgt_1", 10)]).await.expect("write");
+    store.write(vec![workspace, target("tgt_1", 10)], Vec::new()).await.expect("write");
     let before = store.load().await.expect("load");
     store.cap_pages(Some(1)).await.expect("cap");
-    let refused = store.write(vec![Change::Delete { number: before[1].number, at_ms: 2 }, target("tgt_2", LARGE)]).await;
+    let refused = store.write(vec![Change::Delete { number: before[1].number, at_ms: 2 }, target("tgt_2", LARGE)], Vec::new()).await;
     assert!(matches!(refused, Err(CatalogError::Store(StoreError::Full(_)))), "{refused:?}");
     assert_eq!(store.load().await.expect("load"), before, "also the change that would have fitted");
     store.cap_pages(None).await.expect("cap");
-    store.write(vec![target("tgt_2", LARGE)]).await.expect("write");
+    store.write(vec![target("tgt_2", LARGE)], Vec::new()).await.expect("write");
     store.close().await;
     assert_eq!(open(dir.path()).load().await.expect("load").len(), 3);
     assert_sound(dir.path());

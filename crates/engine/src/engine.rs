@@ -350,7 +350,12 @@ impl Engine {
             ("posthaste_outcomes_unsettled", "Outcomes of attempts that are not on disk yet.", unsettled),
             ("posthaste_outcomes_unsettled_limit", "How many outcomes may be on their way to the disk.", room),
         ];
-        self.inner.metrics.render(&lanes, &levels, self.now_ms())
+        let mut text = self.inner.metrics.render(&lanes, &levels, self.now_ms());
+        // A store that is being closed has nothing to tell.
+        if let Ok(size) = self.inner.history.size().await {
+            crate::metrics::render_size(&mut text, &size);
+        }
+        text
     }
 
     /// HTML of a delivery's public page, by its token; `None` when there is none.

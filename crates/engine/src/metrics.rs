@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use posthaste_domain::delivery::DeliveryState;
-use posthaste_store::Settlement;
+use posthaste_store::{Settlement, StoreSize};
 
 use crate::lanes::LaneHealth;
 
@@ -101,6 +101,19 @@ pub struct Totals {
 
 /// A gauge of a lane: name, help, and how to read it at a time.
 type Gauge = (&'static str, &'static str, fn(&LaneHealth, i64) -> f64);
+
+/// Adds gauges of the journal's size, which the store keeps in memory.
+pub(crate) fn render_size(out: &mut String, size: &StoreSize) {
+    for (name, help, value) in [
+        ("posthaste_journal_files", "Files of the journal.", size.buckets as u64),
+        ("posthaste_journal_bytes", "Bytes of the journal on disk.", size.bytes),
+        ("posthaste_journal_compressed_files", "Files of the journal that are compressed.", size.compressed as u64),
+        ("posthaste_journal_compressed_bytes", "Bytes on disk of compressed files of the journal.", size.compressed_bytes),
+        ("posthaste_journal_plain_bytes", "Bytes that compressed files of the journal took before.", size.plain_bytes),
+    ] {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+}
 
 impl Metrics {
     pub fn committed(&self, events: usize, took: Duration) {

@@ -214,7 +214,11 @@ fn channels(config: &Config) -> Result<Channels, SettingsError> {
 async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
     let path = config.data.display().to_string();
     let data = config.data.clone();
-    let options = SqliteOptions { segment_bytes: config.retention.segment.0, ..SqliteOptions::default() };
+    let options = SqliteOptions {
+        segment_bytes: config.retention.segment.0,
+        compress_after: Some(config.retention.compress_after.0).filter(|after| !after.is_zero()),
+        ..SqliteOptions::default()
+    };
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await;
     opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked)))).map_err(|error| match error {
         StoreError::Engine(source) => StartError::Directory { path, source },

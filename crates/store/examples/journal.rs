@@ -7,24 +7,28 @@
 //! cargo run --release -p posthaste-store --example journal -- DIR fill N [SEGMENT_MIB]      N delivered events, one in 1,000 of a rare type and failed
 //! cargo run --release -p posthaste-store --example journal -- DIR lists [ROUNDS]            times of history pages over what is there, beside a publisher
 //! cargo run --release -p posthaste-store --example journal -- DIR open                      time and memory of a start
+//! cargo run --release -p posthaste-store --example journal -- DIR cold [EVENTS] [SEGMENT_MIB] what compression of segments takes and gives
 //! ```
 //!
 //! `DIR` has to be on the kind of disk that is meant: a file system in memory has free flushes. `groups` removes what it finds there.
-//! Events are JSON of 300 bytes; attempts carry the texts that a webhook makes. CPU is that of the journal thread where it says so, as
+//! Events are JSON of 300 bytes (those of `cold` differ more: ids, names, addresses, amounts); attempts carry the texts that a webhook makes. CPU is that of the journal thread where it says so, as
 //! the kernel counts it; bytes written are those that the process had written to the disk (`/proc/self/io`).
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_domain::delivery::{Attempt, DeliveryState};
 use posthaste_domain::event::Source;
 use posthaste_domain::id::{DeliveryKey, Sequence};
-use posthaste_store::sqlite::{CommitObserver, SqliteOptions, SqliteStore};
-use posthaste_store::{Append, DeliveryFilter, EventFilter, History, Journal, NewDelivery, NewEvent, Order, PageLimit, Range, Settlement};
+use posthaste_store::sqlite::{CommitObserver, CompressStep, SqliteOptions, SqliteStore};
+use posthaste_store::{
+    Append, DeliveryFilter, EventFilter, History, Journal, NewDelivery, NewEvent, Order, PageLimit, Range, RetentionRule, Settlement,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -299,6 +303,126 @@ async fn fill(dir: &Path, count: i64, segment_bytes: u64) -> Result<()> {
     Ok(())
 }
 
+/// Tells how each compression ended.
+struct Ends(Sender<Option<(u64, u64)>>);
+
+impl CommitObserver for Ends {
+    fn committed(&self, _: usize, _: usize, _: Duration) {}
+
+    fn compressing(&self, _: u32, step: CompressStep) {
+        let end = match step {
+            CompressStep::Done { before, after } => Some((before, after)),
+            CompressStep::GivenUp => None,
+            _ => return,
+        };
+        self.0.send(end).ok();
+    }
+}
+
+/// A document of about 300 bytes in which about a third is like in no other.
+fn varied(n: i64) -> Bytes {
+    const NAMES: [&str; 12] =
+        ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Radia", "Alan", "Frances", "Niklaus", "Margaret", "Dennis", "Lynn"];
+    const CITIES: [&str; 9] = ["Berlin", "Lyon", "Porto", "Leeds", "Turku", "Graz", "Ghent", "Brno", "Malmö"];
+    let mut state = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut next = || {
+        // splitmix64: the same documents in each run.
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 8
+    };
+    let (first, last) = (NAMES[next() as usize % 12], NAMES[next() as usize % 12]);
+    format!(
+        r#"{{"id":"ord_{:014x}{:014x}","created":"2026-11-{:02}T{:02}:{:02}:{:02}.{:03}Z","customer":{{"id":"cus_{:014x}","name":"{first} {last}","email":"{}.{}@mail{}.example"}},"items":[{{"sku":"SKU-{:06}","quantity":{},"price":{}.{:02}}}],"city":"{}","currency":"EUR","paid":{}}}"#,
+        next(),
+        next(),
+        next() % 28 + 1,
+        next() % 24,
+        next() % 60,
+        next() % 60,
+        next() % 1000,
+        next(),
+        first.to_lowercase(),
+        next() % 10_000,
+        next() % 50,
+        next() % 900_000,
+        next() % 9 + 1,
+        next() % 900,
+        next() % 100,
+        CITIES[next() as usize % 9],
+        next() % 2 == 0,
+    )
+    .into()
+}
+
+async fn cold(dir: &Path, count: i64, segment_bytes: u64) -> Result<()> {
+    std::fs::remove_dir_all(dir).ok();
+    let (sender, ends) = channel();
+    let options = SqliteOptions {
+        segment_bytes,
+        compress_after: Some(Duration::ZERO),
+        observer: Some(Arc::new(Ends(sender))),
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(dir, options)?;
+    let maker = Maker::new();
+    let mut bytes = 0;
+    for first in (1..=count).step_by(1000) {
+        let numbers = first..(first + 1000).min(count + 1);
+        let mut events: Vec<NewEvent> = numbers.clone().map(|n| maker.event(n, 1, 10)).collect();
+        for event in &mut events {
+            event.payload = varied(event.sequence.0);
+            bytes += event.payload.len();
+        }
+        store.append(Append { events, ..Append::default() }).await?;
+        let outcome = |n| maker.outcome(DeliveryKey::new(Sequence(n), 0), TARGET + n % 10, &Maker::response(n));
+        store.settle(numbers.map(outcome).collect::<Vec<_>>().into()).await?;
+    }
+    println!("{count} events, {:.0} bytes of payload each, {:?}", bytes as f64 / count as f64, store.size().await?);
+    println!("{:<40} {:>5} {:>9} {:>9} {:>9}", "page of 100", "found", "p50 ms", "p99 ms", "max ms");
+    time_pages(&store, "plain", count).await?;
+    let keep = RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX };
+    let (started, cpu, written) = (Instant::now(), cpu_us("posthaste-compr"), used().written);
+    store.retire(keep, i64::MAX / 2).await?;
+    let segments = store.size().await?.buckets - 1;
+    let (mut before, mut after) = (0, 0);
+    for _ in 0..segments {
+        let (plain, cold) = ends.recv()?.ok_or("a segment was not compressed")?;
+        (before, after) = (before + plain, after + cold);
+    }
+    let each = |total: f64| total / count as f64;
+    println!(
+        "{segments} segments: {:.1} → {:.1} bytes an event; {:.2} µs of CPU an event, {:.1} s in all; {:.1} bytes written an event",
+        each(before as f64),
+        each(after as f64),
+        each(cpu_us("posthaste-compr") - cpu),
+        started.elapsed().as_secs_f64(),
+        each(used().written - written),
+    );
+    time_pages(&store, "compressed", count).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// Pages of 100, and single events, all over the journal.
+async fn time_pages(store: &SqliteStore, name: &str, count: i64) -> Result<()> {
+    let (mut pages, mut singles, mut found) = (Vec::new(), Vec::new(), 0);
+    for i in 1..=200 {
+        let place = count / 201 * i;
+        let range = Range { order: Order::Desc, after: Some(place), limit: 100, from_ms: None, to_ms: None };
+        let started = Instant::now();
+        found = store.events(WORKSPACE, EventFilter::default(), range).await?.len();
+        pages.push(started.elapsed());
+        let started = Instant::now();
+        let event = store.event(WORKSPACE, Sequence((place + count / 2) % count + 1)).await?.ok_or("an event")?;
+        singles.push(started.elapsed());
+        assert_eq!(event.payload, varied(event.sequence.0), "the very bytes");
+    }
+    row(&format!("{name}: events"), found, pages);
+    row(&format!("{name}: one event"), 1, singles);
+    Ok(())
+}
+
 async fn lists(dir: &Path, rounds: usize) -> Result<()> {
     let store = open(dir, &Arc::new(Commits::default()), SqliteOptions::default().segment_bytes)?;
     let last = store.recover().await?.last_sequence;
@@ -394,7 +518,7 @@ fn row(name: &str, found: usize, mut times: Vec<Duration>) {
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: i64| args.get(at).map_or(Ok(default), |text| text.parse::<i64>());
-    let usage = "usage: journal DIR groups|fan|queue|fill|lists|open …";
+    let usage = "usage: journal DIR groups|fan|queue|fill|lists|open|cold …";
     let (dir, mode) = (args.first().map(PathBuf::from).ok_or(usage)?, args.get(1).ok_or(usage)?);
     match mode.as_str() {
         "groups" => {
@@ -407,6 +531,7 @@ async fn main() -> Result<()> {
         "fill" => fill(&dir, number(2, 1_000_000)?, u64::try_from(number(3, 256)?)? << 20).await,
         "lists" => lists(&dir, usize::try_from(number(2, 50)?)?).await,
         "open" => start(&dir).await,
+        "cold" => cold(&dir, number(2, 500_000)?, u64::try_from(number(3, 64)?)? << 20).await,
         _ => Err(usage.into()),
     }
 }

@@ -80,6 +80,8 @@ pub struct Retention {
     pub segment: Size,
     /// How often it is looked at.
     pub every: Span,
+    /// Age at which a file of the journal is compressed; zero: never.
+    pub compress_after: Span,
 }
 
 /// The MsgGO inbox.
@@ -167,6 +169,7 @@ impl Default for Config {
                 bytes: Size(engine.retention.max_bytes),
                 segment: Size(SqliteOptions::default().segment_bytes),
                 every: Span(engine.retention_every),
+                compress_after: Span(Duration::from_secs(60 * 60)),
             },
             inbox: Inbox {
                 public_limit: inbox.public_limit,

@@ -110,7 +110,12 @@ pub static SETTINGS: &[Setting] = &[
         retention.segment,
         "A file of the journal that is larger is followed by the next. Whole files are dropped."
     ),
-    setting!("retention.every", retention.every, "How often to look what is to be dropped."),
+    setting!("retention.every", retention.every, "How often to look what is to be dropped or compressed."),
+    setting!(
+        "retention.compress_after",
+        retention.compress_after,
+        "A file of the journal that nothing is added to, without pending deliveries and with no event younger than this, is compressed. 0s: never."
+    ),
     setting!("inbox.public_limit", inbox.public_limit, "Events that one address may send with one public key in inbox.public_per."),
     setting!("inbox.public_per", inbox.public_per, "Window of inbox.public_limit."),
     setting!("inbox.block", inbox.block, "How long an address that exceeded inbox.public_limit is refused."),

@@ -59,7 +59,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(15);
 /// Idle connections kept per origin.
-const IDLE_PER_ORIGIN: usize = 256;
+const IDLE_PER_ORIGIN: usize = 512;
 /// Idle connections kept in all. Each holds about 9 KiB of buffers and a socket.
 const IDLE_IN_ALL: usize = 4096;
 

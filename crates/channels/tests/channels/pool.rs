@@ -190,29 +190,29 @@ async fn connections_of_a_hanging_server_are_dropped_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_keeps_256_idle_connections_for_a_minute() {
-    let all_here = Arc::new(Barrier::new(300));
+async fn an_origin_keeps_512_idle_connections_for_a_minute() {
+    let all_here = Arc::new(Barrier::new(600));
     let desk = Desk::new(|_, _| Reply::After(SECOND, OK.to_vec()));
     let memory = Memory::serving(&desk);
     let channels = memory.channels();
     let settings = json!({"url": "http://hooks.example/"});
-    let tries = (0..300).map(|_| async {
+    let tries = (0..600).map(|_| async {
         all_here.wait().await;
         try_once(&channels, "webhook", &settings, message("{}")).await
     });
     assert!(join_all(tries).await.iter().all(|report| report.status == Some(200)));
     let closed = || desk.closed.load(Ordering::SeqCst);
-    while closed() < 300 - 256 {
+    while closed() < 600 - 512 {
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(55 * SECOND).await;
-    assert_eq!((channels.http_stats().opened, closed()), (300, 300 - 256));
+    assert_eq!((channels.http_stats().opened, closed()), (600, 600 - 512));
     // The most recently used one is taken, and so stays longer than the others.
     assert_eq!(try_once(&channels, "webhook", &settings, message("{}")).await.status, Some(200));
     tokio::time::sleep(21 * SECOND).await;
-    assert_eq!((channels.http_stats().opened, closed()), (300, 299));
+    assert_eq!((channels.http_stats().opened, closed()), (600, 599));
     tokio::time::sleep(60 * SECOND).await;
-    assert_eq!(closed(), 300);
+    assert_eq!(closed(), 600);
 }
 
 /// Ten thousand origins, each used once: sockets and buffers are bounded over all, the longest idle go first.

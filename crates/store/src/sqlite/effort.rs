@@ -44,7 +44,7 @@ impl Effort {
 
     /// A document was read and searched.
     pub(super) fn text(&self, bytes: usize) {
-        self.spend(u32::try_from(bytes / TEXT_BYTES).unwrap_or(u32::MAX).saturating_add(SEEK));
+        self.spend(u32::try_from(bytes / TEXT_BYTES).unwrap_or(u32::MAX).saturating_add(2 * SEEK));
     }
 
     /// Whether it is time to answer.

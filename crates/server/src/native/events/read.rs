@@ -42,7 +42,7 @@ pub(super) const WATCH: [Param; 1] =
 /// Longest long poll.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How long a page is looked for before it answers with what there is.
-pub(in crate::native) const PATIENCE: Duration = Duration::from_millis(20);
+pub(in crate::native) const PATIENCE: Duration = Duration::from_millis(10);
 /// Pause between two looks of one watcher when events arrive that are not for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Which part of the events of a workspace.

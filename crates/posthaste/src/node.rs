@@ -10,9 +10,11 @@ use posthaste_channels::{AddressGuard, ChannelOptions, Channels, EmailDefaults, 
 use posthaste_dialects::DialectSettings;
 use posthaste_dialects::momentum::MomentumSettings;
 use posthaste_dialects::msggo::MsggoSettings;
+use posthaste_domain::people::Lifetimes;
 use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
+use posthaste_server::people::SETUP_PATH;
 use posthaste_server::{AppState, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
@@ -100,7 +102,7 @@ pub struct Node {
     engine: Engine,
     listener: TcpListener,
     address: SocketAddr,
-    settings: ServerSettings,
+    state: AppState,
     shutdown: Duration,
 }
 
@@ -136,7 +138,8 @@ impl Node {
             settings,
         };
         let engine = Engine::start(parts).await?;
-        Ok(Self { engine, listener, address, settings: surface, shutdown: config.limits.shutdown.0 })
+        let state = AppState::new(engine.clone(), surface);
+        Ok(Self { engine, listener, address, state, shutdown: config.limits.shutdown.0 })
     }
 
     /// The engine.
@@ -172,6 +175,12 @@ impl Node {
         Ok(Some(FirstKey { entry: made.0, token: made.1, was_given }))
     }
 
+    /// Address of the page where the first member makes itself, while there is none. It works once, and until the server stops.
+    pub fn setup_url(&self) -> Option<String> {
+        let token = self.state.people().new_setup_token()?;
+        Some(format!("{}{SETUP_PATH}{token}", self.engine.settings().public_base_url))
+    }
+
     /// Mailgun's webhooks are signed with the API key until another key is chosen, as its older clients assume (O-16 of the specification).
     async fn sign_for_mailgun(&self, workspace: i64, token: String) -> Result<(), StartError> {
         let plan = move |desk: &Desk<'_>| {
@@ -196,7 +205,7 @@ impl Node {
             deadline.set(Some(Instant::now() + self.shutdown));
         };
         let settings = ServeSettings { grace: self.shutdown, ..ServeSettings::default() };
-        let app = posthaste_server::App::new(AppState::new(self.engine.clone(), self.settings));
+        let app = posthaste_server::App::new(self.state);
         posthaste_server::serve_with(self.listener, app, stop, settings).await;
         let left = deadline.get().map_or(self.shutdown, |until| until.saturating_duration_since(Instant::now()));
         self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;
@@ -261,6 +270,8 @@ fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSetting
         retention: RetentionRule { max_age_ms: config.retention.age.as_millis_i64(), max_bytes: config.retention.bytes.0 },
         rotation_overlap: config.delivery.rotation_overlap.0,
         disable_after: config.delivery.disable_after.0,
+        audit_age: config.retention.audit.0,
+        sessions: Lifetimes { idle: config.sessions.idle.0, absolute: config.sessions.absolute.0 },
         notify_email: Some(config.delivery.notify_email.clone()).filter(|to| !to.is_empty()),
         public_base_url,
         page_secret: page_secret(&config.data)?,

@@ -21,7 +21,8 @@ const SHORT_TOKEN: usize = 16;
 /// Runs the server. No setting is needed.
 ///
 /// The first start makes the data directory, a workspace and a private key, and prints what to do next. With POSTHASTE_KEY set, that key has this
-/// value. Ctrl-C or SIGTERM finishes what is under way and stops; a second one stops at once.
+/// value. Until there is a member, each start prints a link with which the first one makes itself. Ctrl-C or SIGTERM finishes what is under way
+/// and stops; a second one stops at once.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
     /// Data directory [default: ./posthaste-data].
@@ -120,15 +121,18 @@ fn given_token() -> Result<Option<String>, Failure> {
 
 /// Says where the server listens, and after the first start what to do next.
 fn greet(node: &Node, key: Option<&FirstKey>, json: bool) {
-    let url = node.url();
+    let (url, setup_url) = (node.url(), node.setup_url());
     if json {
         let key = key.map(|key| json!({"id": key.entry.id, "token": (!key.was_given).then_some(&key.token)}));
-        say_json(&json!({"listening": url, "new_key": key}));
+        say_json(&json!({"listening": url, "new_key": key, "setup_url": setup_url}));
         return;
     }
     say(format!("listening on {url}"));
     if let Some(key) = key {
         next_steps(&url, key);
+    }
+    if let Some(setup_url) = setup_url {
+        say(format!("\nSet the console up, with you as its first member. The link works once:\n\n  {setup_url}\n"));
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum List {
     Replays = b'r',
     Domains = b'o',
     Messages = b'x',
+    Members = b'p',
+    Audit = b'a',
 }
 
 /// The cursor that goes on after `key`.

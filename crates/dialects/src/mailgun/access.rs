@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use posthaste_domain::policy::Rate;
 use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_domain::resource::{Key, Scope};
-use posthaste_engine::{Entry, ResourceError};
+use posthaste_engine::{Engine, Entry, ResourceError};
 
 use super::Shared;
 use super::answer::{Refusal, Service};
@@ -25,6 +25,8 @@ const USER: &str = "api";
 pub(crate) struct Call {
     /// The key's workspace.
     pub(crate) workspace: i64,
+    /// The engine in the hands of the key: what is changed through it is recorded as the key's doing.
+    pub(crate) by: Engine,
     /// Method, URI and headers.
     pub(crate) parts: Parts,
     /// Parameters of the query.
@@ -58,7 +60,8 @@ impl Shared {
     /// Key, rate and body of a request.
     pub(crate) async fn open(&self, request: Request, service: Service, scope: Scope) -> Result<Call, Refusal> {
         let (parts, mut body) = request.into_parts();
-        let workspace = self.caller(&parts.headers, service, scope)?.workspace;
+        let key = self.caller(&parts.headers, service, scope)?;
+        let workspace = key.workspace;
         let per_minute = self.settings.webhook_requests_per_minute;
         if service == Service::Webhooks && per_minute > 0 {
             // The limiter stays usable whatever panicked while holding it: at worst one request was not counted.
@@ -71,7 +74,7 @@ impl Shared {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let form = Params::body(content_type, bytes).map_err(|error| Refusal::bad(error.to_string()))?;
         let query = Params::query(parts.uri.query());
-        Ok(Call { workspace, parts, query, form })
+        Ok(Call { workspace, by: self.engine.by_key(&key), parts, query, form })
     }
 
     /// The domain of a path in lower case, if the workspace has it.

@@ -56,7 +56,7 @@ fn refuse(error: ResourceError) -> Refusal {
 /// `GET /v5/accounts/http_signing_key`. Only for keys that may manage: whoever knows it can forge webhooks.
 pub(super) async fn show(State(state): State<MailgunState>, request: Request) -> Result<Response, Refusal> {
     let call = state.shared.open(request, Service::Webhooks, Scope::Manage).await?;
-    let account = ensure(&state.shared.engine, call.workspace).await.map_err(refuse)?;
+    let account = ensure(&call.by, call.workspace).await.map_err(refuse)?;
     Ok(answer::ok(&json!({ "http_signing_key": key_of(&account) })))
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn regenerate(State(state): State<MailgunState>, request: Reque
         let id = desk.named::<Account>(DIALECT).map_or_else(|| desk.new_id::<Account>(), |account| account.id.clone());
         Ok(vec![Edit::account(id, fresh)])
     };
-    state.shared.engine.edit(call.workspace, plan).await.map_err(refuse)?;
+    call.by.edit(call.workspace, plan).await.map_err(refuse)?;
     Ok(answer::ok(&json!({ "message": "regenerated HTTP signing key for account", "http_signing_key": key })))
 }
 

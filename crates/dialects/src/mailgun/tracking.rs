@@ -119,7 +119,7 @@ async fn change(
         change.apply(&mut domain);
         Ok(vec![Edit::domain(entry.id.clone(), domain)])
     };
-    state.shared.engine.edit(call.workspace, plan).await.map_err(refuse_change)?;
+    call.by.edit(call.workspace, plan).await.map_err(refuse_change)?;
     let domain = state.shared.engine.find_domain(call.workspace, &name).ok_or_else(Refusal::no_domain)?;
     let changed = settings(&domain.doc);
     Ok(answer::ok(&json!({ "message": "Domain tracking settings have been updated", which.as_str(): changed[which.as_str()] })))

@@ -36,7 +36,7 @@ impl MessageMediaState {
             return Err(Refusal::Scope);
         }
         let workspace = self.account_of(&key, &parts.headers)?;
-        Ok(Call { parts, body, workspace })
+        Ok(Call { parts, body, workspace, by: self.engine.by_key(&key) })
     }
 
     async fn read(&self, raw: &mut Body) -> Result<Bytes, BodyError> {

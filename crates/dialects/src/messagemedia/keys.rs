@@ -94,7 +94,7 @@ impl MessageMediaState {
                 Ok(())
             })
         };
-        match self.engine.edit(call.workspace, plan).await {
+        match call.by.edit(call.workspace, plan).await {
             Ok(()) => Ok(json_answer(StatusCode::CREATED, &shown)),
             Err(ResourceError::Limit { .. }) => Err(too_many()),
             Err(error) => Err(error.into()),
@@ -109,7 +109,7 @@ impl MessageMediaState {
                 if keys.len() < before { Ok(()) } else { Err(ResourceError::NotFound) }
             })
         };
-        self.engine.edit(call.workspace, plan).await.map_err(entity)?;
+        call.by.edit(call.workspace, plan).await.map_err(entity)?;
         Ok(empty_answer(StatusCode::OK))
     }
 
@@ -133,7 +133,7 @@ impl MessageMediaState {
                 if keys.iter().any(|key| key.enabled) { Ok(()) } else { Err(ResourceError::NotFound) }
             })
         };
-        self.engine.edit(call.workspace, plan).await.map_err(entity)?;
+        call.by.edit(call.workspace, plan).await.map_err(entity)?;
         let key = self.key_of(call.workspace, &id).ok_or(ENTITY_NOT_FOUND)?;
         Ok(json_answer(StatusCode::OK, &key.shown()))
     }
@@ -146,7 +146,7 @@ impl MessageMediaState {
                     Ok(())
                 })
             };
-            self.engine.edit(call.workspace, plan).await?;
+            call.by.edit(call.workspace, plan).await?;
         }
         Ok(empty_answer(StatusCode::NO_CONTENT))
     }

@@ -135,6 +135,8 @@ struct Call {
     body: Bytes,
     /// Number of the workspace that it acts for.
     workspace: i64,
+    /// The engine in the hands of the key: what is changed through it is recorded as the key's doing.
+    by: Engine,
 }
 
 async fn serve(State(state): State<MessageMediaState>, place: Place, request: Request) -> Response {

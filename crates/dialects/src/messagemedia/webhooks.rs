@@ -194,7 +194,7 @@ impl MessageMediaState {
             told.get_or_init(|| shown(&hook, &target));
             Ok(vec![Edit::target(target_id, target), Edit::subscription(desk.new_id::<Subscription>(), subscription)])
         };
-        self.engine.edit(call.workspace, plan).await?;
+        call.by.edit(call.workspace, plan).await?;
         Ok(json_answer(StatusCode::CREATED, answer.get().unwrap_or(&Value::Null)))
     }
 
@@ -230,7 +230,7 @@ impl MessageMediaState {
             told.get_or_init(|| shown(&hook, &target));
             Ok(vec![Edit::target(stored.target.id.as_str(), target), Edit::subscription(stored.subscription.id.as_str(), subscription)])
         };
-        self.engine.edit(call.workspace, plan).await?;
+        call.by.edit(call.workspace, plan).await?;
         Ok(json_answer(StatusCode::OK, answer.get().unwrap_or(&Value::Null)))
     }
 
@@ -247,7 +247,7 @@ impl MessageMediaState {
             }
             Ok(edits)
         };
-        self.engine.edit(call.workspace, plan).await?;
+        call.by.edit(call.workspace, plan).await?;
         Ok(empty_answer(StatusCode::NO_CONTENT))
     }
 }

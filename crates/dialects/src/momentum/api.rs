@@ -97,6 +97,8 @@ impl<'a> Place<'a> {
 /// A call that may be served.
 pub(super) struct Call {
     pub(super) workspace: i64,
+    /// The engine in the hands of the key, if there is one: what is changed through it is recorded as the key's doing.
+    pub(super) by: Engine,
     /// Scheme and host that the client used.
     pub(super) base: String,
     /// Whether secrets are shown: to keys that may only read they are masked.
@@ -150,7 +152,7 @@ impl Shared {
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         // What everybody may read.
         if matches!(place, Place::Documentation | Place::Samples) && is_read {
-            let call = Call { workspace: 0, base: String::new(), sees_secrets: false, query };
+            let call = Call { workspace: 0, by: self.engine.clone(), base: String::new(), sees_secrets: false, query };
             return Ok(results(match place {
                 Place::Samples => documentation::samples(call.parameter("events"))?,
                 _ => documentation::documentation(),
@@ -170,7 +172,8 @@ impl Shared {
         }
         let workspace = self.workspace(key.as_deref(), is_read)?;
         let sees_secrets = key.as_deref().is_none_or(|key| auth::may(&key.doc, Scope::Manage));
-        let call = Call { workspace, base: self.base(parts), sees_secrets, query };
+        let by = key.as_deref().map_or_else(|| self.engine.clone(), |key| self.engine.by_key(key));
+        let call = Call { workspace, by, base: self.base(parts), sees_secrets, query };
         match (place, &parts.method) {
             (Place::Collection, &Method::POST) => handlers::create(self, &call, &self.object(parts, raw).await?).await.map(results),
             (Place::Collection, _) => handlers::list(self, &call).await.map(results),

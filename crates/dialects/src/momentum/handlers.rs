@@ -161,7 +161,7 @@ pub async fn create(shared: &Shared, call: &Call, body: &Map<String, Value>) -> 
     shared.check(&webhook)?;
     shared.fetch_token(&mut webhook).await?;
     shared.test(&webhook, EMPTY_BATCH.to_vec()).await?;
-    let id = webhooks::create(&shared.engine, call.workspace, webhook, &shared.settings).await?;
+    let id = webhooks::create(&call.by, call.workspace, webhook, &shared.settings).await?;
     Ok(json!({ "id": id, "links": [call.webhook_link(&id)] }))
 }
 
@@ -203,7 +203,7 @@ pub async fn update(shared: &Shared, call: &Call, id: &str, body: &Map<String, V
             shared.test(&new, EMPTY_BATCH.to_vec()).await?;
         }
         let before = shared.seen(call, &all, old).await?;
-        match webhooks::update(&shared.engine, call.workspace, old.clone(), new, before, &shared.settings).await {
+        match webhooks::update(&call.by, call.workspace, old.clone(), new, before, &shared.settings).await {
             Ok(()) => return Ok(json!({ "id": id, "links": [call.validate_link(id)] })),
             Err(ResourceError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -214,7 +214,7 @@ pub async fn update(shared: &Shared, call: &Call, id: &str, body: &Map<String, V
 
 /// `DELETE /api/v1/webhooks/{id}`
 pub async fn delete(shared: &Shared, call: &Call, id: &str) -> Result<(), Refusal> {
-    Ok(webhooks::delete(&shared.engine, call.workspace, id, &shared.settings).await?)
+    Ok(webhooks::delete(&call.by, call.workspace, id, &shared.settings).await?)
 }
 
 /// `POST /api/v1/webhooks/{id}/validate`

@@ -31,12 +31,13 @@ impl Shared {
     pub(super) async fn send_sms(&self, caller: &Caller, generation: Generation, body: &[u8]) -> Result<Response, Refusal> {
         let now_ms = self.engine.now_ms();
         let sms = input::sms(body, generation, &self.settings, now_ms)?;
-        let account = account::ensure(&self.engine, caller.workspace()).await.map_err(|error| failed(&error))?;
+        let by = self.engine.by_key(&caller.key);
+        let account = account::ensure(&by, caller.workspace()).await.map_err(|error| failed(&error))?;
         let account = MsgineAccount::new(&account.doc.settings, &self.settings);
         if let Some(url) = &sms.callback_url {
             let origin = input::origin(url).ok_or_else(|| Refusal::callback_url(url))?;
             let until_ms = sms.options.deliver_at_ms.unwrap_or(now_ms);
-            let ready = self.callbacks.ensure(&self.engine, &self.settings, caller.workspace(), &origin, until_ms);
+            let ready = self.callbacks.ensure(&by, &self.settings, caller.workspace(), &origin, until_ms);
             ready.await.map_err(|error| match error {
                 ResourceError::Limit { .. } => Refusal::callback_hosts(url),
                 // The channel knows more about hosts than a look at the URL tells.

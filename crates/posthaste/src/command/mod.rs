@@ -7,6 +7,7 @@ mod domain;
 pub mod follow;
 mod key;
 mod listen;
+mod member;
 mod openapi;
 mod replay;
 mod send;
@@ -38,6 +39,7 @@ enum Command {
     Tail(tail::Tail),
     Listen(listen::Listen),
     Key(key::Keys),
+    Member(member::Members),
     Target(target::Targets),
     Domain(domain::Domains),
     Replay(replay::Replay),
@@ -58,6 +60,7 @@ impl Cli {
             Command::Tail(command) => command.run(json).await,
             Command::Listen(command) => command.run(json).await,
             Command::Key(command) => command.run(json).await,
+            Command::Member(command) => command.run(json).await,
             Command::Target(command) => command.run(json).await,
             Command::Domain(command) => command.run(json).await,
             Command::Replay(command) => command.run(json).await,

@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is kept how long.
     pub retention: Retention,
+    /// Members who are signed in.
+    pub sessions: Sessions,
     /// The MsgGO inbox.
     pub inbox: Inbox,
     /// Outgoing e-mail.
@@ -82,6 +84,17 @@ pub struct Retention {
     pub every: Span,
     /// Age at which a file of the journal is compressed; zero: never.
     pub compress_after: Span,
+    /// Longest, of the audit log.
+    pub audit: Span,
+}
+
+/// Members who are signed in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sessions {
+    /// Without a visit.
+    pub idle: Span,
+    /// In all.
+    pub absolute: Span,
 }
 
 /// The MsgGO inbox.
@@ -170,7 +183,9 @@ impl Default for Config {
                 segment: Size(SqliteOptions::default().segment_bytes),
                 every: Span(engine.retention_every),
                 compress_after: Span(Duration::from_secs(60 * 60)),
+                audit: Span(engine.audit_age),
             },
+            sessions: Sessions { idle: Span(engine.sessions.idle), absolute: Span(engine.sessions.absolute) },
             inbox: Inbox {
                 public_limit: inbox.public_limit,
                 public_per: Span(inbox.public_per),
@@ -214,6 +229,9 @@ impl Config {
         let spans = [
             ("retention.age", self.retention.age),
             ("retention.every", self.retention.every),
+            ("retention.audit", self.retention.audit),
+            ("sessions.idle", self.sessions.idle),
+            ("sessions.absolute", self.sessions.absolute),
             ("inbox.public_per", self.inbox.public_per),
             ("inbox.block", self.inbox.block),
             ("delivery.disable_after", self.delivery.disable_after),

@@ -131,6 +131,43 @@ async fn listen_forwards_signed_events_to_a_program_on_this_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_are_invited_listed_and_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(dir.path()).await;
+    let variables = server.variables();
+    let link = |out: &str, page: &str| {
+        let line = out.lines().map(str::trim).find(|line| line.contains(page)).unwrap_or_else(|| panic!("no link in {out}"));
+        assert!(line.starts_with(&format!("{}{page}", server.api.url)), "{line}");
+        line.to_owned()
+    };
+    let setup = run(dir.path(), &["member", "setup-link"], &variables).await.good();
+    link(&setup.out, "/console/setup?token=");
+    let added = run(dir.path(), &["member", "add", "Bob", "Bob@example.com"], &variables).await.good();
+    let first = link(&added.out, "/console/password?token=");
+    let listed = run(dir.path(), &["member", "list"], &variables).await.good();
+    let row = listed.out.lines().find(|line| line.contains("Bob@example.com")).expect("it is listed");
+    assert!(row.contains(" member ") && row.contains("invited") && !listed.out.contains("token"), "{row}");
+    let again = run(dir.path(), &["member", "reset-password", "bob@example.com"], &variables).await.good();
+    assert_ne!(link(&again.out, "/console/password?token="), first);
+    let cases: [(&[&str], i32, &[&str]); 5] = [
+        (&["member", "add", "Eve", "eve"], 1, &["email: must be an e-mail address"]),
+        (&["member", "add", "Bob", "bob@example.com"], 1, &["email"]),
+        (&["member", "add", "Eve", "eve@example.com", "--role", "king"], 2, &["'king'", "administrator"]),
+        (&["member", "link", "eve@example.com"], 1, &["there is no member eve@example.com"]),
+        (&["member", "setup-link"], 1, &["it has members"]),
+    ];
+    for (args, code, said) in cases {
+        run(dir.path(), args, &variables).await.refused(code, said);
+    }
+    run(dir.path(), &["member", "remove", "bob@example.com"], &variables).await.good();
+    assert!(server.api.all("/members").await.is_empty());
+    let log = server.api.get("/audit?kind=member").await.expect(200);
+    let actions: Vec<&Value> = log["items"].as_array().expect("entries").iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["delete", "rotate", "create"], "{log}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_are_made_listed_and_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path()).await;

@@ -141,12 +141,37 @@ async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Ra
 
 /// A page of entries, which come oldest first.
 pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, entries: Vec<Arc<Entry<R>>>) -> Result<Response, Problem> {
+    let Found { entries, order, next } = select(params, R::LIST, &entries, |doc: &R| doc.search_text().to_owned())?;
+    let mut views = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        views.push(R::view(state, entry).await);
+    }
+    Ok(list_page(R::LIST, order, &views, next))
+}
+
+/// What a page of a list shows.
+pub(crate) struct Found<R> {
+    /// The entries of the page.
+    pub entries: Vec<Arc<Entry<R>>>,
+    /// In which order they are.
+    pub order: Order,
+    /// Number of the entry after which the next page goes on.
+    pub next: Option<i64>,
+}
+
+/// The entries that a page of a list shows, of all of them, which come oldest first. `text` is what `search` looks in.
+pub(crate) fn select<R>(
+    params: &Params,
+    list: List,
+    entries: &[Arc<Entry<R>>],
+    text: impl Fn(&R) -> String,
+) -> Result<Found<R>, Problem> {
     let (order, limit) = (params.order()?, params.limit()?);
-    let after = params.cursor(R::LIST, order)?;
+    let after = params.cursor(list, order)?;
     let needle = params.text("search").map(str::to_lowercase);
-    let fits = |entry: &&Arc<Entry<R>>| needle.as_deref().is_none_or(|n| entry.doc.search_text().to_lowercase().contains(n));
+    let fits = |entry: &&Arc<Entry<R>>| needle.as_deref().is_none_or(|n| text(&entry.doc).to_lowercase().contains(n));
     // Numbers ascend and are never reused, so a page boundary stays where it is whatever is created or deleted meanwhile.
-    let found: Vec<Arc<Entry<R>>> = match order {
+    let mut found: Vec<Arc<Entry<R>>> = match order {
         Order::Asc => {
             let begin = after.map_or(0, |after| entries.partition_point(|entry| entry.number <= after));
             entries[begin..].iter().filter(fits).take(limit + 1).cloned().collect()
@@ -157,11 +182,8 @@ pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, ent
         }
     };
     let next = if found.len() > limit { Some(found[limit - 1].number) } else { None };
-    let mut views = Vec::with_capacity(found.len().min(limit));
-    for entry in found.iter().take(limit) {
-        views.push(R::view(state, entry).await);
-    }
-    Ok(list_page(R::LIST, order, &views, next))
+    found.truncate(limit);
+    Ok(Found { entries: found, order, next })
 }
 
 async fn read<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
@@ -206,7 +228,12 @@ pub(crate) fn object(body: Value) -> Result<Map<String, Value>, Problem> {
 
 /// The present input with a merge patch applied.
 pub(crate) fn merged<R: Crud>(doc: &R, patch: Map<String, Value>) -> Map<String, Value> {
-    let mut present = serde_json::to_value(doc.input()).expect("inputs always serialise");
+    merged_input(&doc.input(), patch)
+}
+
+/// An input with a merge patch applied.
+pub(crate) fn merged_input(input: &impl Serialize, patch: Map<String, Value>) -> Map<String, Value> {
+    let mut present = serde_json::to_value(input).expect("inputs always serialise");
     merge(&mut present, Value::Object(patch));
     match present {
         Value::Object(map) => map,
@@ -272,12 +299,24 @@ async fn drop_read_only<R: Crud>(state: &AppState, old: &Entry<R>, body: &mut Ma
     for name in R::VOLATILE.iter().chain(&["updated_at"]) {
         body.shift_remove(*name);
     }
-    let sent: Vec<(&str, Value)> =
-        R::READ_ONLY.iter().chain(&["id", "created_at"]).filter_map(|name| Some((*name, body.shift_remove(*name)?))).collect();
-    if sent.is_empty() {
+    let names = || R::READ_ONLY.iter().copied().chain(OF_ALL);
+    if !names().any(|name| body.contains_key(name)) {
         return Ok(());
     }
-    let view = serde_json::to_value(R::view(state, old).await).expect("views always serialise");
+    drop_unchanged(&R::view(state, old).await, names(), body)
+}
+
+/// What every resource says about itself and clients cannot change.
+pub(crate) const OF_ALL: [&str; 2] = ["id", "created_at"];
+
+/// Takes fields out of a body that only the view has, and refuses those that are not as the view has them.
+pub(crate) fn drop_unchanged(
+    view: &impl Serialize,
+    names: impl Iterator<Item = &'static str>,
+    body: &mut Map<String, Value>,
+) -> Result<(), Problem> {
+    let sent: Vec<(&str, Value)> = names.filter_map(|name| Some((name, body.shift_remove(name)?))).collect();
+    let view = serde_json::to_value(view).expect("views always serialise");
     match sent.iter().find(|(name, value)| view.get(name) != Some(value)) {
         Some((name, _)) => Err(Problem::invalid(*name, "this field cannot be changed")),
         None => Ok(()),

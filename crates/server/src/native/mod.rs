@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod audit;
 mod bins;
 mod crud;
 mod deliveries;
@@ -9,6 +10,7 @@ mod domains;
 mod event_types;
 mod events;
 mod keys;
+mod members;
 mod messages;
 mod replays;
 mod subscriptions;
@@ -52,6 +54,8 @@ fn operations() -> (Router<AppState>, OpenApi) {
     messages::operations(&mut api);
     suppressions::operations(&mut api);
     accounts::operations(&mut api);
+    members::operations(&mut api);
+    audit::operations(&mut api);
     api.finish()
 }
 

@@ -170,7 +170,8 @@ pub(super) fn operations(api: &mut Api) {
     );
 }
 
-fn is_operator(state: &AppState, caller: &Caller) -> bool {
+/// Whether somebody rules the installation: an administrator of the first workspace.
+pub(super) fn is_operator(state: &AppState, caller: &Caller) -> bool {
     state.engine.workspaces().first() == Some(&caller.workspace())
 }
 

@@ -19,10 +19,16 @@ pub const SETUP_PATH: &str = "/console/setup?token=";
 impl People {
     /// Gives a member a new link, in place of the one before; answers its token. `engine` is in the hands of who asks for it.
     pub async fn new_link(&self, engine: &Engine, id: &str) -> Result<String, PeopleError> {
-        let token = random_token();
-        let link = PasswordLink { token_hash: hash(&token), expires_ms: self.engine().now_ms() + LIFE_MS };
+        let (token, link) = self.invitation();
         engine.change_member(id, move |old| Ok(Member { link: Some(link.clone()), ..old.clone() })).await?;
         Ok(token)
+    }
+
+    /// A link for a member that is about to be made, and its token.
+    pub(crate) fn invitation(&self) -> (String, PasswordLink) {
+        let token = random_token();
+        let link = PasswordLink { token_hash: hash(&token), expires_ms: self.engine().now_ms() + LIFE_MS };
+        (token, link)
     }
 
     /// The member that a link is for, if it still works.

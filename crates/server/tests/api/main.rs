@@ -1,6 +1,7 @@
 //! The whole application over a real engine and store, with a channel in memory in place of the network.
 
 mod accounts;
+mod audit;
 mod bins;
 mod carriers;
 mod contract;
@@ -9,9 +10,11 @@ mod keys;
 mod listener;
 mod log;
 mod mail;
+mod members;
 mod openapi;
 mod ops;
 mod pages;
+mod people;
 mod public_bins;
 mod refusals;
 mod resources;

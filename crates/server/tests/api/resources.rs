@@ -25,6 +25,7 @@ fn families() -> Vec<Family> {
         family("/bins", true, "name", json!("changed")),
         family("/keys", false, "description", json!("changed")),
         family("/domains", true, "name", json!("changed.test")),
+        family("/members", false, "name", json!("changed")),
         family("/workspaces", false, "name", json!("changed")),
     ]
 }
@@ -49,6 +50,7 @@ pub async fn input(rig: &Rig, path: &str, n: usize) -> Value {
         "/domains" => json!({
             "name": format!("d{n}.test"), "track": {"opens": true, "clicks": false, "html_clicks_only": false, "unsubscribe": true},
         }),
+        "/members" => json!({"name": format!("Member {n}"), "email": format!("m{n}@example.com"), "role": "member"}),
         "/workspaces" => json!({"name": format!("Workspace {n}")}),
         other => panic!("what is made at {other}?"),
     }

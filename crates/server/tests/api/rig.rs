@@ -23,7 +23,7 @@ use posthaste_domain::policy::Policy;
 use posthaste_domain::resource::{KeyKind, Workspace};
 use posthaste_domain::template::Form;
 use posthaste_engine::{Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, NewKey, Parts};
-use posthaste_server::{AppState, ServerSettings, app};
+use posthaste_server::{AppState, Principal, ServerSettings, app};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -224,6 +224,8 @@ impl Answer {
 
 pub struct Rig {
     pub engine: Engine,
+    /// What the application shares.
+    pub state: AppState,
     pub app: Router,
     pub clock: Arc<TestClock>,
     pub recorder: Recorder,
@@ -294,23 +296,35 @@ impl Rig {
         let workspace = engine.create_workspace(Workspace { name: "Test".into(), parent: None }).await.expect("a workspace").number;
         let made = engine.create_key(workspace, NewKey { description: "test".into(), ..NewKey::new(KeyKind::Private) }).await;
         let (_, token) = made.expect("a key");
-        let app = app(AppState::new(engine.clone(), made_of.server.clone()));
-        Self { engine, app, clock, recorder, token, made_of, dir }
+        let state = AppState::new(engine.clone(), made_of.server.clone());
+        Self { engine, app: app(state.clone()), state, clock, recorder, token, made_of, dir }
     }
 
     /// Stops the engine and starts another on the same data.
     pub async fn restart(self) -> Self {
         self.engine.shutdown(Duration::from_secs(5)).await;
         let engine = self.made_of.start(self.dir.path(), &self.clock, &self.recorder).await;
-        let app = app(AppState::new(engine.clone(), self.made_of.server.clone()));
-        Self { engine, app, ..self }
+        let state = AppState::new(engine.clone(), self.made_of.server.clone());
+        Self { engine, app: app(state.clone()), state, ..self }
     }
 
     /// Sends a request as it is.
     pub async fn send(&self, mut request: Request<Body>) -> Answer {
         let peer: SocketAddr = ([192, 0, 2, 7], 40_000).into();
         request.extensions_mut().insert(ConnectInfo(peer));
-        let response = self.app.clone().oneshot(request).await.expect("the application always answers");
+        Self::ask(self.app.clone(), request).await
+    }
+
+    /// A request to the native API alone by somebody who is known to this process, as the console makes them.
+    pub async fn call_as(&self, who: Principal, method: &str, path: &str, body: Value) -> Answer {
+        let builder = Request::builder().method(method).uri(format!("/posthaste/v1{path}")).extension(who);
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = builder.header(header::CONTENT_TYPE, "application/json").body(body).expect("a request");
+        Self::ask(posthaste_server::native(self.state.clone()), request).await
+    }
+
+    async fn ask(app: Router, request: Request<Body>) -> Answer {
+        let response = app.oneshot(request).await.expect("the application always answers");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("the body is whole").to_bytes();
         Answer { status: parts.status, headers: parts.headers, bytes }

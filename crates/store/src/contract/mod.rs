@@ -6,6 +6,7 @@
 mod about;
 mod journal;
 mod lists;
+mod people;
 mod rest;
 mod suppressions;
 
@@ -25,6 +26,7 @@ pub use journal::{
     pages_are_bounded, payloads_come_back_exactly, reopening_queues_again, settled_is_settled, survives_a_restart,
 };
 pub use lists::{history_belongs_to_its_workspace, last_attempts_are_found, lists_match_a_model};
+pub use people::{audit_entries_belong_to_their_change, audit_is_filtered_and_ends, sessions_are_kept};
 pub use rest::{bins_keep_the_newest, catalog_is_versioned, closed_is_closed, retention_drops_whole_buckets, writes_are_atomic};
 pub use suppressions::suppressions_are_kept;
 

@@ -33,7 +33,7 @@ pub(super) async fn send(
     let url = one(&call.form.all("url"), "url")?;
     check_url(url).map_err(Refusal::reason)?;
 
-    let account = account::ensure(&shared.engine, call.workspace).await.map_err(refuse_change)?;
+    let account = account::ensure(&call.by, call.workspace).await.map_err(refuse_change)?;
     let event = sample(call.workspace, &domain, name, shared.engine.now_ms());
     let input = FormatInput {
         url,

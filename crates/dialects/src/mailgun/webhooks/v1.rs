@@ -8,6 +8,7 @@ use posthaste_domain::signature::hex;
 use serde_json::{Value, json};
 
 use super::super::MailgunState;
+use super::super::access::Call;
 use super::super::answer::{self, Refusal, Service};
 use super::super::names::Name;
 use super::super::params::{self, Params};
@@ -51,7 +52,7 @@ pub(super) async fn create(State(state): State<MailgunState>, request: Request) 
         let account = AccountHook { webhook_id, description: wish.description.clone(), created_ms: now_ms };
         wish.put(hooks, account, limit)
     };
-    store::change(&state.shared.engine, call.workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(answer::ok(&json!({ "webhook_id": id })))
 }
 
@@ -67,7 +68,7 @@ pub(super) async fn update(State(state): State<MailgunState>, Path(id): Path<Str
         hooks.retain(|hook| hook.account().is_none_or(|account| account.webhook_id != id) || stays(hook));
         wish.put(hooks, AccountHook { description: wish.description.clone(), ..old }, limit)
     };
-    store::change(&state.shared.engine, call.workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(answer::no_content())
 }
 
@@ -75,14 +76,14 @@ pub(super) async fn update(State(state): State<MailgunState>, Path(id): Path<Str
 pub(super) async fn remove(State(state): State<MailgunState>, Path(id): Path<String>, request: Request) -> Result<Response, Refusal> {
     let call = state.shared.open(request, Service::Webhooks, Scope::Manage).await?;
     let id = checked_id(&id)?.to_owned();
-    remove_ids(&state, call.workspace, vec![id]).await
+    remove_ids(&call, vec![id]).await
 }
 
 /// Takes webhooks off: those with the ids given, else all.
 pub(super) async fn remove_many(State(state): State<MailgunState>, request: Request) -> Result<Response, Refusal> {
     let call = state.shared.open(request, Service::Webhooks, Scope::Manage).await?;
     if let Some(ids) = ids(&call.query)? {
-        return remove_ids(&state, call.workspace, ids).await;
+        return remove_ids(&call, ids).await;
     }
     if call.query.first("all").and_then(params::truth) != Some(true) {
         return Err(Refusal::bad("Missing parameter: webhook_ids or all"));
@@ -95,11 +96,11 @@ pub(super) async fn remove_many(State(state): State<MailgunState>, request: Requ
         }
         Ok(())
     };
-    store::change(&state.shared.engine, call.workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(answer::no_content())
 }
 
-async fn remove_ids(state: &MailgunState, workspace: i64, ids: Vec<String>) -> Result<Response, Refusal> {
+async fn remove_ids(call: &Call, ids: Vec<String>) -> Result<Response, Refusal> {
     let plan = move |hooks: &mut Vec<Hook>, _: i64| {
         for id in ids {
             let before = hooks.len();
@@ -110,7 +111,7 @@ async fn remove_ids(state: &MailgunState, workspace: i64, ids: Vec<String>) -> R
         }
         Ok(())
     };
-    store::change(&state.shared.engine, workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(answer::no_content())
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn create(State(state): State<MailgunState>, Path(domain): Path
     let call = state.shared.open(request, Service::Webhooks, Scope::Manage).await?;
     let domain = state.shared.domain(call.workspace, &domain)?;
     if !call.form.has("id") && call.form.has("event_types") {
-        return v4::add_to(&state, call.workspace, domain, &call.form).await;
+        return v4::add_to(&state, &call, domain).await;
     }
     let name = writable_name(one(&call.form.all("id"), "id")?).map_err(Refusal::bad)?;
     let urls = urls(&call.form, state.shared.settings.max_urls)?;
@@ -52,7 +52,7 @@ pub(super) async fn create(State(state): State<MailgunState>, Path(domain): Path
         set(hooks, &domain, name, &fresh);
         Ok(())
     };
-    store::change(&state.shared.engine, call.workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(changed("Webhook has been created", &urls))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn update(
         set(hooks, &domain, name, &fresh);
         Ok(())
     };
-    store::change(&state.shared.engine, call.workspace, plan).await?;
+    store::change(&call.by, call.workspace, plan).await?;
     Ok(changed("Webhook has been updated", &urls))
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn remove(
         hooks.retain(|hook| !(hook.is_of(&domain) && hook.name == name));
         Ok(urls)
     };
-    let urls = store::change(&state.shared.engine, call.workspace, plan).await?;
+    let urls = store::change(&call.by, call.workspace, plan).await?;
     Ok(changed("Webhook has been deleted", &urls))
 }
 

@@ -6,6 +6,7 @@ use http::StatusCode;
 use posthaste_domain::resource::Scope;
 
 use super::super::MailgunState;
+use super::super::access::Call;
 use super::super::answer::{self, Refusal, Service};
 use super::super::names::Name;
 use super::super::params::Params;
@@ -16,12 +17,12 @@ use super::{check_url, distinct, one, too_many_urls, urls_of, webhooks_value, wr
 pub(super) async fn add(State(state): State<MailgunState>, Path(domain): Path<String>, request: Request) -> Result<Response, Refusal> {
     let call = state.shared.open(request, Service::Webhooks, Scope::Manage).await?;
     let domain = state.shared.domain(call.workspace, &domain)?;
-    add_to(&state, call.workspace, domain, &call.form).await
+    add_to(&state, &call, domain).await
 }
 
 /// [`add`], for a request that was read already.
-pub(super) async fn add_to(state: &MailgunState, workspace: i64, domain: String, form: &Params) -> Result<Response, Refusal> {
-    let (url, names) = wish(form)?;
+pub(super) async fn add_to(state: &MailgunState, call: &Call, domain: String) -> Result<Response, Refusal> {
+    let (url, names) = wish(&call.form)?;
     let limit = state.shared.settings.max_urls;
     let plan = move |hooks: &mut Vec<Hook>, _: i64| {
         for name in names {
@@ -32,7 +33,7 @@ pub(super) async fn add_to(state: &MailgunState, workspace: i64, domain: String,
         }
         Ok(webhooks_value(hooks, &domain, true))
     };
-    Ok(answer::ok(&store::change(&state.shared.engine, workspace, plan).await?))
+    Ok(answer::ok(&store::change(&call.by, call.workspace, plan).await?))
 }
 
 /// Makes the names of a URL exactly these.
@@ -54,7 +55,7 @@ pub(super) async fn replace(State(state): State<MailgunState>, Path(domain): Pat
         }
         Ok(webhooks_value(hooks, &domain, true))
     };
-    Ok(answer::ok(&store::change(&state.shared.engine, call.workspace, plan).await?))
+    Ok(answer::ok(&store::change(&call.by, call.workspace, plan).await?))
 }
 
 /// Takes URLs off all names.
@@ -70,7 +71,7 @@ pub(super) async fn remove(State(state): State<MailgunState>, Path(domain): Path
         hooks.retain(|hook| !(hook.is_of(&domain) && urls.contains(&hook.url)));
         Ok(webhooks_value(hooks, &domain, true))
     };
-    Ok(answer::ok(&store::change(&state.shared.engine, call.workspace, plan).await?))
+    Ok(answer::ok(&store::change(&call.by, call.workspace, plan).await?))
 }
 
 /// The URL and the names of a request.

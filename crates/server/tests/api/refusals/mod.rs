@@ -14,7 +14,7 @@ use crate::resources::input;
 use crate::rig::{Answer, Rig, id, ids};
 
 const PREFIX: &str = "/posthaste/v1";
-const LISTS: [&str; 12] = [
+const LISTS: [&str; 13] = [
     "/events",
     "/deliveries",
     "/event-types",
@@ -27,6 +27,7 @@ const LISTS: [&str; 12] = [
     "/domains",
     "/messages",
     "/suppressions",
+    "/members",
 ];
 
 /// A workspace that has one of everything, and one beside it.
@@ -43,7 +44,7 @@ impl Stage {
         // No test needs more to be too much.
         let rig = Rig::with(ServerSettings { max_body_bytes: 64 << 10, ..ServerSettings::default() }).await;
         let mut made = BTreeMap::new();
-        for path in ["/event-types", "/targets", "/templates", "/subscriptions", "/bins", "/keys", "/domains"] {
+        for path in ["/event-types", "/targets", "/templates", "/subscriptions", "/bins", "/keys", "/domains", "/members"] {
             made.insert(&path[1..], id(&rig.post(path, input(&rig, path, 1).await).await.expect(201)));
         }
         let event = rig.publish("order.paid", json!({"amount": 5})).await;

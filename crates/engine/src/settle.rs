@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 
 /// Outcomes that are not on disk yet, over all lanes.
-const ROOM: usize = 512;
+const ROOM: usize = 1024;
 /// Lists of outcomes that are on their way to the disk at once. Those beyond wait and become one list.
 const UNDER_WAY: usize = 64;
 const PAUSE: Duration = Duration::from_millis(250);

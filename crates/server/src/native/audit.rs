@@ -20,9 +20,8 @@ use crate::input::{PAGE, Param, ParamKind, Params};
 use crate::problem::Problem;
 
 /// The kinds of things that entries are about.
-const KINDS: &[&str] = &[
-    "workspace", "key", "event_type", "target", "template", "subscription", "bin", "replay", "domain", "account", "member", "session",
-];
+const KINDS: &[&str] =
+    &["workspace", "key", "event_type", "target", "template", "subscription", "bin", "replay", "domain", "account", "member", "session"];
 /// What is done to them.
 const ACTIONS: &[&str] = &["create", "update", "delete", "pause", "resume", "disable", "rotate", "start", "cancel", "revoke"];
 

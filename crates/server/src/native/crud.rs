@@ -160,12 +160,7 @@ pub(crate) struct Found<R> {
 }
 
 /// The entries that a page of a list shows, of all of them, which come oldest first. `text` is what `search` looks in.
-pub(crate) fn select<R>(
-    params: &Params,
-    list: List,
-    entries: &[Arc<Entry<R>>],
-    text: impl Fn(&R) -> String,
-) -> Result<Found<R>, Problem> {
+pub(crate) fn select<R>(params: &Params, list: List, entries: &[Arc<Entry<R>>], text: impl Fn(&R) -> String) -> Result<Found<R>, Problem> {
     let (order, limit) = (params.order()?, params.limit()?);
     let after = params.cursor(list, order)?;
     let needle = params.text("search").map(str::to_lowercase);

@@ -296,8 +296,7 @@ async fn list(State(state): State<AppState>, Admin(caller): Admin, RawQuery(quer
     let own = own_id(&state, &caller)?;
     let mut people = state.engine.people();
     people.retain(|member| member.doc.role(&own).is_some());
-    let Found { entries, order, next } =
-        select(&params, List::Members, &people, |doc: &Member| format!("{}\n{}", doc.name, doc.email))?;
+    let Found { entries, order, next } = select(&params, List::Members, &people, |doc: &Member| format!("{}\n{}", doc.name, doc.email))?;
     let views: Vec<MemberView> = entries.iter().map(|entry| view(&state, &own, entry)).collect();
     Ok(list_page(List::Members, order, &views, next))
 }

@@ -138,7 +138,10 @@ async fn a_member_of_two_workspaces_is_ruled_from_the_first() {
 
     let joined = json!({"name": "Somebody", "email": "ANN@example.com", "role": "member"});
     let joined = other("POST", "/members", joined).await.expect(201);
-    assert_eq!((&joined["name"], &joined["role"], &joined["link"], &joined["url"]), (&json!("Ann"), &json!("member"), &json!(null), &json!(null)));
+    assert_eq!(
+        (&joined["name"], &joined["role"], &joined["link"], &joined["url"]),
+        (&json!("Ann"), &json!("member"), &json!(null), &json!(null))
+    );
     for (method, path, body) in [
         ("PATCH", path.clone(), json!({"email": "eve@example.com"})),
         ("PATCH", path.clone(), json!({"name": "Eve"})),

@@ -76,12 +76,8 @@ async fn invite(rig: &Rig, email: &str, role: &str) -> (String, String) {
 async fn the_set_up_link_is_used_once() {
     let rig = Rig::new().await;
     let people = rig.state.people();
-    let first = |password: &str| FirstMember {
-        organisation: "Bees".into(),
-        name: "Ann".into(),
-        email: EMAIL.into(),
-        password: password.into(),
-    };
+    let first =
+        |password: &str| FirstMember { organisation: "Bees".into(), name: "Ann".into(), email: EMAIL.into(), password: password.into() };
     let old = people.new_setup_token().expect("there is no member");
     let by_api = rig.call("POST", "/members/setup-link", Value::Null).await.expect(200);
     let token = by_api["link"].as_str().and_then(|link| link.strip_prefix("/console/setup?token=")).expect("a link").to_owned();

@@ -13,8 +13,11 @@ use crate::AppState;
 /// Origins that have figures of their own: those with the most connections and answers.
 const ORIGINS: usize = 20;
 
+/// Name, help and value of a counter.
+type Counter = (&'static str, &'static str, fn(&OriginStats) -> u64);
+
 /// Counters of each of them.
-const BY_ORIGIN: [(&str, &str, fn(&OriginStats) -> u64); 2] = [
+const BY_ORIGIN: [Counter; 2] = [
     ("posthaste_http_origin_connections_opened_total", "Connections opened, of the 20 busiest origins.", |one| one.opened),
     ("posthaste_http_origin_connections_reused_total", "Answers over used connections, of the 20 busiest origins.", |one| one.reused),
 ];

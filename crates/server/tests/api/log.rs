@@ -142,7 +142,7 @@ async fn events_are_searched_by_their_documents() {
     let three = rig.publish("a", json!({"note": ["of MILLER"]})).await;
     rig.delivery_in(&three, "delivered").await;
     assert_eq!(ids(&rig.get("/events?search=miller").await.expect(200)), [three.clone(), one.clone()]);
-    assert_eq!(ids(&rig.get("/events?search=zo%C3%AB%20m&type=a").await.expect(200)), [one.clone()]);
+    assert_eq!(ids(&rig.get("/events?search=zo%C3%AB%20m&type=a").await.expect(200)), std::slice::from_ref(&one));
     assert!(ids(&rig.get("/events?search=miller&type=b").await.expect(200)).is_empty());
     let none = rig.get("/events?search=jones").await.expect(200);
     assert_eq!((ids(&none).len(), &none["next"]), (0, &Value::Null));

@@ -65,7 +65,6 @@ impl Demo {
         let show = Show {
             client: Client::new(&Remote { url: node.url(), key: Some(token.clone()) })?,
             url: node.url(),
-            setup_url: node.setup_url(),
             token,
             receiver_url: receiver.url().to_owned(),
             secret: receiver.secret().to_owned(),

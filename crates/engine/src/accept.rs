@@ -25,6 +25,7 @@ use crate::batches::{Batches, Changes};
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, How, Lanes};
 use crate::metrics::Metrics;
+use crate::series::Counts;
 use crate::routing::SubscriptionRoute;
 use crate::seldom::Seldom;
 
@@ -135,6 +136,7 @@ pub(crate) struct Committer {
     pub clock: Arc<dyn Clock>,
     pub lanes: Lanes,
     pub metrics: Arc<Metrics>,
+    pub counts: Arc<Counts>,
     pub committed: watch::Sender<i64>,
     pub last_sequence: i64,
     pub last_received_ms: i64,
@@ -185,9 +187,11 @@ impl Committer {
         let Group { mut append, mut arrivals, mut batches } = group;
         append.batches = std::mem::take(&mut batches.parts);
         let count = append.events.len();
+        let workspaces: Vec<i64> = append.events.iter().map(|event| event.workspace).collect();
         match self.journal.append(append).await {
             Ok(()) => {
                 self.metrics.committed(count, started.elapsed());
+                self.counts.accepted(workspaces.into_iter(), now_ms);
                 arrivals.extend(self.batches.committed(batches, now_ms));
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
                 self.lanes.arrived(arrivals).await;

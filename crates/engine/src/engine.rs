@@ -30,6 +30,7 @@ use crate::routing::Routing;
 use crate::seldom::Seldom;
 use crate::sessions::Sessions;
 use crate::settings::EngineSettings;
+use crate::series::{Counts, Point, Span};
 use crate::settle::{self, Level, Settler};
 use crate::steward::{self, Steward};
 use crate::tasks::Tasks;
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     unsettled: Level,
     metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
     pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,
     tasks: Tasks,
@@ -104,6 +106,7 @@ impl Engine {
         let catalogue = Arc::new(Catalogue::load(catalog).await?);
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
         let metrics = Arc::new(Metrics::default());
+        let counts = Arc::new(Counts::new(clock.now_ms()));
         let tasks = Tasks::default();
         let shards = std::thread::available_parallelism().map_or(1, usize::from).min(16);
         let (lanes, receivers) = Lanes::new(shards);
@@ -155,7 +158,7 @@ impl Engine {
             tasks.spawn("shard", shard_parts.clone().run(receiver));
         }
         drop(shard_parts);
-        tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), outcomes));
+        tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), outcomes));
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
         let committer = Committer {
@@ -163,6 +166,7 @@ impl Engine {
             clock: Arc::clone(&clock),
             lanes: lanes.clone(),
             metrics: Arc::clone(&metrics),
+            counts: Arc::clone(&counts),
             committed: committed_tx,
             last_sequence: recovered.last_sequence,
             last_received_ms: recovered.last_received_ms,
@@ -190,6 +194,7 @@ impl Engine {
                 gate,
                 unsettled,
                 metrics,
+                counts,
                 door,
                 committed,
                 tasks,
@@ -333,6 +338,21 @@ impl Engine {
     /// Totals since the start.
     pub fn totals(&self) -> Totals {
         self.inner.metrics.totals()
+    }
+
+    /// What happened in a workspace over time, without gaps up to now; and since when it was counted, in milliseconds since the epoch.
+    pub fn series(&self, workspace: i64, span: Span) -> (Vec<Point>, i64) {
+        self.inner.counts.points(workspace, span, self.now_ms())
+    }
+
+    /// The counts over time of all workspaces as text, to be kept over restarts.
+    pub fn series_text(&self) -> String {
+        self.inner.counts.text()
+    }
+
+    /// Takes up counts that were kept. What was counted since the start is added; a text that cannot be read changes nothing.
+    pub fn restore_series(&self, text: &str) -> Result<(), serde_json::Error> {
+        self.inner.counts.restore(text)
     }
 
     /// Prometheus text, from counters only.

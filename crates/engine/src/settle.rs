@@ -14,13 +14,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use posthaste_domain::delivery::PendingDelivery;
+use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::lanes::{Lanes, Settled};
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
+use crate::series::Counts;
 
 /// Outcomes that are not on disk yet, over all lanes.
 const ROOM: usize = 1024;
@@ -33,6 +34,10 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 /// An outcome, and the delivery as it is now if it will be tried again.
 pub(crate) struct Unsettled {
     pub settlement: Settlement,
+    /// The workspace of its delivery; `None` for what is not counted over time.
+    pub workspace: Option<i64>,
+    /// When its (first) event was received.
+    pub received_ms: i64,
     pub retry: Option<Box<PendingDelivery>>,
     /// Given back when it is on disk.
     pub room: Room,
@@ -95,10 +100,12 @@ impl Settler {
 struct Stored {
     settlements: Arc<[Settlement]>,
     settled: Vec<Settled>,
+    /// Workspace, time of receipt and new state of what is counted over time.
+    counted: Vec<(i64, i64, DeliveryState)>,
 }
 
 /// Stores outcomes until all senders are gone.
-pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, mut outcomes: Outcomes) {
+pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, counts: Arc<Counts>, mut outcomes: Outcomes) {
     let complaint = Seldom::new(COMPLAINT);
     let mut lists = Vec::new();
     let mut under_way = FuturesUnordered::new();
@@ -122,6 +129,9 @@ pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Me
             let Some(stored) = stored else { return };
             outcomes.room.add_permits(stored.settlements.len());
             metrics.settled(&stored.settlements);
+            if let Some(last) = stored.settlements.last() {
+                counts.settled(&stored.counted, last.at_ms);
+            }
             settled.extend(stored.settled);
             next = under_way.next().now_or_never().flatten();
         }
@@ -135,14 +145,15 @@ fn stored<'a>(
     complaint: &'a Seldom,
     outcomes: impl Iterator<Item = Unsettled>,
 ) -> impl Future<Output = Option<Stored>> + 'a {
-    let (mut settled, mut settlements) = (Vec::new(), Vec::new());
-    for Unsettled { settlement, retry, room } in outcomes {
+    let (mut settled, mut settlements, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+    for Unsettled { settlement, workspace, received_ms, retry, room } in outcomes {
+        counted.extend(workspace.map(|workspace| (workspace, received_ms, settlement.state)));
         settled.push(Settled { target: settlement.target, key: settlement.key, retry });
         settlements.push(settlement);
         room.0.forget();
     }
     let settlements: Arc<[Settlement]> = settlements.into();
-    async move { store(journal, complaint, Arc::clone(&settlements)).await.then_some(Stored { settlements, settled }) }
+    async move { store(journal, complaint, Arc::clone(&settlements)).await.then_some(Stored { settlements, settled, counted }) }
 }
 
 /// Stores outcomes, trying again until that works. `false`: the store is closed.

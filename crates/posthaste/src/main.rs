@@ -11,6 +11,7 @@ mod demo;
 mod failure;
 mod logging;
 mod node;
+mod series;
 mod serve;
 mod signals;
 mod sse;

@@ -1,7 +1,7 @@
 //! A whole server in this process: store, engine, channels, dialects and the HTTP surface, put together.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::series;
 
 /// Name of the dialect whose signing key begins as the API key.
 const MAILGUN: &str = "mailgun";
@@ -103,6 +104,8 @@ pub struct Node {
     address: SocketAddr,
     state: AppState,
     shutdown: Duration,
+    data: PathBuf,
+    has_console: bool,
 }
 
 /// What [`Node::first_key`] made.
@@ -137,8 +140,11 @@ impl Node {
             settings,
         };
         let engine = Engine::start(parts).await?;
+        series::restore(&engine, &config.data);
+        engine.tasks().spawn("series", series::keep(engine.clone(), config.data.clone()));
         let state = AppState::new(engine.clone(), surface);
-        Ok(Self { engine, listener, address, state, shutdown: config.limits.shutdown.0 })
+        let (shutdown, data, has_console) = (config.limits.shutdown.0, config.data.clone(), config.console.enabled);
+        Ok(Self { engine, listener, address, state, shutdown, data, has_console })
     }
 
     /// The engine.
@@ -198,10 +204,12 @@ impl Node {
             deadline.set(Some(Instant::now() + self.shutdown));
         };
         let settings = ServeSettings { grace: self.shutdown, ..ServeSettings::default() };
-        let app = posthaste_server::App::new(self.state);
+        let console = if self.has_console { posthaste_console::router(self.state.clone()) } else { axum::Router::new() };
+        let app = posthaste_server::App::with(self.state, console);
         posthaste_server::serve_with(self.listener, app, stop, settings).await;
         let left = deadline.get().map_or(self.shutdown, |until| until.saturating_duration_since(Instant::now()));
         self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;
+        series::save(&self.engine, &self.data);
     }
 }
 
@@ -299,6 +307,7 @@ fn server_settings(config: &Config) -> ServerSettings {
     ServerSettings {
         max_body_bytes: config.limits.max_payload.as_usize(),
         dialects: DialectSettings { msggo, momentum, ..config.dialects.clone() },
+        home: config.console.enabled.then_some("/console/"),
         allocations: crate::allocator::count(),
         ..ServerSettings::default()
     }

@@ -75,6 +75,8 @@ pub struct ServerSettings {
     pub public_bins: PublicBins,
     /// What the dialects are told.
     pub dialects: posthaste_dialects::DialectSettings,
+    /// Where `/` leads a browser; a page of its own without it.
+    pub home: Option<&'static str>,
     /// Counts allocations of memory since the start, if the program can, for `/metrics`.
     pub allocations: Option<fn() -> u64>,
 }
@@ -93,6 +95,7 @@ impl Default for ServerSettings {
             max_bin_in_flight: 64,
             public_bins: PublicBins::default(),
             dialects: posthaste_dialects::DialectSettings::default(),
+            home: None,
             allocations: None,
         }
     }

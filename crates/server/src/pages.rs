@@ -3,11 +3,11 @@
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use posthaste_engine::Engine;
 use sha2::{Digest, Sha256};
 
@@ -84,7 +84,11 @@ fn html_under(page: String, policy: &str) -> Response {
     (headers, page).into_response()
 }
 
-async fn landing() -> Response {
+async fn landing(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some(home) = state.settings.home.filter(|_| accepts.contains("text/html")) {
+        return Redirect::to(home).into_response();
+    }
     html(document(
         "Posthaste",
         "<h1>Posthaste</h1><p>This server takes events over HTTP and delivers them as messages: to webhooks, chat and e-mail.</p>\

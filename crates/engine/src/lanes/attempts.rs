@@ -46,12 +46,13 @@ impl Start {
     pub async fn run(self, parts: Arc<ShardParts>) -> Ended {
         let Self { delivery, target, routes } = self;
         let (number, key, workspace, failed) = (target.number, delivery.delivery.key, target.workspace, delivery.clone());
+        let received_ms = delivery.delivery.received_ms;
         let attempt = AssertUnwindSafe(parts.sender.attempt(delivery, &target, &routes)).catch_unwind().await;
         let Conclusion { settlement, verdict, retry, .. } = attempt.unwrap_or_else(|_| {
             tracing::error!(workspace, target = number, delivery = failed.delivery.id(), "an attempt panicked; it counts as failed");
             parts.sender.panicked(failed, &target, &routes)
         });
         let room: Room = parts.settler.room().await;
-        Ended { target: number, key, verdict, outcome: Unsettled { settlement, retry, room } }
+        Ended { target: number, key, verdict, outcome: Unsettled { settlement, workspace: Some(workspace), received_ms, retry, room } }
     }
 }

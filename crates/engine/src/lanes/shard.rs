@@ -380,7 +380,7 @@ impl Shard {
             self.parts.tasks.spawn("cancel", async move {
                 for settlement in cancelled {
                     let room = settler.room().await;
-                    settler.settle(&mut vec![Unsettled { settlement, retry: None, room }]);
+                    settler.settle(&mut vec![Unsettled { settlement, workspace: None, received_ms: 0, retry: None, room }]);
                 }
             });
         }

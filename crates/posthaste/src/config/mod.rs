@@ -40,6 +40,8 @@ pub struct Config {
     pub retention: Retention,
     /// Members who are signed in.
     pub sessions: Sessions,
+    /// The web console.
+    pub console: Console,
     /// The MsgGO inbox.
     pub inbox: Inbox,
     /// Outgoing e-mail.
@@ -95,6 +97,13 @@ pub struct Sessions {
     pub idle: Span,
     /// In all.
     pub absolute: Span,
+}
+
+/// The web console.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Console {
+    /// Whether it is served.
+    pub enabled: bool,
 }
 
 /// The MsgGO inbox.
@@ -186,6 +195,7 @@ impl Default for Config {
                 audit: Span(engine.audit_age),
             },
             sessions: Sessions { idle: Span(engine.sessions.idle), absolute: Span(engine.sessions.absolute) },
+            console: Console { enabled: true },
             inbox: Inbox {
                 public_limit: inbox.public_limit,
                 public_per: Span(inbox.public_per),

@@ -119,6 +119,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!("retention.audit", retention.audit, "Entries of the audit log older than this are dropped."),
     setting!("sessions.idle", sessions.idle, "How long a member stays signed in to the console without a visit, give or take an hour."),
     setting!("sessions.absolute", sessions.absolute, "How long a member stays signed in at most."),
+    setting!("console.enabled", console.enabled, "Whether the web console is served, under /console/."),
     setting!("inbox.public_limit", inbox.public_limit, "Events that one address may send with one public key in inbox.public_per."),
     setting!("inbox.public_per", inbox.public_per, "Window of inbox.public_limit."),
     setting!("inbox.block", inbox.block, "How long an address that exceeded inbox.public_limit is refused."),

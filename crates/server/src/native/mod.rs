@@ -13,6 +13,7 @@ mod keys;
 mod members;
 mod messages;
 mod replays;
+mod statistics;
 mod subscriptions;
 mod suppressions;
 mod targets;
@@ -50,6 +51,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     keys::operations(&mut api);
     bins::operations(&mut api);
     workspaces::operations(&mut api);
+    statistics::operations(&mut api);
     domains::operations(&mut api);
     messages::operations(&mut api);
     suppressions::operations(&mut api);

@@ -69,27 +69,27 @@ pub(crate) struct TargetView {
 pub(super) struct Health {
     /// `active`, `probing` (trouble: one try at a time), `paused` or `disabled`.
     #[schema(pattern = "^(active|probing|paused|disabled)$")]
-    state: String,
+    pub(super) state: String,
     /// Pending deliveries.
-    queued: u64,
+    pub(super) queued: u64,
     /// Attempts under way, and those that ended and are not on disk yet.
     in_flight: u32,
     /// Time of receipt of the oldest waiting delivery.
     #[schema(format = DateTime)]
-    oldest_at: Option<String>,
+    pub(super) oldest_at: Option<String>,
     /// Last success since the server started.
     #[schema(format = DateTime)]
     last_success_at: Option<String>,
     /// Last failure since the server started.
     #[schema(format = DateTime)]
-    last_failure_at: Option<String>,
+    pub(super) last_failure_at: Option<String>,
     /// Until when the rate limit holds deliveries back.
     #[schema(format = DateTime)]
     rate_limited_until: Option<String>,
 }
 
 impl Health {
-    fn of(lane: LaneHealth, status: TargetStatus, now_ms: i64) -> Self {
+    pub(super) fn of(lane: LaneHealth, status: TargetStatus, now_ms: i64) -> Self {
         let time = |ms: i64| (ms > 0).then(|| rfc3339(ms));
         // A lane hears of a pause a moment later than the catalog.
         let state = if status == TargetStatus::Active { lane.breaker } else { status_name(status).to_owned() };

@@ -1,4 +1,4 @@
-//! Workspaces and statistics.
+//! Workspaces.
 //!
 //! The oldest workspace is the operator's: its administrators see all workspaces and make new ones. Everybody else sees their own.
 
@@ -6,8 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use http::{HeaderMap, StatusCode};
-use posthaste_domain::clock::rfc3339;
-use posthaste_domain::resource::{Bin, EventType, Key, KeyKind, Replay, Scope, Subscription, Target, TargetStatus, TemplateDoc, Workspace};
+use posthaste_domain::resource::{KeyKind, Scope, Workspace};
 use posthaste_engine::{Entry, NewKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use super::api::{Api, Op};
 use super::crud::{Crud, LIST, Meta, change, list_entries, merged, object, shown, with_etag};
 use super::json;
 use crate::AppState;
-use crate::auth::{Admin, Caller, Reader};
+use crate::auth::{Admin, Caller};
 use crate::codes::Code;
 use crate::cursor::List;
 use crate::input::{Id, Input, Params};
@@ -53,58 +52,6 @@ struct CreatedWorkspace {
     view: WorkspaceView,
     /// Private key of the new workspace with the scope `admin`. It is shown this once.
     token: String,
-}
-
-/// What the workspace holds, and what the server has done since it started.
-#[derive(Serialize, ToSchema)]
-struct Statistics {
-    workspace_id: Option<String>,
-    /// How many the workspace has.
-    resources: Resources,
-    /// Over all its targets.
-    deliveries: Pending,
-    /// Over all workspaces, since the start.
-    server: ServerTotals,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Resources {
-    keys: usize,
-    event_types: usize,
-    targets: usize,
-    templates: usize,
-    subscriptions: usize,
-    bins: usize,
-    replays: usize,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Pending {
-    /// Pending deliveries of active targets, and of deleted ones until they are cancelled.
-    queued: u64,
-    /// Pending deliveries of paused and disabled targets.
-    held: u64,
-    /// Attempts under way, and those that ended and are not on disk yet.
-    in_flight: u64,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ServerTotals {
-    version: &'static str,
-    #[schema(format = DateTime)]
-    started_at: String,
-    /// Events stored.
-    accepted: u64,
-    /// Attempts made.
-    attempts: u64,
-    /// Deliveries taken by their targets.
-    delivered: u64,
-    /// Deliveries given up.
-    failed: u64,
-    /// Attempts that were followed by another.
-    retried: u64,
-    /// Bytes of the journal on disk.
-    journal_bytes: u64,
 }
 
 impl Crud for Workspace {
@@ -163,11 +110,6 @@ pub(super) fn operations(api: &mut Api) {
             .answer::<WorkspaceView>(StatusCode::OK, "The new state."),
         patch,
     );
-    api.tag("statistics", "Numbers, kept up to date as things happen and never computed by a search.");
-    api.add(
-        Op::get("/statistics", "readStatistics", "Read").scope(Scope::Read).answer::<Statistics>(StatusCode::OK, "The numbers."),
-        statistics,
-    );
 }
 
 /// Whether somebody rules the installation: an administrator of the first workspace.
@@ -215,42 +157,4 @@ async fn patch(
 ) -> Result<Response, Problem> {
     let old = find(&state, &caller, &id)?;
     change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
-}
-
-async fn statistics(State(state): State<AppState>, Reader(caller): Reader) -> Result<Response, Problem> {
-    let (engine, workspace) = (&state.engine, caller.workspace());
-    let mut deliveries = Pending { queued: 0, held: 0, in_flight: 0 };
-    for (number, lane) in engine.health_of_all(workspace).await {
-        deliveries.in_flight += u64::from(lane.in_flight);
-        match engine.by_number::<Target>(number).map(|target| target.doc.status) {
-            // As in the list of deliveries: nobody holds what a deleted target is still owed.
-            Some(TargetStatus::Active) | None => deliveries.queued += lane.backlog,
-            Some(TargetStatus::Paused | TargetStatus::Disabled) => deliveries.held += lane.backlog,
-        }
-    }
-    let totals = engine.totals();
-    let view = Statistics {
-        workspace_id: engine.id_of(workspace),
-        resources: Resources {
-            keys: engine.list::<Key>(workspace).len(),
-            event_types: engine.list::<EventType>(workspace).len(),
-            targets: engine.list::<Target>(workspace).len(),
-            templates: engine.list::<TemplateDoc>(workspace).len(),
-            subscriptions: engine.list::<Subscription>(workspace).len(),
-            bins: engine.list::<Bin>(workspace).len(),
-            replays: engine.list::<Replay>(workspace).len(),
-        },
-        deliveries,
-        server: ServerTotals {
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: rfc3339(state.started_ms),
-            accepted: totals.accepted,
-            attempts: totals.attempts,
-            delivered: totals.delivered,
-            failed: totals.failed,
-            retried: totals.retried,
-            journal_bytes: engine.history().size().await?.bytes,
-        },
-    };
-    Ok(json(StatusCode::OK, &view))
 }

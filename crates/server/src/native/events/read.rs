@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
+use posthaste_domain::delivery::Delivery;
 use posthaste_domain::event::Event;
 use posthaste_domain::id::parse_event_id;
 use posthaste_store::{EventFilter, Order, Range};
@@ -23,7 +24,7 @@ use crate::serve::Closing;
 use crate::{AppState, native::deliveries};
 
 /// Parameters of the list.
-pub(super) const EVENTS: [Param; 9] = [
+pub(super) const EVENTS: [Param; 11] = [
     PAGE[0],
     PAGE[1],
     PAGE[2],
@@ -32,8 +33,17 @@ pub(super) const EVENTS: [Param; 9] = [
     Param::new("from", ParamKind::Time, "Received at or after this."),
     Param::new("to", ParamKind::Time, "Received before this."),
     Param::new("search", ParamKind::Text, "Only events with this text in their document, as it was sent; ASCII letters small or capital."),
+    SOURCE,
+    Param::new("state", ParamKind::OneOf(STATES), "Only events with a delivery in one of these states; `none` for events without one."),
     Param::new("deliveries", ParamKind::Flag, "Show each event's deliveries with it."),
 ];
+
+/// Only events that came in one way.
+pub(super) const SOURCE: Param =
+    Param::new("source", ParamKind::Text, "Only events that came in this way: `api`, `inbox`, `console`, `system`, or what a dialect names.");
+
+/// What `state` takes.
+const STATES: &[&str] = &["queued", "held", "delivered", "failed", "cancelled", "none"];
 
 /// Parameters of the long poll.
 pub(super) const WATCH: [Param; 1] =
@@ -50,7 +60,38 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Query {
     pub workspace: i64,
     pub filter: EventFilter,
+    pub sift: Sift,
     pub range: Range,
+}
+
+/// What the store does not tell apart: events are looked through for it.
+#[derive(Clone, Default)]
+pub(super) struct Sift {
+    /// How they came in.
+    pub source: Option<String>,
+    /// States of deliveries.
+    pub states: Vec<&'static str>,
+}
+
+impl Sift {
+    /// Whether an event came in the wanted way.
+    pub fn takes(&self, event: &Event) -> bool {
+        self.source.as_ref().is_none_or(|via| event.source.via == *via)
+    }
+
+    async fn keep(&self, state: &AppState, workspace: i64, mut events: Vec<Arc<Event>>) -> Result<Vec<Arc<Event>>, Problem> {
+        events.retain(|event| self.takes(event));
+        if self.states.is_empty() || events.is_empty() {
+            return Ok(events);
+        }
+        let sequences = events.iter().map(|event| event.sequence).collect();
+        let deliveries = state.engine.history().deliveries_of_each(workspace, sequences).await?;
+        let is_wanted = |of_one: &Vec<Delivery>| match of_one.is_empty() {
+            true => self.states.contains(&"none"),
+            false => of_one.iter().any(|delivery| self.states.contains(&state.engine.public_state(delivery))),
+        };
+        Ok(events.into_iter().zip(deliveries).filter(|(_, of_one)| is_wanted(of_one)).map(|(event, _)| event).collect())
+    }
 }
 
 /// Reads a page; answers the key after which the list goes on. A page ends early when its payloads grow beyond `max_page_bytes`, or when what is asked
@@ -65,7 +106,7 @@ pub(super) async fn page(state: &AppState, query: &Query) -> Result<(Vec<Arc<Eve
         range.limit = limit + 1 - events.len();
         let piece = state.engine.history().events_piece(query.workspace, query.filter.clone(), range, bytes_left).await?;
         bytes_left = piece.items.iter().fold(bytes_left, |left, event| left.saturating_sub(event.payload.len()));
-        events.extend(piece.items);
+        events.extend(query.sift.keep(state, query.workspace, piece.items).await?);
         if events.len() > limit {
             events.truncate(limit);
             let last = events.last().map(|event| event.sequence.0);
@@ -99,7 +140,8 @@ pub(super) async fn list(
         _ => params.cursor(List::Events, order)?,
     };
     let range = Range { order, after, limit: params.limit()?, from_ms: params.time("from")?, to_ms: params.time("to")? };
-    let query = Query { workspace: caller.workspace(), filter: filter(&params)?, range };
+    let sift = Sift { source: params.text("source").map(str::to_owned), states: params.words("state", STATES)? };
+    let query = Query { workspace: caller.workspace(), filter: filter(&params)?, sift, range };
     let (events, mut next) = match wait {
         None => page(&state, &query).await?,
         Some(wait) => watch(&state, query, wait, closing.map(|Extension(c)| c).unwrap_or_default()).await?,

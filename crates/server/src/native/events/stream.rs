@@ -19,7 +19,7 @@ use posthaste_store::{EventFilter, Order, Range};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::read::{Query, page, watcher_permit};
+use super::read::{Query, SOURCE, Sift, page, watcher_permit};
 use crate::AppState;
 use crate::auth::Reader;
 use crate::codes::Code;
@@ -30,9 +30,11 @@ use crate::problem::Problem;
 use crate::serve::Closing;
 
 /// Parameters of the stream.
-pub(super) const STREAM: [Param; 2] = [
+pub(super) const STREAM: [Param; 4] = [
     Param::new("cursor", ParamKind::Text, "Where to go on; without it the stream begins with the next event."),
     Param::new("type", ParamKind::Text, "Only events of these types: names and wildcards (`order.*`), with commas between."),
+    Param::new("search", ParamKind::Text, "Only events with this text in their document, as it was sent; ASCII letters small or capital."),
+    SOURCE,
 ];
 
 /// A comment is sent after so long without an event, so that middlemen keep the connection.
@@ -77,7 +79,12 @@ pub(super) async fn stream(
     };
     let range = Range { order: Order::Asc, after: Some(after), limit: CHUNK, from_ms: None, to_ms: None };
     let stream = Stream {
-        query: Query { workspace: caller.workspace(), filter: EventFilter { type_name, ..EventFilter::default() }, range },
+        query: Query {
+            workspace: caller.workspace(),
+            filter: EventFilter { type_name, text: params.text("search").map(str::to_owned), ..EventFilter::default() },
+            sift: Sift { source: params.text("source").map(str::to_owned), states: Vec::new() },
+            range,
+        },
         patterns,
         committed,
         closing: closing.map(|Extension(closing)| closing).unwrap_or_default(),
@@ -121,7 +128,7 @@ impl Stream {
         }
         loop {
             if self.is_behind {
-                self.committed.borrow_and_update();
+                let seen = *self.committed.borrow_and_update();
                 let (events, next) = match page(&self.state, &self.query).await {
                     Ok(read) => read,
                     Err(problem) => {
@@ -130,7 +137,9 @@ impl Stream {
                     }
                 };
                 self.is_behind = next.is_some();
-                self.query.range.after = next.or(events.last().map(|event| event.sequence.0)).or(self.query.range.after);
+                // At the end of the list everything that was there is behind this reader, whether it was wanted or not.
+                let last = events.last().map(|event| event.sequence.0);
+                self.query.range.after = next.or(last.max(Some(seen))).max(self.query.range.after);
                 let mut out = Vec::new();
                 for event in events.iter().filter(|event| self.wants(event)) {
                     write_message(event, &mut out);

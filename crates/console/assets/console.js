@@ -1,0 +1,217 @@
+// The only script of our own. Pages work without it; it adds times in the viewer's zone, copying, dialogs, keys and care for live parts.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  root.classList.add("js");
+  const all = (selector, from = document) => from.querySelectorAll(selector);
+
+  // Times: the server writes UTC; the viewer reads their own zone, and the exact UTC time in the tooltip.
+  const today = (date) => date.toDateString() === new Date().toDateString();
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const dated = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+  const ago = (date) => {
+    const seconds = (date - Date.now()) / 1000;
+    for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+      if (Math.abs(seconds) >= size) return relative.format(Math.round(seconds / size), unit);
+    }
+    return relative.format(Math.round(seconds), "second");
+  };
+  const times = (from) => {
+    for (const time of all("time[datetime]", from)) {
+      const date = new Date(time.dateTime);
+      if (Number.isNaN(date.getTime())) continue;
+      time.title = `${full.format(date)}\n${time.dateTime}`;
+      const style = time.dataset.style;
+      time.textContent = style === "ago" ? ago(date) : style === "full" ? full.format(date) : (today(date) ? clock : dated).format(date);
+    }
+  };
+  setInterval(() => all('time[data-style="ago"]').forEach((time) => { time.textContent = ago(new Date(time.dateTime)); }), 30000);
+
+  // Fields for a local time: shown in the viewer's zone, sent as RFC 3339.
+  const localTimes = (from) => {
+    for (const input of all("input[data-time]", from)) {
+      const date = new Date(input.dataset.time);
+      if (input.dataset.time && !Number.isNaN(date.getTime())) {
+        input.value = new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+      }
+    }
+  };
+  document.addEventListener("formdata", (event) => {
+    for (const input of all("input[data-time]", event.target)) {
+      const date = new Date(input.value);
+      if (input.value && !Number.isNaN(date.getTime())) event.formData.set(input.name, date.toISOString());
+    }
+  });
+
+  // Editors with line numbers.
+  const editors = (from) => {
+    for (const editor of all(".editor", from)) {
+      const area = editor.querySelector("textarea");
+      const lines = editor.querySelector(".lines");
+      const number = () => {
+        const count = area.value.split("\n").length;
+        lines.textContent = Array.from({ length: count }, (_, i) => i + 1).join("\n");
+        lines.scrollTop = area.scrollTop;
+      };
+      if (!lines || !area) continue;
+      area.addEventListener("input", number);
+      area.addEventListener("scroll", () => { lines.scrollTop = area.scrollTop; });
+      number();
+    }
+  };
+
+  const toast = (text, kind = "ok") => {
+    const place = document.getElementById("toasts");
+    if (!place) return;
+    const note = document.createElement("div");
+    note.className = `notice ${kind}`;
+    const inner = document.createElement("div");
+    inner.className = "text";
+    inner.textContent = text;
+    note.append(inner);
+    place.append(note);
+    setTimeout(() => note.remove(), 4000);
+  };
+
+  const enhance = (from) => { times(from); localTimes(from); editors(from); };
+
+  document.addEventListener("click", async (event) => {
+    const copy = event.target.closest("[data-copy]");
+    if (copy) {
+      const source = document.getElementById(copy.dataset.copy);
+      const text = source.dataset.raw ?? source.value ?? source.textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+        toast("Copied");
+      } catch {
+        toast("The browser did not allow copying", "bad");
+      }
+      return;
+    }
+    // A link to a confirmation page opens the same question as a dialog.
+    const opener = event.target.closest("[data-dialog]");
+    if (opener && !event.ctrlKey && !event.metaKey) {
+      const dialog = document.getElementById(opener.dataset.dialog);
+      if (dialog) {
+        event.preventDefault();
+        dialog.showModal();
+      }
+      return;
+    }
+    if (event.target.closest("[data-close]")) {
+      const holder = event.target.closest("dialog, .notice");
+      if (holder instanceof HTMLDialogElement) { event.preventDefault(); holder.close(); } else holder?.remove();
+      return;
+    }
+    for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+    const chooser = event.target.closest("[data-shows]");
+    if (chooser) for (const part of all(`[data-when-${chooser.dataset.shows}]`)) shown(part, chooser);
+  });
+  // Parts of a form that belong to one choice: <select data-shows="channel"> and <div data-when-channel="webhook slack">.
+  const shown = (part, chooser) => {
+    const wanted = part.getAttribute(`data-when-${chooser.dataset.shows}`).split(" ").includes(chooser.value);
+    part.hidden = !wanted;
+    for (const field of all("input, select, textarea", part)) field.disabled = !wanted;
+  };
+  const choices = () => { for (const chooser of all("[data-shows]")) for (const part of all(`[data-when-${chooser.dataset.shows}]`)) shown(part, chooser); };
+
+  // Keys. `g` and a letter goes somewhere: the letters are in the navigation (data-key).
+  let waits = 0;
+  let at = -1;
+  const rows = () => [...all("main tbody tr")].filter((row) => row.querySelector("a[href]"));
+  const move = (by) => {
+    const list = rows();
+    if (!list.length) return;
+    list[at]?.classList.remove("at");
+    at = Math.min(list.length - 1, Math.max(0, at + by));
+    list[at].classList.add("at");
+    list[at].querySelector("a[href]").focus({ preventScroll: true });
+    list[at].scrollIntoView({ block: "nearest" });
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") for (const menu of all("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]")) return;
+    const go = Date.now() < waits;
+    waits = 0;
+    if (go) {
+      const link = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+      if (link) { event.preventDefault(); location.href = link.href; }
+      return;
+    }
+    const actions = {
+      g: () => { waits = Date.now() + 1500; },
+      "/": () => document.querySelector("[data-search]")?.focus(),
+      "?": () => document.getElementById("keys")?.showModal(),
+      n: () => document.querySelector("[data-new]")?.click(),
+      j: () => move(1),
+      k: () => move(-1),
+    };
+    if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
+  });
+
+  // Live lists keep as many rows as they say; what arrives is marked for a moment.
+  const state = (element, on) => {
+    const sign = document.querySelector(element.dataset.sign || ".live");
+    if (!sign) return;
+    sign.classList.toggle("on", on);
+    const words = sign.querySelector(".words");
+    if (words) words.textContent = on ? "Live" : "Reconnecting…";
+  };
+  document.addEventListener("htmx:sseOpen", (event) => state(event.target, true));
+  document.addEventListener("htmx:sseError", (event) => state(event.target, false));
+  // What somebody opened stays open when its part is written anew, and nothing changes below a selection.
+  const opened = new WeakMap();
+  document.addEventListener("htmx:sseBeforeMessage", (event) => {
+    const part = event.target;
+    const paused = part.closest("[data-hold]")?.querySelector("[data-pause]")?.getAttribute("aria-pressed") === "true";
+    const selection = document.getSelection();
+    if (paused || (!selection.isCollapsed && part.contains(selection.anchorNode) && !part.dataset.keep)) {
+      event.preventDefault();
+      return;
+    }
+    if (part.dataset.keep) return;
+    const open = new Map([...all("details", part)].map((details, at) => [at, details.open]));
+    const focus = [...all("a[href], button, summary", part)].indexOf(document.activeElement);
+    opened.set(part, { open, focus });
+  });
+  document.addEventListener("htmx:sseMessage", (event) => {
+    const part = event.target;
+    const before = opened.get(part);
+    if (!before) return;
+    all("details", part).forEach((details, at) => {
+      if (before.open.has(at)) details.open = before.open.get(at);
+    });
+    if (before.focus >= 0) all("a[href], button, summary", part)[before.focus]?.focus({ preventScroll: true });
+    enhance(part);
+  });
+  document.addEventListener("htmx:load", (event) => {
+    const element = event.target;
+    enhance(element.parentElement ?? element);
+    const list = element.closest?.("[data-keep]");
+    if (list) {
+      element.classList.add("fresh");
+      // The page may have shown it already: it was made while the stream began.
+      for (const twin of [...list.children].slice(1)) if (twin.id && twin.id === element.id) twin.remove();
+      const most = Number(list.dataset.keep);
+      while (list.children.length > most) list.lastElementChild.remove();
+      for (const empty of all(`[data-empty-of="${list.id}"]`)) empty.hidden = true;
+      for (const full of all(`[data-full-of="${list.id}"]`)) full.hidden = false;
+    }
+  });
+  document.addEventListener("click", (event) => {
+    const pause = event.target.closest("[data-pause]");
+    if (!pause) return;
+    const paused = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", String(paused));
+    pause.querySelector(".words").textContent = paused ? "Go on" : "Hold";
+  });
+
+  const begin = () => { enhance(document); choices(); };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
+})();

@@ -1,0 +1,235 @@
+//! What a person typed: forms as sent, and drafts as shown again.
+//!
+//! A [`Draft`] is the state of a form: values by field name, and what the native API said about them. Components in [`crate::ui`] take a
+//! draft and a field's name, and show value and error of that field. So a page with a form is: make a draft (empty, or of the resource that
+//! is edited), show it; on `POST`, make a draft of the form, send it to the API, and show the draft again with the problem if there was one.
+
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use crate::api::{Failure, Problem};
+
+/// Largest form that is read, in bytes.
+const MAX_FORM: usize = 2 << 20;
+
+/// A form as sent (`application/x-www-form-urlencoded`), its fields in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Fields of a query string or of a form's body.
+    pub fn parse(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// A field without white space around it; `""` when it was not sent.
+    pub fn text(&self, name: &str) -> &str {
+        self.raw(name).trim()
+    }
+
+    /// A field exactly as sent: passwords, payloads and templates.
+    pub fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// A field that was filled in.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// All values of a field: ticked boxes of one name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A time of [`crate::ui::Field::time`] as RFC 3339, if it was filled in. Without the script it is a time without a zone: UTC then.
+    pub fn moment(&self, name: &str) -> Option<String> {
+        self.given(name).map(moment)
+    }
+
+    /// Whether a box is ticked.
+    pub fn is_ticked(&self, name: &str) -> bool {
+        !matches!(self.text(name), "" | "false" | "off")
+    }
+
+    /// The lines of a text area, without empty ones.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        self.raw(name).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// All fields with their values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A JSON object of the fields that were filled in. Names with dots make objects within: `settings.url` is `{"settings": {"url": …}}`.
+    pub fn object(&self, names: &[&str]) -> Value {
+        let mut root = Map::new();
+        for name in names {
+            if let Some(text) = self.given(name) {
+                put(&mut root, name, Value::from(text));
+            }
+        }
+        Value::Object(root)
+    }
+}
+
+/// `2026-01-01T10:00` as `2026-01-01T10:00:00Z`; anything else as it is.
+pub(crate) fn moment(text: &str) -> String {
+    let is_like = |form: &str| {
+        let fits = |(have, want): (u8, u8)| if want == b'0' { have.is_ascii_digit() } else { have == want };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
+    };
+    match () {
+        () if is_like("0000-00-00T00:00") => format!("{text}:00Z"),
+        () if is_like("0000-00-00T00:00:00") => format!("{text}Z"),
+        () => text.to_owned(),
+    }
+}
+
+/// Puts a value at a path with dots.
+fn put(object: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(object.insert(path.to_owned(), value)),
+        Some((head, rest)) => {
+            let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let refuse = |status: StatusCode, why: &'static str| (status, why).into_response();
+        match axum::body::to_bytes(request.into_body(), MAX_FORM).await {
+            Ok(bytes) => Ok(Self::parse(&bytes)),
+            Err(_) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large, or it broke off")),
+        }
+    }
+}
+
+/// The state of a form on a page: values, and what is wrong with them.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    values: Vec<(String, String)>,
+    /// What the API said last.
+    pub problem: Option<Problem>,
+}
+
+impl Draft {
+    /// An empty form.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A form with what a resource holds, as the API shows it: `settings.url` finds the field within. Lists of texts become several values.
+    pub fn of(resource: &Value) -> Self {
+        let mut draft = Self::new();
+        draft.flatten("", resource);
+        draft
+    }
+
+    fn flatten(&mut self, path: &str, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    self.flatten(&path, value);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.flatten(path, item)),
+            Value::Null => {}
+            Value::String(text) => self.values.push((path.to_owned(), text.clone())),
+            other => self.values.push((path.to_owned(), other.to_string())),
+        }
+    }
+
+    /// Sets the value of a field.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.values.retain(|(known, _)| known != name);
+        self.values.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The form again with what the API refused. Failures that are no problem of the form (no permission, the store is down) are shown above it
+    /// just as well.
+    #[must_use]
+    pub fn refused(mut self, failure: &Failure) -> Self {
+        self.problem = Some(failure.problem());
+        self
+    }
+
+    /// The form again with a problem.
+    #[must_use]
+    pub fn with_problem(mut self, problem: Problem) -> Self {
+        self.problem = Some(problem);
+        self
+    }
+
+    /// The value of a field.
+    pub fn text(&self, name: &str) -> &str {
+        self.values.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether a field has this value, or is ticked.
+    pub fn has(&self, name: &str, value: &str) -> bool {
+        self.values.iter().any(|(known, has)| known == name && has == value)
+    }
+
+    /// What is wrong with a field. An error at a part of it (`scopes[0]`, `settings.headers.x`) is an error of the field.
+    pub fn error(&self, name: &str) -> Option<&str> {
+        let is_at = |field: &str| field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let problem = self.problem.as_ref()?;
+        let listed = problem.errors.iter().find(|error| is_at(&error.field)).map(|error| error.detail.as_str());
+        listed.or_else(|| problem.field.as_deref().filter(|field| is_at(field)).map(|_| problem.detail.as_str()))
+    }
+}
+
+impl From<Form> for Draft {
+    fn from(form: Form) -> Self {
+        Self { values: form.0, problem: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::FieldProblem;
+
+    #[test]
+    fn dots_make_objects_and_resources_become_drafts() {
+        let form = Form::parse(b"name=+A+&settings.url=http%3A%2F%2Fx&settings.method=&scopes=read&scopes=publish");
+        assert_eq!(form.object(&["name", "settings.url", "settings.method"]), json!({"name": "A", "settings": {"url": "http://x"}}));
+        assert_eq!(form.all("scopes").collect::<Vec<_>>(), ["read", "publish"]);
+        let draft = Draft::of(&json!({"name": "A", "settings": {"url": "http://x", "n": 3}, "scopes": ["read"], "none": null}));
+        assert_eq!((draft.text("settings.url"), draft.text("settings.n"), draft.has("scopes", "read")), ("http://x", "3", true));
+    }
+
+    #[test]
+    fn times_without_a_zone_are_utc() {
+        assert_eq!(["2026-01-01T10:00", "2026-01-01T10:00:01", "2026-01-01T10:00Z", "soon"].map(moment), [
+            "2026-01-01T10:00:00Z",
+            "2026-01-01T10:00:01Z",
+            "2026-01-01T10:00Z",
+            "soon"
+        ]);
+    }
+
+    #[test]
+    fn problems_are_found_at_their_fields() {
+        let errors = vec![FieldProblem { field: "settings.url".into(), detail: "must be a URL".into() }];
+        let problem = Problem { detail: "2 fields".into(), field: Some("scopes[1]".into()), errors, ..Problem::default() };
+        let draft = Draft { problem: Some(problem), ..Draft::new() };
+        assert_eq!((draft.error("settings.url"), draft.error("scopes"), draft.error("name")), (Some("must be a URL"), Some("2 fields"), None));
+        assert_eq!(draft.error("scope"), None, "a longer name is another field");
+    }
+}

@@ -1,0 +1,119 @@
+//! The web console: pages over the native API, in the same process and the same binary.
+//!
+//! | Module | What |
+//! |---|---|
+//! | [`api`] | the wall: requests to the native API as the person who is logged in |
+//! | [`session`] | who that is ([`session::Seat`]), and forms that change something ([`session::Post`]) |
+//! | [`form`], [`query`] | what was typed, shown again with what was refused; filters in addresses |
+//! | [`ui`] | components |
+//! | [`live`] | parts of pages that change by themselves |
+//! | `pages` | one file per family of pages |
+//!
+//! `README.md` beside this crate says how to add a page.
+//!
+//! Invariants:
+//! - The console decides nothing: what the native API refuses is refused here, and what the console can do, the native API can do.
+//! - Every page works without a script, as far as something that is live can.
+//! - Every answer has the Content-Security-Policy of [`CSP`]. Nothing is loaded from elsewhere, and no script or style is inline.
+//! - Everything foreign is escaped where it is written; nothing is escaped twice or by hand.
+
+pub mod api;
+mod assets;
+pub mod form;
+pub mod live;
+mod pages;
+pub mod query;
+pub mod session;
+pub mod ui;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use posthaste_server::AppState;
+use tokio::sync::Semaphore;
+
+use api::Failure;
+use session::Seat;
+
+/// What browsers may load and do on a page of the console.
+pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
+                       frame-ancestors 'none'; base-uri 'none'";
+
+/// Live parts of pages that are open at once. Streams of events count towards the limit of the native API too.
+const MAX_LIVE: usize = 512;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Console {
+    /// The application behind the API: for sessions, which are no business of its routes.
+    app: AppState,
+    native: Router,
+    live: Arc<Semaphore>,
+}
+
+impl Console {
+    /// How this server is reached from outside, without a slash at the end.
+    pub(crate) fn base_url(&self) -> &str {
+        self.app.engine.settings().public_base_url.trim_end_matches('/')
+    }
+}
+
+/// What a page answers: itself, or a failure of the API, which is shown as a page.
+pub type Answer = Result<Response, Failure>;
+
+/// The console's routes, all below `/console`.
+pub fn router(app: AppState) -> Router {
+    let native = posthaste_server::native(app.clone());
+    let console = Console { app, native, live: Arc::new(Semaphore::new(MAX_LIVE)) };
+    let pages = pages::router().fallback(lost).layer(axum::middleware::from_fn_with_state(console.clone(), guard)).with_state(console);
+    Router::new()
+        .route("/console/assets/{file}", get(assets::serve))
+        .route("/console", get(|| async { Redirect::permanent("/console/") }))
+        .nest("/console/", pages)
+}
+
+async fn lost(seat: Option<Seat>, session::Look { theme, .. }: session::Look) -> Response {
+    pages::problem::lost(seat.as_ref(), theme)
+}
+
+/// Around every page: no other site may post, failures become pages, and the headers that keep strangers' bytes harmless.
+async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (mut parts, body) = request.into_parts();
+    let mut response = match !is_safe && posthaste_server::people::check_same_origin(&parts.headers).is_err() {
+        true => (StatusCode::FORBIDDEN, "this form was sent by another site\n").into_response(),
+        false => next.run(Request::from_parts(parts.clone(), body)).await,
+    };
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        let seat = Seat::from_request_parts(&mut parts, &console).await.ok();
+        response = pages::problem::failed(seat.as_ref(), &failure);
+    }
+    let fixed = HeaderValue::from_static;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, fixed(CSP));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    headers.insert(header::REFERRER_POLICY, fixed("same-origin"));
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), fixed("same-origin"));
+    headers.insert(HeaderName::from_static("permissions-policy"), fixed("camera=(), geolocation=(), microphone=()"));
+    headers.entry(header::CACHE_CONTROL).or_insert(fixed("no-store"));
+    response
+}
+
+/// The failure travels to [`guard`], which knows the person and shows it as a page.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Goes to another page, after a form.
+pub fn go(to: &str) -> Response {
+    Redirect::to(to).into_response()
+}

@@ -1,0 +1,50 @@
+//! Pages about what did not work. Each says what happened and leads on.
+
+use axum::response::Response;
+use http::StatusCode;
+use maud::{Markup, html};
+
+use crate::api::Failure;
+use crate::session::{Seat, Theme};
+use crate::ui::{self, Page, Tone};
+
+fn page(seat: Option<&Seat>, theme: Theme, status: StatusCode, title: &str, content: Markup) -> Response {
+    match seat {
+        Some(seat) => Page::new(title, "").narrow().status(status).show(seat, content),
+        None => ui::door(title, theme, status, content),
+    }
+}
+
+/// Nothing is at this address.
+pub(crate) fn lost(seat: Option<&Seat>, theme: Theme) -> Response {
+    let content = html! {
+        p { "Nothing is at this address. It may have been deleted, or belong to another workspace." }
+        p { a href="/console/" { "To the console" } }
+    };
+    page(seat, theme, StatusCode::NOT_FOUND, "Not found", content)
+}
+
+/// A form that was open for too long: its token belongs to an earlier session.
+pub(crate) fn stale(seat: &Seat) -> Response {
+    let content = ui::notice(
+        Tone::Warn,
+        html! { "Nothing was changed: this form belongs to an earlier session. " a href="/console/" { "To the console" } ", and try again from there." },
+    );
+    page(Some(seat), seat.theme, StatusCode::FORBIDDEN, "The form is out of date", content)
+}
+
+/// What the API refused where no form could show it.
+pub(crate) fn failed(seat: Option<&Seat>, failure: &Failure) -> Response {
+    let theme = seat.map_or(Theme::Auto, |seat| seat.theme);
+    if failure.status() == StatusCode::NOT_FOUND {
+        return lost(seat, theme);
+    }
+    let problem = failure.problem();
+    let content = html! {
+        (ui::notice(Tone::Bad, html! { (problem.detail) }))
+        @if !problem.type_path.is_empty() { p { a href=(problem.type_path) { "About the problem " code { (problem.code) } } } }
+        p { a href="/console/" { "To the console" } }
+    };
+    let title = if problem.title.is_empty() { "This did not work" } else { &problem.title };
+    page(seat, theme, failure.status(), title, content)
+}

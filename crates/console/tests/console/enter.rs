@@ -1,0 +1,128 @@
+//! Who gets in, and what forms are taken.
+
+use serde_json::json;
+
+use crate::rig::{PASSWORD, Rig};
+
+/// Every page that shows something of a workspace.
+const PAGES: [&str; 9] = [
+    "/console/",
+    "/console/start",
+    "/console/overview",
+    "/console/overview/live",
+    "/console/inbox",
+    "/console/inbox/live",
+    "/console/inbox/send",
+    "/console/inbox/evt_00000000000000000000000000",
+    "/console/inbox/evt_00000000000000000000000000/live",
+];
+
+const FORMS: [&str; 8] = [
+    "/console/start/key",
+    "/console/start/event",
+    "/console/start/target",
+    "/console/inbox/send",
+    "/console/inbox/evt_1/resend",
+    "/console/inbox/evt_1/deliveries/dlv_1/resend",
+    "/console/theme",
+    "/console/logout",
+];
+
+#[tokio::test]
+async fn nothing_is_shown_to_strangers() {
+    let rig = Rig::new().await;
+    let mut stranger = rig.browser();
+    // Nobody is there yet: the way leads to the set-up, which says how to begin and makes nothing.
+    assert_eq!(stranger.get("/console/inbox").await.to(), "/console/setup");
+    stranger.get("/console/setup").await.expect(200).has("one-time link").lacks("<form").is_inert();
+    let refused = stranger.post("/console/setup", &[("token", "guessed"), ("name", "M"), ("email", "m@example.com"), ("password", PASSWORD)]).await;
+    refused.expect(422).is_inert();
+    assert!(!rig.state.people().has_members());
+
+    rig.administrator().await;
+    for path in PAGES {
+        let page = stranger.get(path).await;
+        match path.ends_with("/live") {
+            // A fragment must not become the log-in page within the page.
+            true => assert_eq!(page.status, 401, "{path}"),
+            false => assert!(page.to().starts_with("/console/login"), "{path}"),
+        }
+        page.is_inert();
+    }
+    for path in FORMS {
+        assert!(stranger.post(path, &[]).await.to().starts_with("/console/login"), "{path}");
+    }
+    stranger.get("/console/nothing/here").await.expect(404).has("Nothing is at this address").is_inert();
+    stranger.get("/console/login").await.expect(200).is_inert();
+}
+
+#[tokio::test]
+async fn logging_in_leads_back_and_logging_out_ends_it() {
+    let rig = Rig::new().await;
+    let mut first = rig.administrator().await;
+    let mut browser = rig.browser();
+    let login = browser.get("/console/inbox?type=a").await.to().to_owned();
+    assert_eq!(login, "/console/login?back=%2Fconsole%2Finbox%3Ftype%3Da");
+    let page = browser.get(&login).await.expect(200);
+    page.has("value=\"/console/inbox?type=a\"").is_inert();
+    let wrong = [("email", "ada@example.com"), ("password", "not it at all"), ("back", "/console/inbox?type=a")];
+    let page = browser.post("/console/login", &wrong).await.expect(422);
+    page.has("role=\"alert\"").has("value=\"ada@example.com\"").lacks("not it at all").is_inert();
+    let right = [("email", "ADA@example.com"), ("password", PASSWORD), ("back", "/console/inbox?type=a")];
+    assert_eq!(browser.post("/console/login", &right).await.to(), "/console/inbox?type=a");
+    browser.get("/console/inbox").await.expect(200).has("Acme &lt;b&gt;Corp").is_inert();
+    // Only addresses of the console are gone back to.
+    let elsewhere = [("email", "ada@example.com"), ("password", PASSWORD), ("back", "//evil.example/")];
+    assert_eq!(rig.browser().post("/console/login", &elsewhere).await.to(), "/console/");
+    assert_eq!(browser.post("/console/logout", &[]).await.to(), "/console/login?out=1");
+    assert!(browser.get("/console/inbox").await.to().starts_with("/console/login"));
+    first.get("/console/inbox").await.expect(200);
+}
+
+#[tokio::test]
+async fn forms_of_other_sites_and_without_the_token_change_nothing() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let csrf = browser.csrf.clone();
+    let event = [("type", "forged.event"), ("data", "{}"), ("csrf", csrf.as_str())];
+    for path in FORMS {
+        for fields in [&[][..], &[("csrf", "")], &[("csrf", "wrong")]] {
+            browser.post_as(path, fields, &[]).await.expect(403).is_inert();
+        }
+        browser.post_as(path, &[("csrf", &csrf)], &[("sec-fetch-site", "cross-site")]).await.expect(403);
+        browser.post_as(path, &[("csrf", &csrf)], &[("origin", "https://evil.example")]).await.expect(403);
+    }
+    browser.post_as("/console/inbox/send", &event, &[("sec-fetch-site", "same-site")]).await.expect(403);
+    // Somebody must not be logged in as somebody else by another site either.
+    let login = [("email", "ada@example.com"), ("password", PASSWORD)];
+    rig.browser().post_as("/console/login", &login, &[("sec-fetch-site", "cross-site")]).await.expect(403);
+    assert_eq!(rig.api("GET", "/events", json!(null)).await["items"], json!([]), "a forged form sent an event");
+    // The same form from the page itself works.
+    browser.post("/console/inbox/send", &event[..2]).await.to();
+}
+
+#[tokio::test]
+async fn choices_are_kept_in_cookies_and_the_server_writes_the_theme() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    browser.get("/console/overview").await.expect(200).lacks("data-theme=");
+    let page = browser.post("/console/theme", &[("theme", "dark"), ("back", "/console/overview?over=7d")]).await;
+    assert_eq!(page.to(), "/console/overview?over=7d");
+    browser.get("/console/overview").await.expect(200).has("<html lang=\"en\" data-theme=\"dark\">").is_inert();
+    let page = browser.post("/console/theme", &[("theme", "\"><script>"), ("back", "https://evil.example")]).await;
+    assert_eq!(page.to(), "/console/");
+    browser.get("/console/overview").await.expect(200).lacks("data-theme=");
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_by_the_name_of_their_content() {
+    let rig = Rig::new().await;
+    let mut browser = rig.browser();
+    let page = browser.get("/console/login").await;
+    for part in page.text.split('"').filter(|part| part.starts_with("/console/assets/")) {
+        let asset = browser.get(part).await.expect(200);
+        assert_eq!(asset.headers["cache-control"], "public, max-age=31536000, immutable", "{part}");
+        assert!(!asset.text.is_empty());
+    }
+    browser.get("/console/assets/base.000000000000.css").await.expect(404);
+}

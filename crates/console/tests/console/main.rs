@@ -1,0 +1,6 @@
+//! The console over the real router, engine and store: who gets in, what is inert, and the way from an empty installation to a delivery.
+
+mod enter;
+mod inbox;
+mod rig;
+mod start;

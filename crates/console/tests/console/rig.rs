@@ -1,0 +1,303 @@
+//! A console over the real router, engine and store; a browser that keeps cookies and sends forms; receivers that answer by their URL.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use posthaste_channels::{Channel, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError};
+use posthaste_domain::clock::Clock;
+use posthaste_domain::resource::{KeyKind, Workspace};
+use posthaste_domain::template::Form;
+use posthaste_engine::{Engine, EngineSettings, NewKey, Parts};
+use posthaste_server::{AppState, ServerSettings, app_with};
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// Start of the tests' time.
+const START_MS: i64 = 1_760_000_000_000;
+/// How long a test waits for what must happen. Busy disks have been seen to take 20 seconds for a flush.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// What receivers answer: something that must stay text.
+pub const ANSWER: &str = "</pre><script>alert('answer')</script>";
+pub const PASSWORD: &str = "four unrelated words here";
+
+/// Runs with tokio's time.
+struct TestClock(tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        START_MS + self.0.elapsed().as_millis() as i64
+    }
+}
+
+/// Stands for every webhook. `/status/500` at the end of its URL answers that; anything else takes what comes.
+#[derive(Clone)]
+pub struct Receiver {
+    pub bodies: Arc<Mutex<Vec<Bytes>>>,
+    changed: Arc<tokio::sync::watch::Sender<usize>>,
+}
+
+impl Receiver {
+    /// Waits until so many attempts were made.
+    pub async fn wait_for(&self, count: usize) -> Vec<Bytes> {
+        let mut changed = self.changed.subscribe();
+        let waiting = changed.wait_for(|sent| *sent >= count);
+        tokio::time::timeout(PATIENCE, waiting).await.expect("attempts are made in time").expect("the channel lives");
+        self.bodies.lock().clone()
+    }
+}
+
+#[async_trait]
+impl Channel for Receiver {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn form(&self) -> Form {
+        Form::Raw
+    }
+
+    fn takes(&self, kind: ContentKind) -> bool {
+        kind == ContentKind::Wire
+    }
+
+    fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
+        match settings["url"].as_str() {
+            Some(url) if url.starts_with("http") => Ok(CheckedSettings { settings: settings.clone(), secrets: Vec::new() }),
+            _ => Err(SettingsError { field: "settings.url".into(), reason: "must be an http or https URL".into() }),
+        }
+    }
+
+    async fn send(&self, dispatch: Dispatch<'_>) -> Report {
+        let url = dispatch.settings["url"].as_str().unwrap_or_default();
+        let status = url.split_once("/status/").and_then(|(_, status)| status.parse().ok()).unwrap_or(200);
+        let Content::Wire { body, .. } = dispatch.content else { unreachable!("nothing else is taken") };
+        self.bodies.lock().push(body);
+        self.changed.send_modify(|sent| *sent += 1);
+        Report {
+            outcome: Outcome::Answered,
+            status: Some(status),
+            request: "POST /hook\nx-note: <script>alert('request')</script>".into(),
+            response: "x-note: <script>alert('response')</script>".into(),
+            response_body: ANSWER.into(),
+            retry_after: None,
+            carrier_id: None,
+            duration: Duration::from_millis(3),
+        }
+    }
+}
+
+pub struct Rig {
+    pub state: AppState,
+    pub app: Router,
+    pub receiver: Receiver,
+    /// Token of an administrator's key.
+    pub token: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let receiver = Receiver { bodies: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
+        let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("the store opens"));
+        let parts = Parts {
+            catalog: store.clone(),
+            journal: store.clone(),
+            history: store.clone(),
+            bins: store.clone(),
+            suppressions: store,
+            channels: Channels::default().with(receiver.clone()),
+            formats: posthaste_dialects::formats(&posthaste_dialects::DialectSettings::default()),
+            clock: Arc::new(TestClock(tokio::time::Instant::now())),
+            settings: EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() },
+        };
+        let engine = Engine::start(parts).await.expect("the engine starts");
+        let workspace = engine.create_workspace(Workspace { name: "Test".into(), parent: None }).await.expect("a workspace").number;
+        let (_, token) = engine.create_key(workspace, NewKey::new(KeyKind::Private)).await.expect("a key");
+        let state = AppState::new(engine.clone(), ServerSettings::default());
+        let app = app_with(state.clone(), posthaste_console::router(state.clone()));
+        Self { state, app, receiver, token, _dir: dir }
+    }
+
+    /// A browser that nobody has logged in with.
+    pub fn browser(&self) -> Browser {
+        Browser { app: self.app.clone(), cookies: Vec::new(), csrf: String::new() }
+    }
+
+    /// A browser of the administrator, who set the installation up.
+    pub async fn administrator(&self) -> Browser {
+        let token = self.state.people().new_setup_token().expect("nobody is there yet");
+        let mut browser = self.browser();
+        let fields = [
+            ("token", token.as_str()),
+            ("organisation", "Acme <b>Corp</b>"),
+            ("name", "Ada <script>Lovelace"),
+            ("email", "ada@example.com"),
+            ("password", PASSWORD),
+        ];
+        let page = browser.post("/console/setup", &fields).await;
+        assert_eq!(page.to(), "/console/", "{}", page.text);
+        browser.get("/console/inbox").await.expect(200);
+        browser
+    }
+
+    /// A request to the native API with the administrator's key.
+    pub async fn api(&self, method: &str, path: &str, body: Value) -> Value {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).expect("a method"))
+            .uri(format!("/posthaste/v1{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::CONTENT_TYPE, "application/json");
+        let response = self.app.clone().oneshot(request.body(body).expect("a request")).await.expect("an answer");
+        let (status, bytes) = (response.status(), response.into_body().collect().await.expect("whole").to_bytes());
+        assert!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&bytes));
+        if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") }
+    }
+
+    /// A webhook and a subscription to these types.
+    pub async fn target(&self, name: &str, url: &str, types: &[&str]) -> String {
+        let target = self.api("POST", "/targets", serde_json::json!({"name": name, "channel": "webhook", "settings": {"url": url}})).await;
+        let id = target["id"].as_str().expect("an id").to_owned();
+        self.api("POST", "/subscriptions", serde_json::json!({"event_types": types, "target_id": id, "description": "<i>why</i>"})).await;
+        id
+    }
+
+    /// Publishes an event and answers its id.
+    pub async fn publish(&self, type_name: &str, data: Value) -> String {
+        let event = self.api("POST", "/events", serde_json::json!({"type": type_name, "data": data})).await;
+        event["id"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// A page, read whole.
+pub struct Page {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Page {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    /// Where it leads.
+    #[track_caller]
+    pub fn to(&self) -> &str {
+        assert!(self.status.is_redirection(), "{} {}", self.status, self.text);
+        self.headers[header::LOCATION].to_str().expect("text")
+    }
+
+    #[track_caller]
+    pub fn has(&self, text: &str) -> &Self {
+        assert!(self.text.contains(text), "{text:?} is not in {}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub fn lacks(&self, text: &str) -> &Self {
+        assert!(!self.text.contains(text), "{text:?} is in {}", self.text);
+        self
+    }
+
+    /// Checks that it can run nothing but the scripts of the console.
+    #[track_caller]
+    pub fn is_inert(&self) -> &Self {
+        assert_eq!(self.headers[header::CONTENT_SECURITY_POLICY], posthaste_console::CSP);
+        assert_eq!(self.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        for (at, _) in self.text.match_indices("<script") {
+            assert!(self.text[at..].starts_with("<script src=\"/console/assets/"), "{}", &self.text[at..self.text.len().min(at + 80)]);
+        }
+        for forbidden in ["<style", " style=", "javascript:", " onerror=", " onclick=", " onload=", "<iframe", "<b>Corp", "<i>why"] {
+            self.lacks(forbidden);
+        }
+        self
+    }
+}
+
+/// Keeps cookies and the token of the last page, like a browser with somebody in front of it.
+pub struct Browser {
+    app: Router,
+    cookies: Vec<(String, String)>,
+    pub csrf: String,
+}
+
+impl Browser {
+    pub async fn get(&mut self, path: &str) -> Page {
+        self.send(Method::GET, path, &[], Body::empty()).await
+    }
+
+    /// Sends a form with the token of the last page, as a browser does.
+    pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+        let csrf = self.csrf.clone();
+        let mut fields = fields.to_vec();
+        fields.push(("csrf", &csrf));
+        self.post_as(path, &fields, &[("sec-fetch-site", "same-origin")]).await
+    }
+
+    /// Sends a form as it is.
+    pub async fn post_as(&mut self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Page {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
+        self.send(Method::POST, path, &headers, body.into()).await
+    }
+
+    /// The answer while it is still coming.
+    pub async fn open(&mut self, path: &str) -> http::Response<Body> {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = Request::builder().uri(path).header(header::COOKIE, cookies.join("; ")).body(Body::empty()).expect("a request");
+        self.app.clone().oneshot(request).await.expect("an answer")
+    }
+
+    async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Page {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "posthaste.test").header(header::COOKIE, cookies.join("; "));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(body).expect("a request");
+        let peer: SocketAddr = ([192, 0, 2, 7], 40_000).into();
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let (parts, body) = self.app.clone().oneshot(request).await.expect("an answer").into_parts();
+        for cookie in parts.headers.get_all(header::SET_COOKIE) {
+            let (pair, _) = cookie.to_str().expect("text").split_once(';').expect("attributes");
+            let (name, value) = pair.split_once('=').expect("a value");
+            self.cookies.retain(|(known, _)| known != name);
+            self.cookies.push((name.to_owned(), value.to_owned()));
+        }
+        let bytes = body.collect().await.expect("whole").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        if let Some(at) = text.find("name=\"csrf\" value=\"") {
+            self.csrf = text[at + 19..].split('"').next().unwrap_or_default().to_owned();
+        }
+        Page { status: parts.status, headers: parts.headers, text }
+    }
+}
+
+/// Reads a stream until a text is in it.
+pub async fn read_until(body: &mut Body, text: &str) -> String {
+    let mut read = String::new();
+    let reading = async {
+        while !read.contains(text) {
+            let frame = body.frame().await.expect("the stream goes on").expect("no error");
+            read.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, reading).await;
+    assert!(found.is_ok(), "{text:?} did not come; {read}");
+    read
+}

@@ -128,6 +128,15 @@ pub struct Sms {
     pub test: bool,
 }
 
+/// What a try would send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Request line and headers as the log would show them, secrets masked; empty where there is no request of HTTP.
+    pub request: String,
+    /// What would follow them.
+    pub body: Bytes,
+}
+
 /// What came of a try.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -212,6 +221,19 @@ pub trait Channel: Send + Sync {
 
     /// Checks settings on save; unknown fields are errors that name them.
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError>;
+
+    /// What [`Self::send`] would send. Nothing is sent.
+    ///
+    /// # Errors
+    /// What would keep it from being sent.
+    fn preview(&self, _settings: &Value, content: Content) -> Result<Preview, SendError> {
+        let body = match content {
+            Content::Wire { body, .. } => body,
+            Content::Message(message) => message.text.into(),
+            Content::Mail(_) | Content::Sms(_) => Bytes::new(),
+        };
+        Ok(Preview { request: String::new(), body })
+    }
 
     /// Makes one try within the given times. Cancel safe: dropping it closes what it opened.
     async fn send(&self, dispatch: Dispatch<'_>) -> Report;

@@ -24,7 +24,7 @@ use crate::oauth2::{AccessToken, OAuth2};
 use crate::prepared::Prepared;
 use crate::settings::{MASK, absolute_url, masked_path, refuse};
 use crate::webhook_settings::{self, WebhookSettings};
-use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SendError, SettingsError};
+use crate::{Channel, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Preview, Report, SendError, SettingsError};
 
 /// Texts of requests kept per target: one per wire format and content type, more than any target sees in practice.
 const MAX_SHAPES: usize = 8;
@@ -111,6 +111,12 @@ impl Channel for Webhook {
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
         webhook_settings::check(settings)
+    }
+
+    fn preview(&self, settings: &Value, content: Content) -> Result<Preview, SendError> {
+        let ready = self.ready(settings).map_err(|error| Code::SettingsInvalid.error(error.to_string()))?;
+        let Call { body, text, .. } = ready.call(content)?;
+        Ok(Preview { request: text.to_string(), body })
     }
 
     async fn send(&self, dispatch: Dispatch<'_>) -> Report {

@@ -93,9 +93,7 @@ impl Failure {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Refused(problem) => (**problem).clone(),
-            Self::Unreadable(_) => {
-                Problem { status: 500, title: "Internal error".into(), detail: self.to_string(), ..Problem::default() }
-            }
+            Self::Unreadable(_) => Problem { status: 500, title: "Internal error".into(), detail: self.to_string(), ..Problem::default() },
         }
     }
 }
@@ -196,10 +194,31 @@ impl Api {
         Err(Failure::Refused(Box::new(problem)))
     }
 
+    /// A vendor's API, whose answers are the vendor's own: the status and the bytes. `path` is whole, `kind` the type of the body.
+    pub async fn vendor(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: Option<Bytes>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let headers = [(header::CONTENT_TYPE, http::HeaderValue::from_static(kind))].into_iter().filter(|_| body.is_some()).collect();
+        let response = self.ask(method, path, headers, body).await;
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        Ok((status, body.map_err(|error| Failure::Unreadable(error.to_string()))?.to_bytes()))
+    }
+
     /// The answer itself: streams, and routes that set cookies.
-    pub async fn send(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Response<Body> {
-        let has_body = body.is_some();
-        let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+    pub async fn send(&self, method: Method, path: &str, mut headers: HeaderMap, body: Option<Bytes>) -> Response<Body> {
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        }
+        self.ask(method, &format!("{PREFIX}{path}"), headers, body).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Response<Body> {
+        let request = Request::builder().method(method).uri(path);
         let request = match request.body(body.map_or_else(Body::empty, Body::from)) {
             Ok(request) => request,
             // Only a path that somebody typed into the address bar gets here.
@@ -207,9 +226,6 @@ impl Api {
         };
         let mut request = request;
         *request.headers_mut() = headers;
-        if has_body {
-            request.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        }
         let extensions = request.extensions_mut();
         if let Some(who) = &self.who {
             extensions.insert(who.clone());
@@ -257,6 +273,9 @@ mod tests {
 
     #[test]
     fn parts_of_paths_cannot_leave_their_place() {
-        assert_eq!((segment("a/../b?c"), segment(".."), segment("order.paid")), ("a%2F..%2Fb%3Fc".into(), "%2E%2E".into(), "order.paid".into()));
+        assert_eq!(
+            (segment("a/../b?c"), segment(".."), segment("order.paid")),
+            ("a%2F..%2Fb%3Fc".into(), "%2E%2E".into(), "order.paid".into())
+        );
     }
 }

@@ -158,6 +158,13 @@ impl Draft {
         self
     }
 
+    /// Adds a value to a field that has several.
+    #[must_use]
+    pub fn and(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.values.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// The form again with what the API refused. Failures that are no problem of the form (no permission, the store is down) are shown above it
     /// just as well.
     #[must_use]
@@ -176,6 +183,17 @@ impl Draft {
     /// The value of a field.
     pub fn text(&self, name: &str) -> &str {
         self.values.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// All values, in their order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether anything is filled in below a name: `policy.timeout` is below `policy`.
+    pub fn has_below(&self, name: &str) -> bool {
+        let is_below = |field: &str| field.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        self.values.iter().any(|(field, value)| is_below(field) && !value.is_empty())
     }
 
     /// Whether a field has this value, or is ticked.
@@ -229,7 +247,10 @@ mod tests {
         let errors = vec![FieldProblem { field: "settings.url".into(), detail: "must be a URL".into() }];
         let problem = Problem { detail: "2 fields".into(), field: Some("scopes[1]".into()), errors, ..Problem::default() };
         let draft = Draft { problem: Some(problem), ..Draft::new() };
-        assert_eq!((draft.error("settings.url"), draft.error("scopes"), draft.error("name")), (Some("must be a URL"), Some("2 fields"), None));
+        assert_eq!(
+            (draft.error("settings.url"), draft.error("scopes"), draft.error("name")),
+            (Some("must be a URL"), Some("2 fields"), None)
+        );
         assert_eq!(draft.error("scope"), None, "a longer name is another field");
     }
 }

@@ -477,6 +477,9 @@ pub struct Replay {
     pub to_ms: i64,
     /// Where it stands.
     pub state: ReplayState,
+    /// How many deliveries there were to look at when it began; `None` if there were too many to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// Deliveries looked at.
     pub scanned: u64,
     /// Deliveries sent again.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::verdict::judge;
 use bytes::Bytes;
-use posthaste_channels::{Content, ContentKind, Dispatch, Outcome, Report};
+use posthaste_channels::{Content, ContentKind, Dispatch, Outcome, Preview, Report};
 use posthaste_domain::clock::Clock;
-use posthaste_domain::delivery::{Attempt, DeliveryState, Fault, PendingDelivery};
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState, Fault, PendingDelivery};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_domain::policy::breaker::{Failure, FailureKind};
@@ -173,22 +173,7 @@ impl Sender {
     pub async fn test(&self, event: Arc<Event>, target: &TargetRoute, subscription: &SubscriptionRoute) -> (bool, Attempt) {
         let routes = self.routing.of(&self.catalogue, target.workspace);
         let at_ms = self.clock.now_ms();
-        let pending = PendingDelivery {
-            delivery: posthaste_domain::delivery::Delivery {
-                key: DeliveryKey::new(event.sequence, 0),
-                workspace: target.workspace,
-                subscription: subscription.number,
-                target: target.number,
-                state: DeliveryState::Queued,
-                attempts: 0,
-                first_attempt_ms: 0,
-                due_ms: 0,
-                is_batch: false,
-                updated_ms: at_ms,
-                received_ms: event.received_ms,
-            },
-            event,
-        };
+        let pending = sample(event, target, subscription, at_ms);
         let id = pending.delivery.id();
         let report = match self.content(&pending, subscription, target, &routes, &id, at_ms).await {
             Ok(content) => self.send(&id, subscription, target, content).await,
@@ -197,6 +182,17 @@ impl Sender {
         let Conclusion { settlement, .. } = self.conclude(pending, subscription, target, at_ms, report);
         let delivered = settlement.state == DeliveryState::Delivered;
         (delivered, settlement.attempt.unwrap_or_else(|| unreachable!("conclude always records an attempt")))
+    }
+
+    /// What [`Self::test`] would send; or why it could not, for the target's owner.
+    pub async fn preview(&self, event: Arc<Event>, target: &TargetRoute, subscription: &SubscriptionRoute) -> Result<Preview, String> {
+        let routes = self.routing.of(&self.catalogue, target.workspace);
+        let at_ms = self.clock.now_ms();
+        let pending = sample(event, target, subscription, at_ms);
+        let id = pending.delivery.id();
+        let content = self.content(&pending, subscription, target, &routes, &id, at_ms).await.map_err(|unsendable| unsendable.message)?;
+        let Some(channel) = &target.channel else { unreachable!("content() refuses targets without a channel") };
+        channel.preview(&target.settings, content).map_err(|error| error.message)
     }
 
     /// Refuses a delivery that waited longer than its format keeps it.
@@ -457,6 +453,24 @@ impl Sender {
         let retry = (state == DeliveryState::Scheduled).then(|| Box::new(pending));
         Conclusion { settlement, verdict: lane, retry, could_retry }
     }
+}
+
+/// A delivery that no journal knows.
+fn sample(event: Arc<Event>, target: &TargetRoute, subscription: &SubscriptionRoute, at_ms: i64) -> PendingDelivery {
+    let delivery = Delivery {
+        key: DeliveryKey::new(event.sequence, 0),
+        workspace: target.workspace,
+        subscription: subscription.number,
+        target: target.number,
+        state: DeliveryState::Queued,
+        attempts: 0,
+        first_attempt_ms: 0,
+        due_ms: 0,
+        is_batch: false,
+        updated_ms: at_ms,
+        received_ms: event.received_ms,
+    };
+    PendingDelivery { delivery, event }
 }
 
 fn unwritable(error: FormatError) -> Unsendable {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthaste_channels::{Content, Dispatch, Report};
+use posthaste_channels::{Content, Dispatch, Preview, Report};
 use posthaste_domain::delivery::{Attempt, Delivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, Sequence};
@@ -21,6 +21,7 @@ use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
 use crate::lanes::{Command, LaneHealth};
 use crate::manage::{Context, Managed};
+use crate::routing::{SubscriptionRoute, WorkspaceRoutes};
 
 /// What came of testing a target.
 #[derive(Clone, Debug)]
@@ -29,6 +30,15 @@ pub struct TestReport {
     pub delivered: bool,
     /// Everything that was seen.
     pub attempt: Attempt,
+}
+
+/// What a test of a target carries.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Type of the event, `posthaste.test` unless given.
+    pub type_name: Option<String>,
+    /// The payload, a JSON document; a small one if absent.
+    pub data: Option<Bytes>,
 }
 
 /// A key to make.
@@ -331,25 +341,44 @@ impl Engine {
     }
 
     /// Sends a sample to a target once and reports exactly what came back. Nothing is stored.
-    pub async fn test_target(&self, workspace: i64, target_id: &str, sample: Option<Bytes>) -> Result<TestReport, ResourceError> {
+    pub async fn test_target(&self, workspace: i64, target_id: &str, sample: Sample) -> Result<TestReport, ResourceError> {
+        let (routes, number, subscription) = self.testable(workspace, target_id)?;
+        let target = routes.targets.get(&number).ok_or(ResourceError::NotFound)?;
+        let (delivered, attempt) = self.inner().sender.test(self.sample_event(workspace, sample), target, &subscription).await;
+        Ok(TestReport { delivered, attempt })
+    }
+
+    /// What [`Self::test_target`] would send. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`ResourceError::Invalid`] at `data` when this sample cannot be sent.
+    pub async fn preview_test(&self, workspace: i64, target_id: &str, sample: Sample) -> Result<Preview, ResourceError> {
+        let (routes, number, subscription) = self.testable(workspace, target_id)?;
+        let target = routes.targets.get(&number).ok_or(ResourceError::NotFound)?;
+        let preview = self.inner().sender.preview(self.sample_event(workspace, sample), target, &subscription).await;
+        preview.map_err(|reason| ResourceError::invalid("data", reason))
+    }
+
+    /// A target with the subscription whose form its tests have: the first of its own, if there is one.
+    fn testable(&self, workspace: i64, target_id: &str) -> Result<(Arc<WorkspaceRoutes>, i64, Arc<SubscriptionRoute>), ResourceError> {
         let entry = self.get::<Target>(workspace, target_id).ok_or(ResourceError::NotFound)?;
         let routes = self.inner().routing.of(&self.inner().catalogue, workspace);
-        let target = routes.targets.get(&entry.number).ok_or(ResourceError::NotFound)?;
         let existing = routes.subscriptions.values().find(|s| s.target == entry.number).cloned();
         let subscription = existing.unwrap_or_else(|| Arc::new(self.inner().routing.plain_subscription(&entry)));
+        Ok((routes, entry.number, subscription))
+    }
+
+    fn sample_event(&self, workspace: i64, sample: Sample) -> Arc<Event> {
         let now_ms = self.now_ms();
-        let payload = sample.unwrap_or_else(|| Bytes::from_static(br#"{"message":"This is a test from Posthaste."}"#));
-        let event = Arc::new(Event {
+        Arc::new(Event {
             // Out of the journal's range of numbers, so that the id collides with no stored one.
             sequence: Sequence((1 << 42) + now_ms % (1 << 42)),
             workspace,
-            type_name: Some("posthaste.test".into()),
-            payload,
+            type_name: Some(sample.type_name.as_deref().unwrap_or("posthaste.test").into()),
+            payload: sample.data.unwrap_or_else(|| Bytes::from_static(br#"{"message":"This is a test from Posthaste."}"#)),
             source: Arc::new(Source { via: "test".into(), key: None, ip: None }),
             received_ms: now_ms,
-        });
-        let (delivered, attempt) = self.inner().sender.test(event, target, &subscription).await;
-        Ok(TestReport { delivered, attempt })
+        })
     }
 
     /// One HTTP request by the webhook channel, guarded like every delivery, to where no target points yet. Nothing is stored and nothing

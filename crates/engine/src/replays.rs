@@ -1,5 +1,6 @@
 //! Deliveries that somebody wants sent again, or not at all: one by one, or in bulk behind live traffic.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -12,9 +13,15 @@ use crate::catalogue::Entry;
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
 use crate::lanes::{Arrival, Command, How};
+use crate::manage::Managed;
 
 /// Deliveries that a replay looks at before it looks whether it should stop.
 const REPLAY_PAGE: usize = 200;
+
+/// Deliveries read at once to be counted.
+const COUNT_PAGE: usize = 1000;
+/// Deliveries up to which is counted how many a replay has before it.
+const MOST_COUNTED: u64 = 50_000;
 
 impl Engine {
     /// Sends a finished delivery again: the same id, a fresh schedule.
@@ -57,10 +64,39 @@ impl Engine {
     }
 
     /// Starts a bulk replay in the background.
-    pub async fn start_replay(&self, workspace: i64, replay: Replay) -> Result<Arc<Entry<Replay>>, ResourceError> {
+    pub async fn start_replay(&self, workspace: i64, mut replay: Replay) -> Result<Arc<Entry<Replay>>, ResourceError> {
+        let (count, is_all) = self.count_replay(workspace, replay.clone()).await?;
+        replay.total = is_all.then_some(count);
         let entry = self.create(workspace, replay).await?;
         self.run_replay(workspace, entry.id.clone());
         Ok(entry)
+    }
+
+    /// How many deliveries a bulk replay would look at now, and whether that is all: it counts no further than [`MOST_COUNTED`].
+    pub async fn count_replay(&self, workspace: i64, mut replay: Replay) -> Result<(u64, bool), ResourceError> {
+        replay.check(&self.context(&self.inner().catalogue, &HashMap::new(), workspace, None))?;
+        let filter = self.replay_filter(workspace, &replay);
+        let mut range =
+            Range { order: Order::Asc, after: None, limit: COUNT_PAGE, from_ms: Some(replay.from_ms), to_ms: Some(replay.to_ms) };
+        let mut count = 0;
+        while count < MOST_COUNTED {
+            let piece = self.inner().history.deliveries_piece(workspace, filter.clone(), range).await?;
+            count += piece.items.len() as u64;
+            match piece.rest {
+                Some(rest) => range.after = Some(rest),
+                None => return Ok((count, true)),
+            }
+        }
+        Ok((count, false))
+    }
+
+    fn replay_filter(&self, workspace: i64, replay: &Replay) -> DeliveryFilter {
+        let targets = replay.target_id.as_ref().map(|t| self.number_of(workspace, t).into_iter().collect());
+        let states = [DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled]
+            .into_iter()
+            .filter(|s| replay.states.iter().any(|name| *name == shown_state(*s, false)))
+            .collect();
+        DeliveryFilter { targets, states: Some(states), type_name: replay.event_type.clone() }
     }
 
     /// Stops a bulk replay.
@@ -115,12 +151,7 @@ impl Engine {
         if doc.state != ReplayState::Running {
             return Ok(false);
         }
-        let targets = doc.target_id.as_ref().map(|t| self.number_of(workspace, t).into_iter().collect());
-        let states = [DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled]
-            .into_iter()
-            .filter(|s| doc.states.iter().any(|name| *name == shown_state(*s, false)))
-            .collect();
-        let filter = DeliveryFilter { targets, states: Some(states), type_name: doc.event_type.clone() };
+        let filter = self.replay_filter(workspace, doc);
         let after = (doc.position != 0).then_some(doc.position);
         let range = Range { order: Order::Asc, after, limit: REPLAY_PAGE, from_ms: Some(doc.from_ms), to_ms: Some(doc.to_ms) };
         let page = self.inner().history.deliveries(workspace, filter, range).await?;

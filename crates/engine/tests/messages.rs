@@ -215,6 +215,7 @@ async fn a_replay_does_not_send_messages_again_unless_their_carrier_is_named() {
         from_ms: 0,
         to_ms: i64::MAX,
         state: ReplayState::Running,
+        total: None,
         scanned: 0,
         resent: 0,
         position: 0,

@@ -6,9 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderMap, header};
+use posthaste_dialects::auth::Insider;
 use posthaste_domain::event::Source;
 use posthaste_domain::people::{Actor, Role};
 use posthaste_domain::resource::{KeyKind, Scope};
@@ -77,6 +80,14 @@ impl Principal {
     pub fn member(workspace: i64, role: Role, actor: Actor, ip: Option<IpAddr>) -> Self {
         Self(Caller { workspace, scopes: role.scopes().to_vec(), actor, ip })
     }
+}
+
+/// Lets a [`Principal`] into the vendors' APIs.
+pub(crate) async fn vouch(mut request: Request, next: Next) -> Response {
+    if let Some(Principal(caller)) = request.extensions().get::<Principal>().cloned() {
+        request.extensions_mut().insert(Insider::new(caller.workspace, caller.scopes, caller.actor));
+    }
+    next.run(request).await
 }
 
 /// The key that a request presents.

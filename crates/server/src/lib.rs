@@ -186,10 +186,13 @@ pub fn app_with(state: AppState, extra: Router) -> Router {
         .layer(axum::middleware::from_fn(trace::observe))
 }
 
-/// The native API alone, for code of this process that says with a [`Principal`] in the extensions of a request who asks. It answers exactly
-/// as over the network.
+/// The native API and those of the vendors, for code of this process that says with a [`Principal`] in the extensions of a request who asks.
+/// They answer exactly as over the network.
 pub fn native(state: AppState) -> Router {
-    native::router().with_state(state).fallback(route_not_found).method_not_allowed_fallback(method_not_allowed)
+    let dialects = posthaste_dialects::router(state.engine.clone(), state.settings.dialects.clone());
+    let dialects = dialects.layer(axum::middleware::from_fn(auth::vouch));
+    let native = native::router().with_state(state).merge(dialects);
+    native.fallback(route_not_found).method_not_allowed_fallback(method_not_allowed)
 }
 
 async fn route_not_found(uri: Uri) -> Response {

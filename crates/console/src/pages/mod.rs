@@ -1,11 +1,22 @@
 //! The pages, one file per family. Each has `pub(super) fn routes() -> Router<Console>`; addresses are below `/console`.
 
+mod deliveries;
 mod enter;
 mod event;
 mod guide;
 mod inbox;
+mod mailgun_webhooks;
+mod messagemedia_webhooks;
+mod momentum;
+mod msgine_webhooks;
 mod overview;
 pub(crate) mod problem;
+mod replays;
+mod subscriptions;
+mod target_actions;
+mod target_form;
+mod targets;
+mod webhooks;
 
 use axum::Router;
 use axum::routing::get;
@@ -22,6 +33,17 @@ pub(crate) fn router() -> Router<Console> {
         .merge(overview::routes())
         .merge(inbox::routes())
         .merge(event::routes())
+        .merge(targets::routes())
+        .merge(target_form::routes())
+        .merge(target_actions::routes())
+        .merge(subscriptions::routes())
+        .merge(deliveries::routes())
+        .merge(replays::routes())
+        .merge(webhooks::routes())
+        .merge(momentum::routes())
+        .merge(mailgun_webhooks::routes())
+        .merge(msgine_webhooks::routes())
+        .merge(messagemedia_webhooks::routes())
 }
 
 /// An installation without events begins with the guide, any other with the overview.

@@ -9,7 +9,11 @@ use crate::form::Draft;
 #[derive(Clone, Copy, PartialEq)]
 enum Kind<'a> {
     Input(&'a str),
-    Area { rows: u32, is_code: bool, has_lines: bool },
+    Area {
+        rows: u32,
+        is_code: bool,
+        has_lines: bool,
+    },
     Select(&'a [Choice<'a>]),
     /// A time in the viewer's zone; the form sends RFC 3339.
     Time,
@@ -265,6 +269,46 @@ pub fn checks(draft: &Draft, name: &str, label: &str, choices: &[Choice<'_>]) ->
                 }
             }
             @if let Some(error) = error { div.error { (icon("warn")) span { (error) } } }
+        }
+    }
+}
+
+/// One of a few values, all of them in sight.
+pub fn radios(draft: &Draft, name: &str, label: &str, choices: &[Choice<'_>]) -> Markup {
+    html! {
+        fieldset.field id=(control_id(name)) tabindex="-1" {
+            legend { (label) }
+            div.checks {
+                @for choice in choices {
+                    label.check {
+                        input type="radio" name=(name) value=(choice.value) checked[draft.has(name, choice.value)];
+                        span { (choice.label) @if !choice.hint.is_empty() { span.hint { (choice.hint) } } }
+                    }
+                }
+            }
+            @if let Some(error) = draft.error(name) { div.error { (icon("warn")) span { (error) } } }
+        }
+    }
+}
+
+/// A group of boxes with one for all of them. The form sends `{name}_groups` for that one, so it works without the script too.
+pub fn check_group(draft: &Draft, name: &str, group: &str, choices: &[Choice<'_>]) -> Markup {
+    html! {
+        fieldset.field.group {
+            legend {
+                label.check {
+                    input type="checkbox" name=(format!("{name}_groups")) value=(group) checked[draft.has(&format!("{name}_groups"), group)];
+                    span { (group) span.unseen { ": all" } }
+                }
+            }
+            div.checks {
+                @for choice in choices {
+                    label.check {
+                        input type="checkbox" name=(name) value=(choice.value) checked[draft.has(name, choice.value)];
+                        span { (choice.label) @if !choice.hint.is_empty() { span.hint { (choice.hint) } } }
+                    }
+                }
+            }
         }
     }
 }

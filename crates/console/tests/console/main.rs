@@ -1,6 +1,9 @@
 //! The console over the real router, engine and store: who gets in, what is inert, and the way from an empty installation to a delivery.
 
+mod deliveries;
 mod enter;
 mod inbox;
 mod rig;
 mod start;
+mod targets;
+mod webhooks;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +44,8 @@ impl Clock for TestClock {
 #[derive(Clone)]
 pub struct Receiver {
     pub bodies: Arc<Mutex<Vec<Bytes>>>,
+    /// Answers 503 to everything while it is set.
+    pub is_down: Arc<AtomicBool>,
     changed: Arc<tokio::sync::watch::Sender<usize>>,
 }
 
@@ -80,6 +83,7 @@ impl Channel for Receiver {
     async fn send(&self, dispatch: Dispatch<'_>) -> Report {
         let url = dispatch.settings["url"].as_str().unwrap_or_default();
         let status = url.split_once("/status/").and_then(|(_, status)| status.parse().ok()).unwrap_or(200);
+        let status = if self.is_down.load(Ordering::Relaxed) { 503 } else { status };
         let Content::Wire { body, .. } = dispatch.content else { unreachable!("nothing else is taken") };
         self.bodies.lock().push(body);
         self.changed.send_modify(|sent| *sent += 1);
@@ -108,7 +112,7 @@ pub struct Rig {
 impl Rig {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let receiver = Receiver { bodies: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
+        let receiver = Receiver { bodies: Arc::default(), is_down: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
         let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("the store opens"));
         let parts = Parts {
             catalog: store.clone(),
@@ -171,6 +175,13 @@ impl Rig {
         let id = target["id"].as_str().expect("an id").to_owned();
         self.api("POST", "/subscriptions", serde_json::json!({"event_types": types, "target_id": id, "description": "<i>why</i>"})).await;
         id
+    }
+
+    /// Lets time pass without waiting for it.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
     }
 
     /// Publishes an event and answers its id.
@@ -256,6 +267,20 @@ impl Browser {
         self.send(Method::POST, path, &headers, body.into()).await
     }
 
+    /// Reads a page until a text is on it: what is asked for happens in its own time.
+    pub async fn get_with(&mut self, path: &str, text: &str) -> Page {
+        let looking = async {
+            loop {
+                let page = self.get(path).await.expect(200);
+                if page.text.contains(text) {
+                    return page;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{text:?} did not come to {path}"))
+    }
+
     /// The answer while it is still coming.
     pub async fn open(&mut self, path: &str) -> http::Response<Body> {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -265,7 +290,8 @@ impl Browser {
 
     async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Page {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "posthaste.test").header(header::COOKIE, cookies.join("; "));
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "posthaste.test").header(header::COOKIE, cookies.join("; "));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

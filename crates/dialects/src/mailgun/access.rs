@@ -60,7 +60,11 @@ impl Shared {
     /// Key, rate and body of a request.
     pub(crate) async fn open(&self, request: Request, service: Service, scope: Scope) -> Result<Call, Refusal> {
         let (parts, mut body) = request.into_parts();
-        let key = self.caller(&parts.headers, service, scope)?;
+        let key = match auth::insider(&parts.extensions) {
+            Some(key) if auth::may(&key.doc, scope) => key,
+            Some(_) => return Err(Refusal::forbidden()),
+            None => self.caller(&parts.headers, service, scope)?,
+        };
         let workspace = key.workspace;
         let per_minute = self.settings.webhook_requests_per_minute;
         if service == Service::Webhooks && per_minute > 0 {
@@ -74,7 +78,7 @@ impl Shared {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let form = Params::body(content_type, bytes).map_err(|error| Refusal::bad(error.to_string()))?;
         let query = Params::query(parts.uri.query());
-        Ok(Call { workspace, by: self.engine.by_key(&key), parts, query, form })
+        Ok(Call { workspace, by: auth::hand(&self.engine, &parts.extensions, &key), parts, query, form })
     }
 
     /// The domain of a path in lower case, if the workspace has it.

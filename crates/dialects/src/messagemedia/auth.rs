@@ -16,7 +16,7 @@ use posthaste_engine::Entry;
 use super::answer::{NOT_FOUND, Refusal};
 use super::hmac::{Credentials, Signed};
 use super::{Call, MessageMediaState};
-use crate::auth::{authorization, basic, may, private_key};
+use crate::auth::{authorization, basic, hand, insider, may, private_key};
 use crate::body::{self, BodyError};
 
 /// The header by which a key of an account acts for a sub-account.
@@ -36,7 +36,8 @@ impl MessageMediaState {
             return Err(Refusal::Scope);
         }
         let workspace = self.account_of(&key, &parts.headers)?;
-        Ok(Call { parts, body, workspace, by: self.engine.by_key(&key) })
+        let by = hand(&self.engine, &parts.extensions, &key);
+        Ok(Call { parts, body, workspace, by })
     }
 
     async fn read(&self, raw: &mut Body) -> Result<Bytes, BodyError> {
@@ -44,6 +45,9 @@ impl MessageMediaState {
     }
 
     async fn identify(&self, parts: &Parts, raw: &mut Body) -> Result<(Arc<Entry<Key>>, Bytes), Refusal> {
+        if let Some(key) = insider(&parts.extensions) {
+            return Ok((key, self.read(raw).await?));
+        }
         if let Some((user, password)) = basic(&parts.headers) {
             let key = private_key(&self.engine, &password).filter(|key| {
                 let is_id = constant_time_eq(user.as_bytes(), key.id.as_bytes());

@@ -172,7 +172,7 @@ impl Shared {
         }
         let workspace = self.workspace(key.as_deref(), is_read)?;
         let sees_secrets = key.as_deref().is_none_or(|key| auth::may(&key.doc, Scope::Manage));
-        let by = key.as_deref().map_or_else(|| self.engine.clone(), |key| self.engine.by_key(key));
+        let by = key.as_deref().map_or_else(|| self.engine.clone(), |key| auth::hand(&self.engine, &parts.extensions, key));
         let call = Call { workspace, by, base: self.base(parts), sees_secrets, query };
         match (place, &parts.method) {
             (Place::Collection, &Method::POST) => handlers::create(self, &call, &self.object(parts, raw).await?).await.map(results),
@@ -188,6 +188,9 @@ impl Shared {
 
     /// The key of a call; `None` if none is needed and none that is known was sent.
     fn authenticate(&self, parts: &Parts) -> Result<Option<Arc<Entry<Key>>>, Refusal> {
+        if let Some(key) = auth::insider(&parts.extensions) {
+            return Ok(Some(key));
+        }
         let token = match auth::basic(&parts.headers) {
             Some((user, _)) => Some(user),
             None => auth::authorization(&parts.headers).map(str::to_owned),

@@ -288,7 +288,11 @@ async fn a_test_sends_a_signed_sample_and_shows_the_answer() {
     let target = rig.webhook(&format!("{}/hook", receiver.url), &["message.delivered"]).await;
     for (event, status, delivered) in [("message.failed", 202, true), ("message.sent", 500, false)] {
         let sample = json!({ "event": event, "recipient": NUMBER }).to_string();
-        let report = rig.engine.test_target(rig.workspace, &target.id, Some(sample.into())).await.unwrap();
+        let report = rig
+            .engine
+            .test_target(rig.workspace, &target.id, posthaste_engine::Sample { data: Some(sample.into()), type_name: None })
+            .await
+            .unwrap();
         assert_eq!((report.delivered, report.attempt.status), (delivered, Some(status)));
         let webhook = receiver.next().await;
         assert_eq!((webhook.event().as_str(), webhook.json()["to"].as_str()), (event, Some(NUMBER)));

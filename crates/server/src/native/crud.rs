@@ -66,8 +66,19 @@ pub(crate) trait Crud: Managed {
     /// Fields that only the view has and that change by themselves: sent back, they are ignored.
     const VOLATILE: &'static [&'static str] = &[];
 
+    /// Filters of its list besides `search`.
+    const FILTERS: &'static [Param] = &[];
+
     /// Text that `search` looks in.
     fn search_text(&self) -> &str;
+
+    /// Whether it passes its [`Self::FILTERS`].
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    fn fits(&self, _: &Params) -> Result<bool, Problem> {
+        Ok(true)
+    }
 
     /// The input that would make this document, secrets in place.
     fn input(&self) -> Self::Input;
@@ -105,7 +116,7 @@ const VERSIONS: &str = "Send `If-Match` with the `ETag` that was read, or its nu
 /// Adds list, read, replace, change and delete. Creation is the resource's own, since answers of creations differ.
 pub(crate) fn routes<R: Crud>(api: &mut Api, family: &Family) {
     let Family { all, one, ids: [list_id, read_id, put_id, patch_id, delete_id] } = *family;
-    api.add(Op::get(all, list_id, "List").scope(Scope::Read).query(&[&LIST]).page_of::<R::View>(), list::<R>);
+    api.add(Op::get(all, list_id, "List").scope(Scope::Read).query(&[&LIST, R::FILTERS]).page_of::<R::View>(), list::<R>);
     api.add(Op::get(one, read_id, "Read one").scope(Scope::Read).answer::<R::View>(StatusCode::OK, "The resource."), read::<R>);
     let put = Op::new(MethodFilter::PUT, one, put_id, "Replace").about(VERSIONS).if_match();
     api.add(put.scope(Scope::Manage).body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), put_one::<R>);
@@ -134,8 +145,17 @@ pub(crate) fn find<R: Crud>(state: &AppState, workspace: i64, id: &str) -> Resul
 }
 
 async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    let params = Params::read(query.as_deref(), &LIST)?;
-    let entries = state.engine.list::<R>(caller.workspace());
+    let params = Params::read(query.as_deref(), &[&LIST, R::FILTERS].concat())?;
+    let mut entries = state.engine.list::<R>(caller.workspace());
+    if !R::FILTERS.is_empty() {
+        let mut fitting = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if entry.doc.fits(&params)? {
+                fitting.push(entry);
+            }
+        }
+        entries = fitting;
+    }
     list_entries(&state, &params, entries).await
 }
 

@@ -26,11 +26,16 @@ use crate::problem::Problem;
 
 const STATES: &[&str] = &["queued", "held", "delivered", "failed", "cancelled"];
 
-const LIST: [Param; 8] = [
+const LIST: [Param; 9] = [
     PAGE[0],
     PAGE[1],
     PAGE[2],
     Param::new("state", ParamKind::OneOf(STATES), "Only in these states; several with commas between."),
+    Param::new(
+        "scheduled",
+        ParamKind::Flag,
+        "Only pending ones that wait for a time: for the one they were asked for, or for their next attempt.",
+    ),
     Param::new("target_id", ParamKind::Text, "Only of this target."),
     Param::new("type", ParamKind::Text, "Only of events of exactly this type."),
     Param::new("from", ParamKind::Time, "Events received at or after this."),
@@ -140,6 +145,13 @@ fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) ->
             _ => &[DeliveryState::Queued, DeliveryState::Scheduled],
         };
         states.extend(codes.iter().filter(|code| !states.contains(code)).copied().collect::<Vec<_>>());
+    }
+    if params.flag("scheduled")? {
+        let is_possible = states.is_empty() || states.contains(&DeliveryState::Scheduled);
+        if !is_possible {
+            return Ok(None);
+        }
+        states = vec![DeliveryState::Scheduled];
     }
     let states = if states.is_empty() { None } else { Some(states) };
     Ok(Some(DeliveryFilter { targets, states, type_name: exact_type(params)? }))

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::api::{Api, Op};
 use super::crud::{self, Crud, LIST, Meta, list_entries, shown};
+use super::json;
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::codes::Code;
@@ -56,12 +57,23 @@ pub(crate) struct ReplayView {
     /// `running`, `done` or `cancelled`.
     #[schema(pattern = "^(running|done|cancelled)$")]
     state: &'static str,
+    /// How many deliveries there were to look at when it began; null if there were too many to count.
+    total: Option<u64>,
     /// Deliveries looked at.
     scanned: u64,
     /// Deliveries sent again.
     resent: u64,
     #[serde(flatten)]
     meta: Meta,
+}
+
+/// What a replay has before it.
+#[derive(Serialize, ToSchema)]
+struct ReplayCount {
+    /// Deliveries that fit. Messages that this server sends itself are among them, and are sent again only when their carrier is named.
+    count: u64,
+    /// Whether that is all; counting ends after some tens of thousands.
+    is_all: bool,
 }
 
 impl Crud for Replay {
@@ -102,6 +114,7 @@ impl Crud for Replay {
             event_type: input.event_type,
             states: input.states,
             state: ReplayState::Running,
+            total: None,
             scanned: 0,
             resent: 0,
             position: 0,
@@ -117,6 +130,7 @@ impl Crud for Replay {
                 ReplayState::Done => "done",
                 ReplayState::Cancelled => "cancelled",
             },
+            total: entry.doc.total,
             scanned: entry.doc.scanned,
             resent: entry.doc.resent,
             meta: Meta::of(entry),
@@ -134,6 +148,14 @@ pub(super) fn operations(api: &mut Api) {
             .body::<ReplayInput>()
             .answer::<ReplayView>(StatusCode::CREATED, "It runs."),
         create,
+    );
+    api.add(
+        Op::post("/replays/count", "countReplay", "Count what a replay would look at")
+            .about("Nothing is sent.")
+            .scope(Scope::Read)
+            .body::<ReplayInput>()
+            .answer::<ReplayCount>(StatusCode::OK, "The count."),
+        count,
     );
     api.add(Op::get("/replays", "listReplays", "List").scope(Scope::Read).query(&[&LIST]).page_of::<ReplayView>(), list);
     api.add(
@@ -155,6 +177,12 @@ async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(i
     let doc = Replay::build(&state, input, None)?;
     let entry = state.by(&caller).engine.start_replay(caller.workspace(), doc).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
+}
+
+async fn count(State(state): State<AppState>, Reader(caller): Reader, Input(input): Input<ReplayInput>) -> Result<Response, Problem> {
+    let doc = Replay::build(&state, input, None)?;
+    let (count, is_all) = state.engine.count_replay(caller.workspace(), doc).await?;
+    Ok(json(StatusCode::OK, &ReplayCount { count, is_all }))
 }
 
 async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {

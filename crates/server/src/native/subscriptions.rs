@@ -16,7 +16,7 @@ use super::{accounts, json};
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::cursor::List;
-use crate::input::{Input, JsonBytes, check_json, parse_field, raw_fields};
+use crate::input::{Input, JsonBytes, Param, ParamKind, Params, check_json, parse_field, raw_fields};
 use crate::problem::Problem;
 
 /// A subscription as clients write it.
@@ -109,9 +109,14 @@ impl Crud for Subscription {
     type View = SubscriptionView;
     const NOUN: &'static str = "subscription";
     const LIST: List = List::Subscriptions;
+    const FILTERS: &'static [Param] = &[Param::new("target_id", ParamKind::Text, "Only those that send to this target.")];
 
     fn search_text(&self) -> &str {
         &self.description
+    }
+
+    fn fits(&self, params: &Params) -> Result<bool, Problem> {
+        Ok(params.text("target_id").is_none_or(|id| id == self.target_id))
     }
 
     fn input(&self) -> SubscriptionInput {

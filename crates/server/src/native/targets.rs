@@ -5,9 +5,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 use posthaste_domain::clock::rfc3339;
-use posthaste_domain::resource::{Scope, SigningKey, Target, TargetStatus};
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::resource::{Mark, Scope, SigningKey, Target, TargetStatus};
 use posthaste_domain::signature::SigningSecret;
-use posthaste_engine::{Engine, Entry, LaneHealth, new_secret};
+use posthaste_engine::{Engine, Entry, LaneHealth, Sample, new_secret};
+use posthaste_store::{DeliveryFilter, Order, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -17,9 +19,9 @@ use super::crud::{self, Crud, Family, MASK, Meta, shown, with_etag};
 use super::json;
 use super::view::AttemptView;
 use crate::AppState;
-use crate::auth::Manager;
+use crate::auth::{Manager, Reader};
 use crate::cursor::List;
-use crate::input::{Id, Input, JsonBytes, OptionalInput, check_json, raw_fields};
+use crate::input::{Id, Input, JsonBytes, OptionalInput, Param, ParamKind, Params, check_json, parse_field, raw_fields};
 use crate::problem::Problem;
 
 /// A target as clients write it.
@@ -60,8 +62,33 @@ pub(crate) struct TargetView {
     health: Health,
     /// The signing secrets in use, newest first, without the secrets themselves.
     signing: Vec<SigningView>,
+    /// The vendor's API through which it was made and is best changed; null for one made here.
+    managed_by: Option<ManagedBy>,
     #[serde(flatten)]
     meta: Meta,
+}
+
+/// A webhook of a vendor's API.
+#[derive(Serialize, ToSchema)]
+struct ManagedBy {
+    /// Name of the dialect.
+    dialect: String,
+    /// The webhook's id there, if it has one.
+    id: Option<String>,
+}
+
+impl ManagedBy {
+    fn of(mark: &Mark) -> Self {
+        Self { dialect: mark.dialect.clone(), id: mark.data.get("id").and_then(Value::as_str).map(str::to_owned) }
+    }
+}
+
+/// How the deliveries of a target end.
+#[derive(Serialize, ToSchema)]
+struct Outcomes {
+    /// `pending`: nothing was sent yet. `failed`: a delivery of the last 24 hours failed, or its last attempt did. `ok`: none did.
+    #[schema(pattern = "^(pending|ok|failed)$")]
+    status: &'static str,
 }
 
 /// How a target fares.
@@ -178,6 +205,10 @@ struct RotateInput {
 /// What to send as a test.
 #[derive(ToSchema)]
 struct TestInput {
+    /// Type of the event; `posthaste.test` if absent. Formats that know few types need one of theirs.
+    #[serde(rename = "type")]
+    #[expect(dead_code, reason = "describes what is read from the raw body")]
+    type_name: Option<String>,
     /// The payload; a small sample if absent.
     #[expect(dead_code, reason = "describes what is read from the raw body")]
     data: Option<Value>,
@@ -190,6 +221,16 @@ struct TestView {
     /// Whether the target took it.
     delivered: bool,
     attempt: AttemptView,
+}
+
+/// What a test would send.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TestPreview)]
+struct PreviewView {
+    /// Request line and headers, one a line, secrets masked and what is new in each request in braces; empty where HTTP plays no part.
+    request: String,
+    /// The body; bytes that are not UTF-8 are replaced.
+    body: String,
 }
 
 fn status_name(status: TargetStatus) -> &'static str {
@@ -224,16 +265,29 @@ fn find_mask(value: &Value, path: &str) -> Option<String> {
     }
 }
 
+/// What `status` takes.
+const STATUSES: &[&str] = &["active", "paused", "disabled"];
+
 impl Crud for Target {
     type Input = TargetInput;
     type View = TargetView;
     const NOUN: &'static str = "target";
     const LIST: List = List::Targets;
-    const READ_ONLY: &'static [&'static str] = &["status", "status_reason", "signing"];
+    const READ_ONLY: &'static [&'static str] = &["status", "status_reason", "signing", "managed_by"];
+    const FILTERS: &'static [Param] = &[
+        Param::new("status", ParamKind::OneOf(STATUSES), "Only with one of these statuses."),
+        Param::new("channel", ParamKind::Text, "Only of this channel."),
+    ];
     const VOLATILE: &'static [&'static str] = &["health"];
 
     fn search_text(&self) -> &str {
         &self.name
+    }
+
+    fn fits(&self, params: &Params) -> Result<bool, Problem> {
+        let wanted = params.words("status", STATUSES)?;
+        let is_wanted = wanted.is_empty() || wanted.contains(&status_name(self.status));
+        Ok(is_wanted && params.text("channel").is_none_or(|channel| channel == self.channel))
     }
 
     fn input(&self) -> TargetInput {
@@ -287,6 +341,7 @@ impl Crud for Target {
             status_reason: entry.doc.status_reason.clone(),
             health: Health::of(state.engine.health(entry.number).await, entry.doc.status, state.engine.now_ms()),
             signing: in_use(&state.engine, &entry.doc).map(SigningView::of).collect(),
+            managed_by: entry.doc.dialect.as_ref().map(ManagedBy::of),
             meta: Meta::of(entry),
         }
     }
@@ -340,6 +395,19 @@ pub(super) fn operations(api: &mut Api) {
         test,
     );
     api.add(
+        Op::post("/targets/{id}/preview", "previewTargetTest", "Show what a test would send")
+            .scope(Scope::Manage)
+            .optional_body::<TestInput>()
+            .answer::<PreviewView>(StatusCode::OK, "The request; nothing was sent."),
+        preview,
+    );
+    api.add(
+        Op::get("/targets/{id}/outcomes", "readTargetOutcomes", "Tell how its deliveries end")
+            .scope(Scope::Read)
+            .answer::<Outcomes>(StatusCode::OK, "The status."),
+        outcomes,
+    );
+    api.add(
         Op::get("/targets/{id}/secret", "readTargetSecret", "Read the signing secret")
             .scope(Scope::Manage)
             .answer::<TargetSecret>(StatusCode::OK, "The secret."),
@@ -391,13 +459,60 @@ async fn test(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     crud::find::<Target>(&state, caller.workspace(), &id)?;
-    let mut sample = None;
-    if !body.trim_ascii().is_empty() {
-        check_json(&body)?;
-        sample = raw_fields(&body, &["data"])?.get("data").map(Bytes::copy_from_slice);
-    }
+    let sample = sample(&body)?;
     let report = state.engine.test_target(caller.workspace(), &id, sample).await?;
     Ok(json(StatusCode::OK, &TestView { delivered: report.delivered, attempt: AttemptView::of(&report.attempt, None) }))
+}
+
+/// The sample that the body of a request for a test describes.
+fn sample(body: &[u8]) -> Result<Sample, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Sample::default());
+    }
+    check_json(body)?;
+    let fields = raw_fields(body, &["type", "data"])?;
+    let type_name = match fields.get("type").map(|raw| parse_field("type", raw)).transpose()? {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) if (1..=255).contains(&name.chars().count()) => Some(name),
+        Some(_) => return Err(Problem::invalid("type", "must be a text of 1 to 255 characters")),
+    };
+    Ok(Sample { type_name, data: fields.get("data").map(Bytes::copy_from_slice) })
+}
+
+async fn preview(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    Id(id): Id,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Problem> {
+    crud::find::<Target>(&state, caller.workspace(), &id)?;
+    let preview = state.engine.preview_test(caller.workspace(), &id, sample(&body)?).await?;
+    Ok(json(StatusCode::OK, &PreviewView { request: preview.request, body: String::from_utf8_lossy(&preview.body).into_owned() }))
+}
+
+/// How far back a failure counts.
+const FAILED_FOR_MS: i64 = 24 * 3600 * 1000;
+/// Deliveries waiting for another attempt among which one that failed is looked for.
+const MAX_WAITING: usize = 200;
+
+async fn outcomes(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
+    let entry = crud::find::<Target>(&state, caller.workspace(), &id)?;
+    let newest = |states: &[DeliveryState], limit: usize, from_ms: Option<i64>| {
+        let filter = DeliveryFilter { targets: Some(vec![entry.number]), states: Some(states.to_vec()), type_name: None };
+        let range = Range { order: Order::Desc, after: None, limit, from_ms, to_ms: None };
+        state.engine.history().deliveries(entry.workspace, filter, range)
+    };
+    let since_ms = Some(state.engine.now_ms() - FAILED_FOR_MS);
+    let is_failing = !newest(&[DeliveryState::Failed], 1, since_ms).await?.is_empty()
+        || newest(&[DeliveryState::Scheduled], MAX_WAITING, since_ms).await?.iter().any(|delivery| delivery.attempts > 0);
+    let status = if is_failing {
+        "failed"
+    } else if newest(&[DeliveryState::Delivered, DeliveryState::Failed], 1, None).await?.is_empty() {
+        "pending"
+    } else {
+        "ok"
+    };
+    Ok(json(StatusCode::OK, &Outcomes { status }))
 }
 
 fn secret_view(engine: &Engine, id: &str, target: &Target) -> Result<TargetSecret, Problem> {

@@ -9,6 +9,8 @@
   const today = (date) => date.toDateString() === new Date().toDateString();
   const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   const dated = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const hour = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+  const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
   const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
   const ago = (date) => {
@@ -24,6 +26,7 @@
       if (Number.isNaN(date.getTime())) continue;
       time.title = `${full.format(date)}\n${time.dateTime}`;
       const style = time.dataset.style;
+      if (style === "short") { time.textContent = (today(date) ? hour : day).format(date); continue; }
       time.textContent = style === "ago" ? ago(date) : style === "full" ? full.format(date) : (today(date) ? clock : dated).format(date);
     }
   };

@@ -189,7 +189,9 @@ fn take(held: &mut Vec<u8>) -> Option<Message> {
     let end = held.windows(2).position(|pair| pair == b"\n\n")? + 2;
     let raw: Vec<u8> = held.drain(..end).collect();
     let text = String::from_utf8_lossy(&raw);
-    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name)).map(|rest| rest.strip_prefix(' ').unwrap_or(rest));
+    let field = |name: &'static str| {
+        text.lines().filter_map(move |line| line.strip_prefix(name)).map(|rest| rest.strip_prefix(' ').unwrap_or(rest))
+    };
     let data: Vec<&str> = field("data:").collect();
     let message = (field("id:").next().map(str::to_owned), (!data.is_empty()).then(|| data.join("\n")));
     Some(Message { id: message.0, data: message.1, raw: raw.into() })

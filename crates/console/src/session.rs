@@ -135,7 +135,8 @@ pub(crate) enum Choice {
 
 /// An address of this console, or `/console/`: what a form says about where to go next is not trusted.
 pub(crate) fn local(back: &str) -> &str {
-    let is_local = back.starts_with("/console/") && !back.contains("//") && back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_local =
+        back.starts_with("/console/") && !back.contains("//") && back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_local { back } else { "/console/" }
 }
 

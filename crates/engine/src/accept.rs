@@ -25,9 +25,9 @@ use crate::batches::{Batches, Changes};
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, How, Lanes};
 use crate::metrics::Metrics;
-use crate::series::Counts;
 use crate::routing::SubscriptionRoute;
 use crate::seldom::Seldom;
+use crate::series::Counts;
 
 /// Most requests in one group: bounds how long the first of them waits for the others to be written.
 const GROUP: usize = 1024;

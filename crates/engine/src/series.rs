@@ -224,7 +224,8 @@ mod tests {
         for minute in 0..3000 {
             let now = NOW + minute * 60_000;
             counts.accepted([1, 1, 2].into_iter(), now);
-            counts.settled(&[(1, now - 40, DeliveryState::Delivered), (1, now, DeliveryState::Queued), (2, now, DeliveryState::Failed)], now);
+            counts
+                .settled(&[(1, now - 40, DeliveryState::Delivered), (1, now, DeliveryState::Queued), (2, now, DeliveryState::Failed)], now);
         }
         let now = NOW + 2999 * 60_000;
         for span in Span::ALL {
@@ -233,7 +234,10 @@ mod tests {
             let whole = (span.step_ms() / 60_000) as u64;
             let full = points[points.len() / 2].bucket;
             if span != Span::Month && span != Span::Week {
-                assert_eq!((full.accepted, full.delivered, full.retried, full.lag_sum_ms, full.lag_max_ms), (2 * whole, whole, whole, 40 * whole, 40));
+                assert_eq!(
+                    (full.accepted, full.delivered, full.retried, full.lag_sum_ms, full.lag_max_ms),
+                    (2 * whole, whole, whole, 40 * whole, 40)
+                );
             }
             assert!(counts.0.lock().workspaces[&1][span as usize].len() <= span.steps());
         }

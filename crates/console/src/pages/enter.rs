@@ -27,12 +27,14 @@ pub(super) fn routes() -> Router<Console> {
 
 /// What was refused, as a form shows it.
 fn refused(draft: Draft, error: &PeopleError) -> Draft {
-    let problem = Problem { status: 422, detail: sentence(&error.to_string()), field: error.field().map(str::to_owned), ..Problem::default() };
+    let problem = Problem { status: 422, detail: detail(error), field: error.field().map(str::to_owned), ..Problem::default() };
     draft.with_problem(problem)
 }
 
-/// Errors begin in small letters, for logs; a page shows sentences.
-fn sentence(text: &str) -> String {
+/// Errors name their field and begin in small letters, for logs; a page shows sentences, at the field.
+fn detail(error: &PeopleError) -> String {
+    let text = error.to_string();
+    let text = error.field().and_then(|field| text.strip_prefix(field)?.strip_prefix(": ")).unwrap_or(&text);
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -76,7 +78,7 @@ fn setup_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
             (Field::text(draft, "organisation", "Organisation").hint("The name of your workspace. It can be changed later.").autocomplete("organization").required().focus())
             (Field::text(draft, "name", "Your name").autocomplete("name").required())
             (Field::input(draft, "email", "E-mail", "email").autocomplete("username").required())
-            (Field::input(draft, "password", "Password", "password").hint("At least 12 characters. A few unrelated words are easy to remember.").autocomplete("new-password").required())
+            (Field::input(draft, "password", "Password", "password").hint("At least 10 characters. A few unrelated words are easy to remember.").autocomplete("new-password").required())
             div.actions { (submit("Create the administrator")) }
         }
     };
@@ -85,8 +87,12 @@ fn setup_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
 
 async fn set_up(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
     let text = |name: &str| form.text(name).to_owned();
-    let first =
-        FirstMember { organisation: text("organisation"), name: text("name"), email: text("email"), password: form.raw("password").to_owned() };
+    let first = FirstMember {
+        organisation: text("organisation"),
+        name: text("name"),
+        email: text("email"),
+        password: form.raw("password").to_owned(),
+    };
     match console.app.people().set_up(form.text("token"), first, &visitor).await {
         Ok(session) => enter(&session, "/console/"),
         Err(error) => setup_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(form.into(), &error)),
@@ -165,7 +171,9 @@ async fn log_in_code(State(console): State<Console>, Look { theme, visitor, .. }
 
 async fn password(State(console): State<Console>, Look { theme, query, .. }: Look) -> Response {
     match console.app.people().link_member(query.text("token")) {
-        Some(member) => password_page(theme, StatusCode::OK, &Draft::new().set("token", query.text("token")).set("email", &member.doc.email)),
+        Some(member) => {
+            password_page(theme, StatusCode::OK, &Draft::new().set("token", query.text("token")).set("email", &member.doc.email))
+        }
         None => door(
             "The link has expired",
             theme,
@@ -182,7 +190,7 @@ fn password_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
             (errors(draft))
             input type="hidden" name="token" value=(draft.text("token"));
             input type="hidden" name="email" value=(draft.text("email")) autocomplete="username";
-            (Field::input(draft, "password", "New password", "password").hint("At least 12 characters. A few unrelated words are easy to remember.").autocomplete("new-password").required().focus())
+            (Field::input(draft, "password", "New password", "password").hint("At least 10 characters. A few unrelated words are easy to remember.").autocomplete("new-password").required().focus())
             div.actions { (submit("Set the password and log in")) }
         }
     };

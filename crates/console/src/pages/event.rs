@@ -152,7 +152,9 @@ async fn matched(seat: &Seat, whole: &Whole) -> Result<Markup, Failure> {
             p { "No event type's rule is contained in this document, so it went nowhere." }
             p { a href="/console/events" { "Define an event type for it" } }
         },
-        (None, Some(name)) => html! { p { "The sender named the type " code { (name) } ". No event type of this name is defined, and none needs to be." } },
+        (None, Some(name)) => {
+            html! { p { "The sender named the type " code { (name) } ". No event type of this name is defined, and none needs to be." } }
+        }
         (Some(known), Some(_)) => html! {
             p { "Event type " a href=(format!("/console/events/{}", segment(&known.id))) { (known.name) } @if let Some(group) = &known.group { span.muted { " in " (group) } } }
             @if event.source.via == "inbox" && let Some(rule) = &known.rule { p.small.muted { "The document contains its rule:" } (ui::json("rule", &rule.to_string())) }

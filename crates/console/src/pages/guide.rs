@@ -20,7 +20,11 @@ const SAMPLE_TYPE: &str = "order.created";
 const SAMPLE: &str = "{\n  \"id\": 1001,\n  \"customer\": \"Ada Lovelace\",\n  \"total\": 42.50\n}";
 
 pub(super) fn routes() -> Router<Console> {
-    Router::new().route("/start", get(show)).route("/start/key", post(make_key)).route("/start/event", post(send)).route("/start/target", post(make_target))
+    Router::new()
+        .route("/start", get(show))
+        .route("/start/key", post(make_key))
+        .route("/start/event", post(send))
+        .route("/start/target", post(make_target))
 }
 
 #[derive(Deserialize)]
@@ -45,7 +49,7 @@ struct Progress {
 async fn progress(seat: &Seat) -> Result<Progress, Failure> {
     let position = inbox::position(seat).await?;
     let totals: Totals = seat.api.get("/statistics").await?;
-    let events = seat.api.get("/events?limit=5").await?;
+    let events = seat.api.get("/events?limit=5&deliveries=true").await?;
     Ok(Progress { resources: totals.resources, events, position })
 }
 
@@ -70,7 +74,15 @@ async fn page(seat: &Seat, key: Option<&NewKey>, event: &Draft, target: &Draft, 
     let (has_event, has_target) = (!events.items.is_empty(), resources.targets > 0 && resources.subscriptions > 0);
     // The key that the first start made counts: the step is done when somebody knows it, or an event came by one.
     let has_key = key.is_some() || resources.keys > 1 || has_event;
-    let class = |is_done: bool, is_next: bool| if is_done { "done" } else if is_next { "now" } else { "later" };
+    let class = |is_done: bool, is_next: bool| {
+        if is_done {
+            "done"
+        } else if is_next {
+            "now"
+        } else {
+            "later"
+        }
+    };
     let content = html! {
         ol.steps {
             li.(class(has_key, true)) { div.stack {
@@ -111,7 +123,9 @@ async fn page(seat: &Seat, key: Option<&NewKey>, event: &Draft, target: &Draft, 
         }
     };
     let page = Page::new("Getting started", "/console/overview").narrow().status(status);
-    Ok(page.lede(html! { "Four steps from an empty server to a delivered event. " a href="/console/overview" { "Skip to the overview" } }).show(seat, content))
+    Ok(page
+        .lede(html! { "Four steps from an empty server to a delivered event. " a href="/console/overview" { "Skip to the overview" } })
+        .show(seat, content))
 }
 
 fn key_step(seat: &Seat, key: Option<&NewKey>, has_key: bool) -> Markup {

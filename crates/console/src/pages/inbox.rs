@@ -175,7 +175,8 @@ fn nothing(is_filtered: bool, has_more: bool) -> Markup {
     } }
 }
 
-const HEADS: [Head<'static>; 5] = [Head::new("Received"), Head::new("Type"), Head::opt("Source"), Head::new("Payload"), Head::new("Outcome")];
+const HEADS: [Head<'static>; 5] =
+    [Head::new("Received"), Head::new("Type"), Head::opt("Source"), Head::opt("Payload"), Head::new("Outcome")];
 
 /// A list to which new events are added at the top. `position` is where the stream goes on.
 pub(super) fn live_list(events: &[Event], live: &str, position: &str, keep: usize) -> Markup {
@@ -202,7 +203,7 @@ fn row_with(event: &Event, outcome: Markup) -> Markup {
             td.nowrap { a.main-link href=(path) { (ui::time(&event.received_at)) } }
             td { (type_name(event.type_name.as_deref())) }
             td.opt { (event.source.via) }
-            td { div.clip { (preview(event.data.get())) } }
+            td.opt { div.clip { (preview(event.data.get())) } }
             td.nowrap { (outcome) }
         }
     }

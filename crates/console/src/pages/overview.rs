@@ -222,8 +222,8 @@ fn troubled(targets: &[Troubled]) -> Markup {
                 }
                 td { (ui::status(&target.state)) }
                 td.num { (count(target.queued)) }
-                td.opt.nowrap { @if let Some(at) = &target.oldest_at { (ui::ago(at)) } @else { "–" } }
-                td.opt.nowrap { @if let Some(at) = &target.last_failure_at { (ui::ago(at)) } @else { "–" } }
+                td.opt { @if let Some(at) = &target.oldest_at { (ui::ago(at)) } @else { "–" } }
+                td.opt { @if let Some(at) = &target.last_failure_at { (ui::ago(at)) } @else { "–" } }
             }
         }
     };

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::time::short_time;
 use super::{Head, full_time, table};
 
 const WIDTH: f64 = 560.0;
@@ -142,7 +143,7 @@ impl Chart<'_> {
                     (PreEscaped(self.drawing()))
                 }
                 figcaption.row.apart.small.muted {
-                    @if let (Some(first), Some(last)) = (self.times.first(), self.times.last()) { span { (super::time(first)) } span { (super::time(last)) } }
+                    @if let (Some(first), Some(last)) = (self.times.first(), self.times.last()) { span { (short_time(first)) } span { (short_time(last)) } }
                 }
                 @if self.series.len() > 1 {
                     ul.legend { @for series in self.series { li { span.swatch.(format!("series-{}", series.colour % 4)) {} (series.name) } } }

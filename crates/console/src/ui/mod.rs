@@ -16,7 +16,9 @@ mod time;
 
 pub use chart::{Chart, ChartKind, Series};
 pub use code::{code, curl, json, secret};
-pub use controls::{Choice, Field, button, button_link, check_group, checks, confirm, confirm_page, csrf, errors, fold, radios, submit, tick};
+pub use controls::{
+    Choice, Field, button, button_link, check_group, checks, confirm, confirm_page, csrf, errors, fold, radios, submit, tick,
+};
 pub use feedback::{Flash, Tone, badge, empty, live_sign, notice, progress, status, tone_of};
 pub use icons::icon;
 pub use lists::{Head, Pager, crumbs, facts, filters, live_table, menu, pager, table, tabs, tiles, timeline};

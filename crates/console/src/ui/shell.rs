@@ -15,7 +15,15 @@ type Entry = (&'static str, &'static str, &'static str, &'static str);
 
 /// The navigation, in groups. A page is under the entry whose address it begins with.
 const NAV: [(&str, &[Entry]); 4] = [
-    ("", &[("/console/overview", "Overview", "overview", "o"), ("/console/inbox", "Inbox", "inbox", "i"), ("/console/deliveries", "Deliveries", "deliveries", "d"), ("/console/messages", "Messages", "messages", "m")]),
+    (
+        "",
+        &[
+            ("/console/overview", "Overview", "overview", "o"),
+            ("/console/inbox", "Inbox", "inbox", "i"),
+            ("/console/deliveries", "Deliveries", "deliveries", "d"),
+            ("/console/messages", "Messages", "messages", "m"),
+        ],
+    ),
     (
         "Routing",
         &[

@@ -17,6 +17,11 @@ pub fn ago(at: &str) -> Markup {
     html! { time datetime=(at) data-style="ago" { (plain(at)) } }
 }
 
+/// A time to the minute, for the ends of a chart.
+pub(super) fn short_time(at: &str) -> Markup {
+    html! { time datetime=(at) data-style="short" { (plain(at)) } }
+}
+
 /// `2026-01-01T10:00:00.000Z` as `2026-01-01 10:00:00 UTC`.
 fn plain(at: &str) -> String {
     match (at.get(..10), at.get(11..19)) {
@@ -86,6 +91,9 @@ mod tests {
             ["250 µs", "12 ms", "3.4 s", "2 min 5 s", "3 h 20 min", "4 d 4 h"]
         );
         assert_eq!((bytes(17), bytes(3300), bytes(4 << 30)), ("17 B".into(), "3.2 KiB".into(), "4.0 GiB".into()));
-        assert_eq!(time("2026-01-01T10:00:00.000Z").into_string(), "<time datetime=\"2026-01-01T10:00:00.000Z\">2026-01-01 10:00:00 UTC</time>");
+        assert_eq!(
+            time("2026-01-01T10:00:00.000Z").into_string(),
+            "<time datetime=\"2026-01-01T10:00:00.000Z\">2026-01-01 10:00:00 UTC</time>"
+        );
     }
 }

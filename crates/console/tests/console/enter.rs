@@ -35,7 +35,8 @@ async fn nothing_is_shown_to_strangers() {
     // Nobody is there yet: the way leads to the set-up, which says how to begin and makes nothing.
     assert_eq!(stranger.get("/console/inbox").await.to(), "/console/setup");
     stranger.get("/console/setup").await.expect(200).has("one-time link").lacks("<form").is_inert();
-    let refused = stranger.post("/console/setup", &[("token", "guessed"), ("name", "M"), ("email", "m@example.com"), ("password", PASSWORD)]).await;
+    let refused =
+        stranger.post("/console/setup", &[("token", "guessed"), ("name", "M"), ("email", "m@example.com"), ("password", PASSWORD)]).await;
     refused.expect(422).is_inert();
     assert!(!rig.state.people().has_members());
 

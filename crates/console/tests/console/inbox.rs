@@ -1,6 +1,6 @@
 //! The inbox and one event whole.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::rig::{ANSWER, PATIENCE, Rig};
 
@@ -20,6 +20,26 @@ async fn page_with(browser: &mut crate::rig::Browser, path: &str, text: &str) ->
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{text:?} did not come to {path}"))
 }
 
+/// The address of the page after this one.
+fn next_page(page: &crate::rig::Page) -> Option<String> {
+    let (before, _) = page.text.split_once("\" rel=\"next\"")?;
+    Some(before.rsplit("href=\"").next()?.replace("&amp;", "&"))
+}
+
+/// Rows of a list, over all its pages: one may be short where looking took long.
+async fn rows(browser: &mut crate::rig::Browser, path: &str) -> usize {
+    let (mut count, mut path) = (0, Some(path.to_owned()));
+    while let Some(at) = path {
+        let page = browser.get(&at).await.expect(200);
+        page.is_inert();
+        let here = page.text.matches("<tr id=\"e-").count();
+        assert!(here <= 50, "{at}");
+        count += here;
+        path = next_page(&page);
+    }
+    count
+}
+
 // MSGGO-75: script in event data is inert in the console, wherever it comes from.
 // MSGGO-79: payload, time and outcome of each event. MSGGO-80: delivery errors are visible.
 #[tokio::test]
@@ -35,7 +55,7 @@ async fn an_event_is_shown_whole_and_nothing_of_it_runs() {
     let path = format!("/console/inbox/{id}");
     let page = page_with(&mut browser, &path, "status 500").await;
     page.has("Good &lt;/script&gt;").has("order&lt;script&gt;alert(2)").is_inert();
-    page.has("alert(&#39;answer&#39;)").has("alert('request')");
+    page.has("alert('answer')").has("alert('request')").has("alert('response')");
     page.has("Delivered").has("Attempt 1").has("accepted, status 200").has("status_refused");
     page.has("A subscription to ").has("&lt;i&gt;why").has("curl http://posthaste.test/posthaste/v1/events");
     assert!(!page.text.contains(ANSWER), "an answer is on the page as it came");
@@ -62,7 +82,7 @@ async fn deliveries_are_sent_again_one_by_one_or_all() {
     rig.receiver.wait_for(2).await;
     let path = format!("/console/inbox/{id}");
     let page = page_with(&mut browser, &path, "Resend all").await;
-    page.has("2 deliver").lacks("never");
+    page.has("accepted, status 200");
     assert_eq!(browser.post(&format!("{path}/resend"), &[]).await.to(), format!("{path}?done=resent"));
     rig.receiver.wait_for(3).await;
     browser.get(&format!("{path}?done=resent")).await.expect(200).has("Queued to be sent again").is_inert();
@@ -92,29 +112,28 @@ async fn the_list_is_filtered_and_paged_by_its_address() {
     for n in 0..60 {
         rig.publish(if n % 2 == 0 { "order.paid" } else { "user.seen" }, json!({"n": n, "word": format!("needle{n}")})).await;
     }
-    let rows = |page: &crate::rig::Page| page.text.matches("<tr id=\"e-").count();
     let page = browser.get("/console/inbox").await.expect(200);
-    assert_eq!(rows(&page), 50);
-    let next = page.text.split("rel=\"next\"").next().and_then(|before| before.rsplit("href=\"").next()).and_then(|rest| rest.split('"').next());
-    let next = next.expect("a next page").replace("&amp;", "&");
-    let page = browser.get(&next).await.expect(200);
-    assert_eq!(rows(&page), 10, "{next}");
-    page.has("First page").lacks("sse-connect");
+    page.has("sse-connect").is_inert();
+    let next = next_page(&page).expect("a next page");
+    browser.get(&next).await.expect(200).has("First page").lacks("sse-connect").is_inert();
+    assert_eq!(rows(&mut browser, "/console/inbox").await, 60);
     let page = browser.get("/console/inbox?type=user.seen").await.expect(200);
-    assert_eq!(rows(&page), 30);
     page.has("/console/inbox/live?type=user.seen&amp;cursor=");
-    let page = browser.get("/console/inbox?search=NEEDLE42%22").await.expect(200);
-    assert_eq!(rows(&page), 1);
-    let page = browser.get("/console/inbox?state=none").await.expect(200);
-    assert_eq!(rows(&page), 30);
-    assert_eq!(rows(&browser.get("/console/inbox?source=api&type=order.paid").await), 30);
-    let page = browser.get("/console/inbox?source=inbox").await.expect(200);
-    assert_eq!(rows(&page), 0);
-    page.has("Nothing found").is_inert();
+    for (query, count) in [
+        ("type=user.seen", 30),
+        ("search=NEEDLE42%22", 1),
+        ("state=none", 30),
+        ("source=api&type=order.paid", 30),
+        ("source=inbox", 0),
+        ("from=2030-01-01T00:00", 0),
+        ("to=2030-01-01T00:00", 60),
+    ] {
+        assert_eq!(rows(&mut browser, &format!("/console/inbox?{query}")).await, count, "{query}");
+    }
+    browser.get("/console/inbox?source=inbox").await.expect(200).has("Nothing found").is_inert();
     // What cannot be used is said at its field.
     let page = browser.get("/console/inbox?from=yesterday").await.expect(200);
     page.has("aria-invalid=\"true\"").is_inert();
     let page = browser.get("/console/inbox?type=order.*").await.expect(200);
     page.has("wildcards").is_inert();
-    assert_eq!(rig.api("GET", "/events?state=none&limit=100", Value::Null).await["items"].as_array().map(Vec::len), Some(30));
 }

@@ -95,7 +95,10 @@ async fn momentum_webhooks_are_made_tested_changed_and_deleted() {
     page.has("Bounce").has("no: batches are held").has("None failed").is_inert();
     // What a person did through a vendor's API is recorded as theirs.
     let audit = rig.api("GET", "/audit?kind=target", Value::Null).await;
-    assert_eq!((&audit["items"][0]["actor"]["type"], &audit["items"][0]["actor"]["name"]), (&json!("member"), &json!("Ada <script>Lovelace")));
+    assert_eq!(
+        (&audit["items"][0]["actor"]["type"], &audit["items"][0]["actor"]["name"]),
+        (&json!("member"), &json!("Ada <script>Lovelace"))
+    );
     // The targets know who manages them.
     browser.get("/console/targets").await.expect(200).has("made through Momentum").is_inert();
 

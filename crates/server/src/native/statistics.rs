@@ -150,8 +150,11 @@ struct SeriesPoint {
 
 const SPANS: &[&str] = &["1h", "24h", "7d", "30d"];
 
-const SERIES: [Param; 1] =
-    [Param::new("over", ParamKind::OneOf(SPANS), "How far back: `1h` (by the minute) unless given, `24h` (by 15 minutes), `7d` (by the hour), `30d` (by 6 hours).")];
+const SERIES: [Param; 1] = [Param::new(
+    "over",
+    ParamKind::OneOf(SPANS),
+    "How far back: `1h` (by the minute) unless given, `24h` (by 15 minutes), `7d` (by the hour), `30d` (by 6 hours).",
+)];
 
 /// Adds the operations.
 pub(super) fn operations(api: &mut Api) {

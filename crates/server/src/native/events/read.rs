@@ -39,8 +39,11 @@ pub(super) const EVENTS: [Param; 11] = [
 ];
 
 /// Only events that came in one way.
-pub(super) const SOURCE: Param =
-    Param::new("source", ParamKind::Text, "Only events that came in this way: `api`, `inbox`, `console`, `system`, or what a dialect names.");
+pub(super) const SOURCE: Param = Param::new(
+    "source",
+    ParamKind::Text,
+    "Only events that came in this way: `api`, `inbox`, `console`, `system`, or what a dialect names.",
+);
 
 /// What `state` takes.
 const STATES: &[&str] = &["queued", "held", "delivered", "failed", "cancelled", "none"];

@@ -4,15 +4,20 @@
 //! draft and a field's name, and show value and error of that field. So a page with a form is: make a draft (empty, or of the resource that
 //! is edited), show it; on `POST`, make a draft of the form, send it to the API, and show the draft again with the problem if there was one.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
 use crate::api::{Failure, Problem};
 
 /// Largest form that is read, in bytes.
 const MAX_FORM: usize = 2 << 20;
+/// How long one may take to arrive.
+const FORM_TIME: Duration = Duration::from_secs(30);
 
 /// A form as sent (`application/x-www-form-urlencoded`), its fields in their order.
 #[derive(Clone, Debug, Default)]
@@ -107,9 +112,11 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let refuse = |status: StatusCode, why: &'static str| (status, why).into_response();
-        match axum::body::to_bytes(request.into_body(), MAX_FORM).await {
-            Ok(bytes) => Ok(Self::parse(&bytes)),
-            Err(_) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large, or it broke off")),
+        let body = http_body_util::Limited::new(request.into_body(), MAX_FORM);
+        match tokio::time::timeout(FORM_TIME, body.collect()).await {
+            Ok(Ok(body)) => Ok(Self::parse(&body.to_bytes())),
+            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large, or it broke off\n")),
+            Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the form took too long to arrive\n")),
         }
     }
 }

@@ -14,6 +14,7 @@ use posthaste_domain::people::Lifetimes;
 use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
+use posthaste_server::people::SETUP_PATH;
 use posthaste_server::{AppState, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
@@ -178,6 +179,17 @@ impl Node {
         let made = self.engine.create_key(workspace, key).await?;
         self.sign_for_mailgun(workspace, made.1.clone()).await?;
         Ok(Some(FirstKey { entry: made.0, token: made.1, was_given }))
+    }
+
+    /// Address of the console, if it is served.
+    pub fn console_url(&self) -> Option<String> {
+        self.has_console.then(|| format!("{}/console/", self.engine.settings().public_base_url))
+    }
+
+    /// Address of the page of the console where the first member makes itself, while there is none. It works once, and until the server stops.
+    pub fn setup_url(&self) -> Option<String> {
+        let token = self.has_console.then(|| self.state.people().new_setup_token())??;
+        Some(format!("{}{SETUP_PATH}{token}", self.engine.settings().public_base_url))
     }
 
     /// Mailgun's webhooks are signed with the API key until another key is chosen, as its older clients assume (O-16 of the specification).

@@ -121,15 +121,21 @@ fn given_token() -> Result<Option<String>, Failure> {
 
 /// Says where the server listens, and after the first start what to do next.
 fn greet(node: &Node, key: Option<&FirstKey>, json: bool) {
-    let url = node.url();
+    let (url, console_url, setup_url) = (node.url(), node.console_url(), node.setup_url());
     if json {
         let key = key.map(|key| json!({"id": key.entry.id, "token": (!key.was_given).then_some(&key.token)}));
-        say_json(&json!({"listening": url, "new_key": key}));
+        say_json(&json!({"listening": url, "new_key": key, "console_url": console_url, "setup_url": setup_url}));
         return;
     }
     say(format!("listening on {url}"));
+    if let Some(console_url) = console_url {
+        say(format!("console at {console_url}"));
+    }
     if let Some(key) = key {
         next_steps(&url, key);
+    }
+    if let Some(setup_url) = setup_url {
+        say(format!("\nSet the console up, with you as its first member. The link works once:\n\n  {setup_url}\n"));
     }
 }
 

@@ -39,8 +39,6 @@ enum Command {
     Tail(tail::Tail),
     Listen(listen::Listen),
     Key(key::Keys),
-    // Its links lead into the console, which is still being built.
-    #[command(hide = true)]
     Member(member::Members),
     Target(target::Targets),
     Domain(domain::Domains),

@@ -65,6 +65,8 @@ impl Demo {
         let show = Show {
             client: Client::new(&Remote { url: node.url(), key: Some(token.clone()) })?,
             url: node.url(),
+            console_url: node.console_url(),
+            setup_url: node.setup_url(),
             token,
             receiver_url: receiver.url().to_owned(),
             secret: receiver.secret().to_owned(),

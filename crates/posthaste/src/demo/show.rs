@@ -32,6 +32,10 @@ pub struct Show {
     pub client: Client,
     /// Address of the server.
     pub url: String,
+    /// Address of the console, if it is served.
+    pub console_url: Option<String>,
+    /// Where the first member of the console makes itself, while there is none.
+    pub setup_url: Option<String>,
     /// The sample workspace's key.
     pub token: String,
     /// Where the webhook receiver takes webhooks.
@@ -193,7 +197,7 @@ impl Show {
         let recipes = recipes::recipes(&self.url, &self.token);
         if self.json {
             say_json(&json!({
-                "url": self.url, "key": self.token, "bin_url": stage.bin_url, "look_url": stage.look_url, "receiver_url": self.receiver_url,
+                "url": self.url, "console_url": self.console_url, "setup_url": self.setup_url, "key": self.token, "bin_url": stage.bin_url, "look_url": stage.look_url, "receiver_url": self.receiver_url,
                 "accepted": tally.accepted, "received": tally.received, "in_bin": tally.in_bin, "recipes": recipes,
             }));
             return Ok(());
@@ -211,6 +215,10 @@ impl Show {
         }
         let address = &self.url;
         say(format!("\n{}\n", paint(Style::Bold, "Where to look:")));
+        // With a directory that was used before, there may be members already.
+        if let Some(console_url) = self.setup_url.as_ref().or(self.console_url.as_ref()) {
+            say(format!("  the console          {console_url}"));
+        }
         say(format!("  what the bin caught  {}", stage.look_url));
         say(format!("  all events           curl {address}/posthaste/v1/events -H 'Authorization: Bearer {}'", self.token));
         say(format!("  the native API       {address}/posthaste/v1/openapi.json"));

@@ -47,6 +47,22 @@ async fn without_any_setting_the_first_start_makes_a_key_up_and_prints_it_once()
     again.signal("TERM");
     assert!(again.ended().await.success());
     assert!(!again.out.text().contains("phk_"), "{}", again.out.text());
+    // The link for the first member is another at each start, until there is one.
+    let link = |process: &Process| {
+        let text = process.out.text();
+        let line = text.lines().map(str::trim).find(|line| line.contains("/console/setup?token=")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no link in {text}"))
+    };
+    assert_ne!(link(&first), link(&again));
+    assert!(again.out.text().contains(&format!("console at {url}/console/")), "{}", again.out.text());
+
+    let mut without =
+        Process::start(dir.path(), &["serve"], &[("POSTHASTE_LISTEN", "127.0.0.1:0"), ("POSTHASTE_CONSOLE_ENABLED", "false")]);
+    let url = without.out.line(|line| line.starts_with("listening on ")).await.replace("listening on ", "");
+    assert_eq!(crate::http::Api::new(&url, &key).call(Method::GET, "/console/", &[], "").await.status, 404);
+    without.signal("TERM");
+    assert!(without.ended().await.success());
+    assert!(!without.out.text().contains("/console/"), "{}", without.out.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

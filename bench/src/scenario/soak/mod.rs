@@ -1,9 +1,8 @@
 //! Everything at once, for long: mixed traffic, kills, sick targets, changes of configuration, retention; with an exact ledger, and memory and
 //! file handles watched.
 //!
-//! Kills come in the first half; the second half is one life of the process, in which growth would show. (A soak of less than two minutes goes
-//! on killing.) What a target that was deleted or
-//! disabled was owed is accounted for by the states that the server gives for its deliveries.
+//! Kills come in the first half; the second half is one life of the process, and growth would show in its last two
+//! thirds. (A soak of less than two minutes goes on killing.) What a target that was deleted or disabled was owed is accounted for by the states that the server gives for its deliveries.
 
 mod churn;
 mod sample;
@@ -162,7 +161,7 @@ impl Soak {
             let verdict = sample::verdict(&values, SAMPLES_AT_LEAST);
             let shown =
                 format!("{} … {}", first.map_or(String::new(), crate::table::short), last.map_or(String::new(), crate::table::short));
-            table.row(format!("{name}, second half"), vec![Cell::Text(shown), Cell::Text(verdict)]);
+            table.row(format!("{name}, last third"), vec![Cell::Text(shown), Cell::Text(verdict)]);
         }
         table
     }

@@ -67,24 +67,26 @@ impl Samples {
         Ok(())
     }
 
-    /// Of the second half: resident memory.
+    /// Of the last third: resident memory.
     pub fn memory(&self) -> Vec<(f64, f64)> {
-        self.second_half(|sample| sample.memory_mib)
+        self.last_third(|sample| sample.memory_mib)
     }
 
-    /// Of the second half: open file handles.
+    /// Of the last third: open file handles.
     pub fn handles(&self) -> Vec<(f64, f64)> {
-        self.second_half(|sample| sample.handles)
+        self.last_third(|sample| sample.handles)
     }
 
-    /// Of the second half: bytes of the data directory.
+    /// Of the last third: bytes of the data directory.
     pub fn disk(&self) -> Vec<(f64, f64)> {
-        self.second_half(|sample| sample.disk_mib)
+        self.last_third(|sample| sample.disk_mib)
     }
 
-    fn second_half(&self, read: fn(&Sample) -> f64) -> Vec<(f64, f64)> {
-        let half = self.time.as_secs_f64() / 2.0;
-        self.all.iter().filter(|sample| sample.at_s >= half).map(|sample| (sample.at_s, read(sample))).collect()
+    /// Kills end after half of the time. The new process then needs some minutes until it has as many segments, and caches of them, as retention
+    /// leaves it: that is no growth yet.
+    fn last_third(&self, read: fn(&Sample) -> f64) -> Vec<(f64, f64)> {
+        let from = self.time.as_secs_f64() / 3.0 * 2.0;
+        self.all.iter().filter(|sample| sample.at_s >= from).map(|sample| (sample.at_s, read(sample))).collect()
     }
 }
 

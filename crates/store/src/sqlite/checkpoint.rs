@@ -1,5 +1,5 @@
 //! Copies the WAL into the database files beside the writer, and makes room for the WAL of the next segment, so that commits never wait for
-//! either.
+//! either. The WAL of a sealed segment is emptied too: it would stay as large as it ever was, and nothing counts it.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -18,6 +18,8 @@ const ROOM: u64 = Checkpointer::STEP;
 /// Bytes of room that are flushed at once beside a busy writer, and the pause after them.
 const GENTLE_PIECE: u64 = 512 << 10;
 const GENTLE_PAUSE: Duration = Duration::from_millis(10);
+/// A sealed segment's WAL may be this large, in bytes: outcomes still come in.
+const SEALED_ROOM: u64 = 1 << 20;
 
 /// Gives a segment that is written to a WAL of [`ROOM`] bytes from the beginning. A flush of what lies within a file is much cheaper than one that
 /// also makes it longer: the file system has nothing of its own to write.
@@ -86,6 +88,8 @@ enum Pace {
 enum Task {
     /// Copy this segment's WAL.
     Checkpoint(Arc<Segment>),
+    /// Copy this sealed segment's WAL and give its space back.
+    Empty(Arc<Segment>),
     /// Make room for the segment after this one.
     MakeRoom(Arc<Segment>),
 }
@@ -112,6 +116,12 @@ impl Checkpointer {
         self.send(Task::Checkpoint(segment.clone()))
     }
 
+    /// Asks for a checkpoint of a sealed segment that leaves no WAL, if there is much of one; `false` when the thread is busy.
+    pub(super) fn ask_to_empty(&self, sealed: &Arc<Segment>) -> bool {
+        let length = beside(&sealed.path, "-wal").metadata().map_or(0, |file| file.len());
+        length <= SEALED_ROOM || self.send(Task::Empty(sealed.clone()))
+    }
+
     /// Asks for room for the segment after this one; `false` when the thread is busy.
     pub(super) fn ask_for_room(&self, segment: &Arc<Segment>) -> bool {
         self.send(Task::MakeRoom(segment.clone()))
@@ -135,8 +145,9 @@ impl Checkpointer {
 fn run(queue: Receiver<Task>) {
     for task in queue {
         match task {
-            Task::Checkpoint(segment) if segment.is_doomed() => {}
-            Task::Checkpoint(segment) => checkpoint(&segment),
+            Task::Checkpoint(segment) | Task::Empty(segment) if segment.is_doomed() => {}
+            Task::Checkpoint(segment) => checkpoint(&segment, Mode::Copy),
+            Task::Empty(segment) => checkpoint(&segment, Mode::Empty),
             Task::MakeRoom(segment) => {
                 if let Err(error) = fill(&spare_beside(&segment.path), Pace::Gentle) {
                     tracing::debug!(%error, "could not make room for the next segment");
@@ -146,10 +157,30 @@ fn run(queue: Receiver<Task>) {
     }
 }
 
-fn checkpoint(segment: &Segment) {
+/// What a checkpoint leaves of the WAL.
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    /// All of it, to be written over.
+    Copy,
+    /// Nothing.
+    Empty,
+}
+
+fn checkpoint(segment: &Segment, mode: Mode) {
     // The connection is not kept: it would keep the files of a segment that is dropped later.
-    let done = schema::connect(&segment.path, Access::Write)
-        .and_then(|conn| conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(segment.failed()));
+    let done = schema::connect(&segment.path, Access::Write).and_then(|conn| {
+        let run = || {
+            conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            if mode == Mode::Empty {
+                // There is next to nothing left to copy, so the writer waits for the shortest time. Whoever reads now is not waited for: there
+                // is another time.
+                conn.busy_timeout(Duration::ZERO)?;
+                conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            }
+            Ok(())
+        };
+        run().map_err(segment.failed())
+    });
     if let Err(error) = done {
         tracing::warn!(%error, segment = segment.id, "checkpoint failed");
     }

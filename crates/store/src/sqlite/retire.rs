@@ -40,8 +40,17 @@ impl Writer {
         }
         drop(all);
         self.drop_segments(dropped);
+        self.empty_logs();
         self.compress(now_ms);
         retired
+    }
+
+    /// Asks for the logs of sealed segments to be emptied, as far as the thread takes them.
+    fn empty_logs(&self) {
+        let current = self.segments.current().id;
+        let sealed = self.segments.matching(|segment| segment.id != current && segment.plain_bytes.is_none());
+        // The rest at the next call.
+        let _ = sealed.iter().all(|segment| self.checkpointer.ask_to_empty(segment));
     }
 
     /// Asks for the compression of what is cold.

@@ -458,7 +458,8 @@ impl Writer {
                 if let Ok(open) = self.open(&sealed) {
                     sealed.keep_tally(&mut open.conn);
                 }
-                self.checkpointer.ask(&sealed);
+                // If the thread is busy, retention asks again.
+                self.checkpointer.ask_to_empty(&sealed);
             }
             Err(error) => tracing::warn!(%error, "cannot start a new journal segment; the current one goes on"),
         }

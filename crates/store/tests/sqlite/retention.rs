@@ -2,20 +2,23 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use posthaste_domain::id::Sequence;
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{History, Journal, RetentionRule};
 
-use super::support::{KEEP, WORKSPACE, assert_sound, databases, delivered, event, events, open, queued};
+use super::support::{KEEP, WORKSPACE, assert_sound, databases, delivered, event, events, open, queued, roll, segment, wal_of};
 
 /// Not a multiple of what a segment takes: the last ones lie in the current segment, which stays.
 const EVENTS: i64 = 610;
 /// Never settled: their segments stay.
 const PENDING: [i64; 2] = [5, 200];
 
+/// Bytes of the segments. The room for the next one is made beside, and has nothing to do with them.
 fn bytes_in(dir: &Path) -> u64 {
-    std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").metadata().expect("a file").len()).sum()
+    let files = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    files.filter(|entry| entry.file_name() != "spare-room").map(|entry| entry.metadata().expect("a file").len()).sum()
 }
 
 #[tokio::test]
@@ -73,4 +76,30 @@ async fn incident_15_buckets_go_while_events_come() {
     assert_sound(dir.path());
     assert_eq!(databases(dir.path()).len(), 3);
     assert_eq!(open(dir.path()).recover().await.expect("recover").last_sequence, EVENTS);
+}
+
+/// A sealed segment would keep its WAL at the length that it once had, beside the limit of bytes.
+#[tokio::test]
+async fn sealed_segments_give_the_space_of_their_wal_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    for n in 1..=20 {
+        store.append(event(n, 100_000)).await.expect("append");
+    }
+    roll(&store).await;
+    let sealed = wal_of(&segment(dir.path(), 1));
+    let emptied = async {
+        while sealed.metadata().is_ok_and(|wal| wal.len() > 1 << 20) {
+            store.retire(KEEP, 1_000).await.expect("retire");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), emptied).await.expect("the WAL is emptied beside the writer");
+
+    // Outcomes of what is in it are still kept.
+    store.settle(delivered(7, 100)).await.expect("settle");
+    assert_eq!(events(&store).await, (1..=20).collect::<Vec<_>>());
+    assert!(!queued(&store).await.contains(&7));
+    store.close().await;
+    assert_sound(dir.path());
 }

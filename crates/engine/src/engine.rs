@@ -10,7 +10,6 @@ use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::people::Actor;
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
-use posthaste_domain::policy::lane::Bound;
 use posthaste_domain::resource::{Health, Target, TargetStatus};
 use posthaste_store::{Bins, Catalog, History, Journal, Recovered, Suppressions};
 use tokio::sync::watch;
@@ -23,7 +22,7 @@ use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
 use crate::lanes::large::LargeEvents;
-use crate::lanes::{Command, LaneHealth, Lanes, ShardParts};
+use crate::lanes::{Budget, Command, LaneHealth, Lanes, ShardParts};
 use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
@@ -90,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) sender: Arc<Sender>,
     pub(crate) gate: Gate,
     unsettled: Level,
+    budget: Arc<Budget>,
     metrics: Arc<Metrics>,
     counts: Arc<Counts>,
     pub(crate) door: Arc<Door>,
@@ -137,6 +137,7 @@ impl Engine {
             steward: steward.clone(),
             heavy: Heavy::default(),
         });
+        let budget = Arc::new(Budget::new(settings.lane_bytes, settings.lanes_bytes));
         let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };
         let shard_parts = ShardParts {
             journal: Arc::clone(&journal),
@@ -149,7 +150,7 @@ impl Engine {
             lanes: lanes.clone(),
             tasks: tasks.clone(),
             capacity: (settings.global_in_flight / shards).max(1) as u32,
-            bound: Bound { items: settings.lane_items, bytes: settings.lane_bytes },
+            budget: Arc::clone(&budget),
             breaker,
             gate: gate.clone(),
             large: LargeEvents::default(),
@@ -193,6 +194,7 @@ impl Engine {
                 sender,
                 gate,
                 unsettled,
+                budget,
                 metrics,
                 counts,
                 door,
@@ -368,6 +370,7 @@ impl Engine {
         let (unsettled, room) = self.inner.unsettled.read();
         let levels = [
             ("posthaste_outcomes_unsettled", "Outcomes of attempts that are not on disk yet.", unsettled),
+            ("posthaste_lanes_lent_bytes", "Memory that waiting deliveries hold beyond each target's own share.", self.inner.budget.lent()),
             ("posthaste_outcomes_unsettled_limit", "How many outcomes may be on their way to the disk.", room),
         ];
         let mut text = self.inner.metrics.render(&lanes, &levels, self.now_ms());

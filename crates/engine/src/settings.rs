@@ -14,10 +14,10 @@ pub struct EngineSettings {
     pub max_payload_bytes: usize,
     /// Attempts under way at once, over all targets.
     pub global_in_flight: usize,
-    /// Deliveries of one target held in memory; the rest waits in the journal.
-    pub lane_items: usize,
-    /// Payload bytes of one target held in memory.
+    /// Bytes of waiting deliveries that each target may hold in memory, first attempts and retries each; the rest waits in the journal.
     pub lane_bytes: usize,
+    /// Bytes beyond that, over all targets: busy ones borrow from them.
+    pub lanes_bytes: usize,
     /// Bytes of events that may wait for the disk; more are refused with 503.
     pub accept_queue_bytes: usize,
     /// How long a request may wait for a commit before the engine counts as overloaded.
@@ -98,8 +98,8 @@ impl Default for EngineSettings {
         Self {
             max_payload_bytes: 1 << 20,
             global_in_flight: 1024,
-            lane_items: 2048,
-            lane_bytes: 1 << 20,
+            lane_bytes: 8 << 10,
+            lanes_bytes: 32 << 20,
             accept_queue_bytes: 64 << 20,
             commit_patience: Duration::from_secs(10),
             retention: RetentionRule { max_age_ms: 30 * 86_400_000, max_bytes: 20 << 30 },

@@ -105,7 +105,7 @@ async fn gone_disables_the_target() {
 #[tokio::test]
 async fn pause_holds_and_resume_drains_in_order() {
     let dir = tempfile::tempdir().expect("a directory");
-    let settings = EngineSettings { lane_items: 16, ..EngineSettings::default() };
+    let settings = EngineSettings { lane_bytes: 16 * 330, lanes_bytes: 0, ..EngineSettings::default() };
     let rig = Rig::start(dir.path(), &Script::default(), settings).await;
     let id = rig.subscribe("a", &["x"], Some(json!({"order": "fifo"}))).await;
     rig.engine.pause(rig.workspace, &id, "by hand").await.expect("paused");
@@ -220,7 +220,7 @@ async fn failing_since_survives_a_restart() {
 #[tokio::test]
 async fn a_deleted_target_gets_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let settings = EngineSettings { lane_items: 8, ..EngineSettings::default() };
+    let settings = EngineSettings { lane_bytes: 8 * 330, lanes_bytes: 0, ..EngineSettings::default() };
     let rig = Rig::start(dir.path(), &Script::default(), settings).await;
     let id = rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["1h"]}, "jitter": 0}))).await;
     rig.script.answer("a", &[500]);

@@ -276,8 +276,8 @@ fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSetting
     Ok(EngineSettings {
         max_payload_bytes: config.limits.max_payload.as_usize(),
         global_in_flight: config.limits.in_flight,
-        lane_items: config.limits.lane_items,
         lane_bytes: config.limits.lane_bytes.as_usize(),
+        lanes_bytes: config.limits.lanes_bytes.as_usize(),
         accept_queue_bytes: config.limits.accept_queue.as_usize(),
         retention_every: config.retention.every.0,
         retention: RetentionRule { max_age_ms: config.retention.age.as_millis_i64(), max_bytes: config.retention.bytes.0 },

@@ -112,6 +112,21 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         }
     }
 
+    /// Follows a bound of memory that moves. It takes effect with the next delivery that comes in, or with [`Lane::trim`].
+    pub fn set_bounds(&mut self, fresh: Bound, scheduled: Bound) {
+        (self.limits.fresh, self.limits.scheduled) = (fresh, scheduled);
+        self.fresh.set_bound(fresh);
+        self.scheduled.set_bound(scheduled);
+    }
+
+    /// Leaves to the journal what is above the bounds; at least one of each queue stays.
+    pub fn trim(&mut self) {
+        self.fresh.trim();
+        for (_, evicted) in self.scheduled.trim() {
+            self.due.remove(&evicted);
+        }
+    }
+
     /// Takes in a delivery that has just been committed.
     pub fn push(&mut self, item: T, key: K, bytes: usize) -> Pushed {
         self.horizon = self.horizon.max(Some(key));
@@ -356,11 +371,10 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         self.fresh.len() + self.scheduled.len() + self.heads.len()
     }
 
-    /// Weight of what waits in memory.
+    /// Weight of the fresh and of the scheduled deliveries in memory. Retries that hold up the rest, as a rule one, are not counted.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        let heads: usize = self.heads.values().map(|(_, held)| held.bytes).sum();
-        self.fresh.bytes() + self.scheduled.bytes() + heads
+    pub fn weights(&self) -> (usize, usize) {
+        (self.fresh.bytes(), self.scheduled.bytes())
     }
 
     /// Whether some deliveries are only in the journal.

@@ -3,6 +3,7 @@
 //! What is next is decided by the pure [`posthaste_domain::policy::lane`]; here are the tasks around it.
 
 mod attempts;
+mod budget;
 pub(crate) mod large;
 mod shard;
 mod state;
@@ -17,6 +18,7 @@ use posthaste_store::LaneSummary;
 use tokio::sync::{mpsc, oneshot};
 
 use attempts::Ended;
+pub(crate) use budget::Budget;
 pub(crate) use shard::{ShardParts, cancellation};
 
 /// A delivery that a commit brings to its lane.

@@ -19,13 +19,13 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings};
-use posthaste_domain::policy::lane::{Bound, Fair, FairSettings, Next};
-use posthaste_store::{Journal, PageLimit, Settlement, StoreError};
+use posthaste_domain::policy::lane::{Fair, FairSettings, Next};
+use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempts::{Ended, Start};
 use super::state::{LaneNext, LaneState};
-use super::{Arrival, Command, Lanes, Page};
+use super::{Arrival, Budget, Command, Lanes, Page};
 use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
@@ -47,6 +47,9 @@ const TURN: usize = 256;
 /// How long a lane waits after the journal failed to answer a page.
 const PAGE_RETRY: Duration = Duration::from_secs(1);
 
+/// How often lanes give back what they hold above their share.
+const TRIM_MS: i64 = 1_000;
+
 /// How long an open batch is put off.
 const OPEN_BATCH_MS: i64 = 1_000;
 
@@ -64,8 +67,8 @@ pub(crate) struct ShardParts {
     pub tasks: Tasks,
     /// Attempts under way at once in this shard.
     pub capacity: u32,
-    /// Memory of a lane.
-    pub bound: Bound,
+    /// Memory of the lanes.
+    pub budget: Arc<Budget>,
     pub breaker: BreakerSettings,
     pub gate: Gate,
     pub large: LargeEvents,
@@ -84,6 +87,8 @@ struct Shard {
     outcomes: Vec<Unsettled>,
     /// Outcomes on their way to the disk, over all lanes.
     settling: usize,
+    /// When lanes are looked through next for what they hold above their share.
+    trim_at_ms: i64,
     /// Set at shutdown: nothing is started any more.
     draining: bool,
     /// Who waits for everything to be on disk.
@@ -104,6 +109,7 @@ impl ShardParts {
             started: Vec::new(),
             outcomes: Vec::new(),
             settling: 0,
+            trim_at_ms: 0,
             draining: false,
             drained: None,
         };
@@ -140,6 +146,7 @@ impl ShardParts {
                 shard.handle(command);
             }
             shard.wake();
+            shard.trim();
             shard.dispatch();
             for start in shard.started.drain(..) {
                 if start.is_quick() {
@@ -200,8 +207,7 @@ impl Shard {
             Command::ScheduledPage { target, page } => self.change(target, |lane| lane.scheduled_page(page)),
             Command::Refresh { target } => self.change(target, |_| ()),
             Command::Recover { workspace, summary, last_key } => {
-                let bound = self.parts.bound;
-                self.lane(summary.target, workspace, now_ms).recover(bound, last_key, summary.queued, summary.scheduled);
+                self.lane(summary.target, workspace, now_ms).recover(last_key, summary.queued, summary.scheduled);
                 self.fair.ready(workspace, summary.target);
             }
             Command::Restore { workspace, target, snapshot } => {
@@ -223,7 +229,9 @@ impl Shard {
 
     fn lane(&mut self, target: i64, workspace: i64, now_ms: i64) -> &mut LaneState {
         let parts = &self.parts;
-        self.lanes.entry(target).or_insert_with(|| LaneState::new(workspace, parts.bound, Breaker::new(parts.breaker, now_ms)))
+        self.lanes
+            .entry(target)
+            .or_insert_with(|| LaneState::new(workspace, Arc::clone(&parts.budget), Breaker::new(parts.breaker, now_ms)))
     }
 
     fn arrived(&mut self, arrival: Arrival, now_ms: i64) {
@@ -312,7 +320,7 @@ impl Shard {
         let most = ((self.parts.capacity - self.fair.in_flight().min(self.parts.capacity)) / 2).max(1);
         loop {
             let Some(lane) = self.lanes.get_mut(&target) else { return false };
-            lane.follow(self.parts.bound, route.lane, route.status, now_ms);
+            lane.follow(route.lane, route.status, now_ms);
             let next = lane.next(now_ms, most);
             if let Next::Run { item, .. } = next {
                 if item.delivery.is_batch && self.parts.gate.is_open(item.delivery.key) {
@@ -329,6 +337,9 @@ impl Shard {
                 self.parts.steward.tell(News::RateLimited { workspace, target, until_ms: at_ms });
             }
             if !self.fetched(target, &next) {
+                if let Some(lane) = self.lanes.get_mut(&target) {
+                    lane.rest();
+                }
                 if let Next::WakeAt { at_ms, .. } = next {
                     self.wake_at(target, at_ms.max(now_ms + 1));
                 }
@@ -339,7 +350,11 @@ impl Shard {
 
     /// Reads what a lane asked for, if it asked.
     fn fetched(&mut self, target: i64, next: &LaneNext) -> bool {
-        let limit = PageLimit { items: self.parts.bound.items, bytes: self.parts.bound.bytes };
+        let Some(lane) = self.lanes.get_mut(&target) else { return false };
+        if !matches!(next, Next::NeedPage { .. } | Next::NeedScheduled { .. }) {
+            return false;
+        }
+        let limit = lane.room(next);
         let parts = Arc::clone(&self.parts);
         match *next {
             Next::NeedPage { after_key } => self.parts.tasks.spawn("page", async move {
@@ -357,14 +372,25 @@ impl Shard {
         true
     }
 
+    /// While memory is short, lanes that hold more than their share give the rest back, once in a while.
+    fn trim(&mut self) {
+        if !self.parts.budget.is_short() {
+            return;
+        }
+        let now_ms = self.parts.clock.now_ms();
+        if now_ms >= self.trim_at_ms {
+            self.trim_at_ms = now_ms + TRIM_MS;
+            self.lanes.values_mut().for_each(LaneState::trim);
+        }
+    }
+
     /// The target is gone: nothing of it will be sent.
     fn cancel_all(&mut self, target: i64, now_ms: i64) {
         let mut cancelled = Vec::new();
         loop {
-            let bound = self.parts.bound;
             let Some(lane) = self.lanes.get_mut(&target) else { return };
             self.settling -= lane.settling();
-            let next = lane.next_of_deleted(bound, now_ms);
+            let next = lane.next_of_deleted(now_ms);
             self.settling += lane.settling();
             if let Next::Run { key, .. } = next {
                 cancelled.push(cancellation(key, target, now_ms));

@@ -2,6 +2,8 @@
 //!
 //! Pure: time is an argument.
 
+use std::sync::Arc;
+
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Order;
@@ -9,12 +11,15 @@ use posthaste_domain::policy::breaker::{Breaker, Effect, State};
 use posthaste_domain::policy::lane::{Bound, Entry, Finish, Lane, LaneLimits, Next, Scheduled};
 use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_domain::resource::TargetStatus;
+use posthaste_store::PageLimit;
 
+use super::budget::{Budget, OVERHEAD};
 use super::{Arrival, How, LaneHealth, LaneVerdict, Page};
 use crate::routing::LanePolicy;
 
-/// What a delivery weighs in memory besides its payload.
-const OVERHEAD: usize = 256;
+/// What a queue holds at most when it reads back. Holding more of what is read anyway spares nothing, and is read in vain if the lane has to
+/// give it back; new deliveries that are held spare reading them.
+const PAGE: usize = 1 << 20;
 
 /// What to ask a lane for.
 pub(super) type LaneNext = Next<PendingDelivery, DeliveryKey>;
@@ -24,6 +29,13 @@ pub(super) struct LaneState {
     /// Owning workspace of the target.
     pub workspace: i64,
     lane: Lane<PendingDelivery, DeliveryKey>,
+    budget: Arc<Budget>,
+    /// Bytes borrowed from the budget.
+    borrowed: usize,
+    /// Bytes that pages may bring that are being read: fresh ones, scheduled ones.
+    reading: (usize, usize),
+    /// Weight of the last delivery that came in: pages are sized by it.
+    typical: usize,
     breaker: Breaker,
     limiter: Option<RateLimiter>,
     policy: Option<LanePolicy>,
@@ -36,10 +48,14 @@ pub(super) struct LaneState {
 
 impl LaneState {
     /// A lane whose target has nothing in the journal.
-    pub fn new(workspace: i64, bound: Bound, breaker: Breaker) -> Self {
+    pub fn new(workspace: i64, budget: Arc<Budget>, breaker: Breaker) -> Self {
         Self {
             workspace,
-            lane: Lane::new(limits(bound, false)),
+            lane: Lane::new(limits(budget.bound(0, usize::MAX), false)),
+            budget,
+            borrowed: 0,
+            reading: (0, 0),
+            typical: 2 * OVERHEAD,
             breaker,
             limiter: None,
             policy: None,
@@ -52,9 +68,73 @@ impl LaneState {
     }
 
     /// Goes on with what a start found in the journal.
-    pub fn recover(&mut self, bound: Bound, last_key: DeliveryKey, queued: u64, scheduled: u64) {
-        self.lane = Lane::recovering(limits(bound, false), Some(last_key), queued > 0, scheduled > 0);
+    pub fn recover(&mut self, last_key: DeliveryKey, queued: u64, scheduled: u64) {
+        self.lane = Lane::recovering(limits(self.budget.bound(0, usize::MAX), false), Some(last_key), queued > 0, scheduled > 0);
+        self.account();
         self.backlog = queued + scheduled;
+    }
+
+    /// Lets something happen to the lane within the memory that it may hold now.
+    fn with<R>(&mut self, change: impl FnOnce(&mut Lane<PendingDelivery, DeliveryKey>) -> R) -> R {
+        self.fit(usize::MAX);
+        let result = change(&mut self.lane);
+        self.account();
+        result
+    }
+
+    /// Bounds each queue by what the lane may borrow, which is nothing while nothing is sent, and by `most`. Answers the bounds.
+    fn fit(&mut self, most: usize) -> (Bound, Bound) {
+        let share = if self.sends() { self.budget.share(self.borrowed) } else { 0 };
+        let (fresh, scheduled) = self.queues_borrowed();
+        let bound = |other: usize| self.budget.bound(share.saturating_sub(other), most);
+        let bounds = (bound(scheduled), bound(fresh));
+        self.lane.set_bounds(bounds.0, bounds.1);
+        bounds
+    }
+
+    /// Tells the budget what is borrowed.
+    fn account(&mut self) {
+        let (fresh, scheduled) = self.queues_borrowed();
+        self.budget.changed(self.borrowed, fresh + scheduled);
+        self.borrowed = fresh + scheduled;
+    }
+
+    /// What each queue has borrowed, for what it holds and for what is being read.
+    fn queues_borrowed(&self) -> (usize, usize) {
+        let (fresh, scheduled) = self.lane.weights();
+        (self.budget.borrowed(fresh + self.reading.0), self.budget.borrowed(scheduled + self.reading.1))
+    }
+
+    fn sends(&self) -> bool {
+        self.status == TargetStatus::Active && self.breaker.state() == State::Active
+    }
+
+    /// Gives back what is held above the lane's share.
+    pub fn trim(&mut self) {
+        if self.borrowed > 0 {
+            self.with(Lane::trim);
+        }
+    }
+
+    /// There is nothing to do for now. A lane that is held back needs no more memory than its own.
+    pub fn rest(&mut self) {
+        if !self.sends() {
+            self.trim();
+        }
+    }
+
+    /// How much to read back of what was asked for.
+    pub fn room(&mut self, asked: &LaneNext) -> PageLimit {
+        let (fresh, scheduled) = self.fit(PAGE);
+        let weights = self.lane.weights();
+        let (bound, held, reading) = match asked {
+            Next::NeedScheduled { .. } => (scheduled, weights.1, &mut self.reading.1),
+            _ => (fresh, weights.0, &mut self.reading.0),
+        };
+        let bytes = bound.bytes.saturating_sub(held);
+        *reading = bytes;
+        self.account();
+        PageLimit { items: (bytes / self.typical).max(1), bytes }
     }
 
     /// Puts the target's health back.
@@ -67,21 +147,24 @@ impl LaneState {
         let Arrival { delivery, how } = arrival;
         let (key, bytes) = (delivery.delivery.key, weight(&delivery));
         self.backlog += 1;
-        let _ = match how {
-            How::Fresh => self.lane.push(delivery, key, bytes),
-            How::Later(due_ms) => self.lane.schedule(delivery, key, bytes, due_ms),
-            How::Again => self.lane.release(delivery, key, bytes),
-        };
+        self.typical = bytes;
+        let _ = self.with(|lane| match how {
+            How::Fresh => lane.push(delivery, key, bytes),
+            How::Later(due_ms) => lane.schedule(delivery, key, bytes, due_ms),
+            How::Again => lane.release(delivery, key, bytes),
+        });
     }
 
     /// Follows the target's document. Answers what the breaker made of it.
-    pub fn follow(&mut self, bound: Bound, policy: LanePolicy, status: TargetStatus, now_ms: i64) {
+    pub fn follow(&mut self, policy: LanePolicy, status: TargetStatus, now_ms: i64) {
         if self.policy != Some(policy) {
             match (&mut self.limiter, policy.rate) {
                 (Some(limiter), Some(rate)) => limiter.set_rate(rate),
                 (slot, rate) => *slot = rate.map(RateLimiter::new),
             }
+            let (bound, _) = self.fit(usize::MAX);
             self.lane.set_limits(limits(bound, policy.fifo));
+            self.account();
             self.policy = Some(policy);
         }
         if self.status != status {
@@ -98,7 +181,9 @@ impl LaneState {
     /// What to do now; at most `most` attempts may be out.
     pub fn next(&mut self, now_ms: i64, most: u32) -> LaneNext {
         let Some(policy) = self.policy else { return Next::Idle };
+        self.fit(PAGE);
         let next = self.lane.next(now_ms, &mut self.breaker, self.limiter.as_mut(), policy.concurrency.min(most));
+        self.account();
         match &next {
             Next::WakeAt { at_ms, rate_notice: true } => self.limited_until_ms = *at_ms,
             Next::Run { .. } => self.limited_until_ms = 0,
@@ -111,15 +196,17 @@ impl LaneState {
     pub fn postpone(&mut self, item: PendingDelivery, due_ms: i64) {
         self.breaker.cancelled();
         let (key, bytes) = (item.delivery.key, weight(&item));
-        self.lane.finished(key, Finish::Retry { item, bytes, due_ms });
+        self.with(|lane| lane.finished(key, Finish::Retry { item, bytes, due_ms }));
     }
 
     /// What to take out now that the target is gone; each counts as ended.
-    pub fn next_of_deleted(&mut self, bound: Bound, now_ms: i64) -> LaneNext {
+    pub fn next_of_deleted(&mut self, now_ms: i64) -> LaneNext {
+        let (bound, _) = self.fit(PAGE);
         self.lane.set_limits(limits(bound, false));
         // Whatever is due some day is due now, and no breaker or limiter has a say.
         let mut breaker = Breaker::new(posthaste_domain::policy::breaker::Settings::default(), now_ms);
         let next = self.lane.next(i64::MAX, &mut breaker, None, u32::MAX);
+        self.account();
         if let Next::Run { key, .. } = &next {
             self.lane.ended(*key);
         }
@@ -155,10 +242,10 @@ impl LaneState {
         match retry {
             Some(delivery) => {
                 let (bytes, due_ms) = (weight(&delivery), delivery.delivery.due_ms);
-                self.lane.finished(key, Finish::Retry { item: *delivery, bytes, due_ms });
+                self.with(|lane| lane.finished(key, Finish::Retry { item: *delivery, bytes, due_ms }));
             }
             None => {
-                self.lane.finished(key, Finish::Done);
+                self.with(|lane| lane.finished(key, Finish::Done));
                 self.backlog = self.backlog.saturating_sub(u64::from(counted));
             }
         }
@@ -166,26 +253,42 @@ impl LaneState {
 
     /// Somebody cancelled it.
     pub fn cancelled(&mut self, key: DeliveryKey) {
-        self.lane.cancel(key);
+        self.with(|lane| lane.cancel(key));
         self.backlog = self.backlog.saturating_sub(1);
     }
 
     /// Queued deliveries from the journal; `None`: they could not be read.
     pub fn queued_page(&mut self, page: Option<Page>) {
+        self.came(page.as_ref());
+        self.reading.0 = 0;
         match page {
             Some((page, reached_end)) => self.lane.page_arrived(page.into_iter().map(entry).collect(), reached_end),
             None => self.lane.page_failed(),
         }
+        self.account();
     }
 
     /// Scheduled deliveries from the journal; `None`: they could not be read.
     pub fn scheduled_page(&mut self, page: Option<Page>) {
-        let Some((page, reached_end)) = page else { return self.lane.scheduled_failed() };
-        let scheduled = page.into_iter().map(|delivery| {
+        self.came(page.as_ref());
+        self.reading.1 = 0;
+        let scheduled = |delivery: PendingDelivery| {
             let (due_ms, retry) = (delivery.delivery.due_ms, delivery.delivery.attempts > 0);
             Scheduled { entry: entry(delivery), due_ms, retry }
-        });
-        self.lane.scheduled_arrived(scheduled.collect(), reached_end);
+        };
+        match page {
+            Some((page, reached_end)) => self.lane.scheduled_arrived(page.into_iter().map(scheduled).collect(), reached_end),
+            None => self.lane.scheduled_failed(),
+        }
+        self.account();
+    }
+
+    /// Makes ready for a page, and learns how much deliveries weigh.
+    fn came(&mut self, page: Option<&Page>) {
+        self.fit(PAGE);
+        if let Some(last) = page.and_then(|(page, _)| page.last()) {
+            self.typical = weight(last);
+        }
     }
 
     /// Outcomes that are on their way to the disk.
@@ -229,6 +332,12 @@ impl LaneState {
     }
 }
 
+impl Drop for LaneState {
+    fn drop(&mut self) {
+        self.budget.changed(self.borrowed, 0);
+    }
+}
+
 fn limits(bound: Bound, fifo: bool) -> LaneLimits {
     let order = if fifo { Order::Fifo } else { Order::None };
     LaneLimits { fresh: bound, scheduled: bound, order, head_blocks: true }
@@ -240,4 +349,63 @@ fn weight(delivery: &PendingDelivery) -> usize {
 
 fn entry(item: PendingDelivery) -> Entry<PendingDelivery, DeliveryKey> {
     Entry { key: item.delivery.key, bytes: weight(&item), item }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use posthaste_domain::delivery::Delivery;
+    use posthaste_domain::event::{Event, Source};
+    use posthaste_domain::id::Sequence;
+
+    use super::*;
+
+    fn delivery(number: i64) -> PendingDelivery {
+        let source = Arc::new(Source { via: "test".into(), key: None, ip: None });
+        let payload = Bytes::from_static(&[b'x'; 300]);
+        let event = Arc::new(Event { sequence: Sequence(number), workspace: 1, type_name: None, payload, source, received_ms: 0 });
+        let delivery = Delivery {
+            key: DeliveryKey::new(event.sequence, 0),
+            workspace: 1,
+            subscription: 1,
+            target: 1,
+            state: DeliveryState::Queued,
+            attempts: 0,
+            first_attempt_ms: 0,
+            due_ms: 0,
+            is_batch: false,
+            updated_ms: 0,
+            received_ms: 0,
+        };
+        PendingDelivery { delivery, event }
+    }
+
+    #[test]
+    fn a_busy_lane_borrows_and_one_that_is_held_gives_back() {
+        let budget = Arc::new(Budget::new(4 * (300 + OVERHEAD), 100_000));
+        let policy = LanePolicy { concurrency: 1, rate: None, fifo: false };
+        let mut lane = LaneState::new(1, Arc::clone(&budget), Breaker::new(Default::default(), 0));
+        lane.follow(policy, TargetStatus::Active, 0);
+        for number in 1..=500 {
+            lane.arrived(Arrival { delivery: delivery(number), how: How::Fresh });
+        }
+        let lent = budget.lent();
+        assert!((75_000..=80_000).contains(&lent), "four fifths of the pool, not {lent}");
+        assert_eq!(lane.health(0).backlog, 500);
+        // Another may still have its share of the rest, and both come to terms.
+        let mut other = LaneState::new(1, Arc::clone(&budget), Breaker::new(Default::default(), 0));
+        other.follow(policy, TargetStatus::Active, 0);
+        for number in 501..=1000 {
+            other.arrived(Arrival { delivery: delivery(number), how: How::Fresh });
+            lane.trim();
+        }
+        assert!(budget.lent() < 100_000 && lane.borrowed.abs_diff(other.borrowed) < 40_000, "{} {}", lane.borrowed, other.borrowed);
+        lane.follow(policy, TargetStatus::Paused, 0);
+        assert!(matches!(lane.next(0, 9), Next::Idle));
+        lane.rest();
+        assert_eq!((lane.borrowed, budget.lent()), (0, other.borrowed));
+        assert_eq!(lane.health(0).backlog, 500, "the rest is in the journal");
+        drop((lane, other));
+        assert_eq!(budget.lent(), 0);
+    }
 }

@@ -63,10 +63,10 @@ pub struct Limits {
     pub max_payload: Size,
     /// Attempts in flight, all targets together.
     pub in_flight: usize,
-    /// Deliveries a target's lane holds in memory.
-    pub lane_items: usize,
-    /// Bytes a target's lane holds in memory.
+    /// Bytes that each target's lane may hold in memory in any case, of first attempts and of retries each.
     pub lane_bytes: Size,
+    /// Bytes that busy lanes may hold beyond that, all together.
+    pub lanes_bytes: Size,
     /// Bytes of events waiting for their commit before senders get a 503.
     pub accept_queue: Size,
     /// Time for a graceful shutdown.
@@ -181,8 +181,8 @@ impl Default for Config {
             limits: Limits {
                 max_payload: size(engine.max_payload_bytes),
                 in_flight: engine.global_in_flight,
-                lane_items: engine.lane_items,
                 lane_bytes: size(engine.lane_bytes),
+                lanes_bytes: size(engine.lanes_bytes),
                 accept_queue: size(engine.accept_queue_bytes),
                 shutdown: Span(serve.grace),
             },

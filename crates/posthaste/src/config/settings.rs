@@ -91,8 +91,12 @@ pub static SETTINGS: &[Setting] = &[
     ),
     setting!("limits.max_payload", limits.max_payload, "Largest event on the native API."),
     setting!("limits.in_flight", limits.in_flight, "Attempts under way at once, all targets together."),
-    setting!("limits.lane_items", limits.lane_items, "Deliveries kept in memory for each target; the rest waits on disk."),
-    setting!("limits.lane_bytes", limits.lane_bytes, "Bytes kept in memory for each target; the rest waits on disk."),
+    setting!(
+        "limits.lane_bytes",
+        limits.lane_bytes,
+        "Memory of what waits for each target, first attempts and retries each. The rest waits on disk."
+    ),
+    setting!("limits.lanes_bytes", limits.lanes_bytes, "Memory that busy targets share beyond that."),
     setting!(
         "limits.accept_queue",
         limits.accept_queue,

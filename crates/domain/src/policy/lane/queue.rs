@@ -116,6 +116,11 @@ impl<P: Ord + Copy, T> Queue<P, T> {
             return vec![position];
         }
         self.insert(position, held);
+        self.trim()
+    }
+
+    /// Leaves to the journal what is above the bound: the highest positions, which are answered. One is always kept.
+    pub(super) fn trim(&mut self) -> Vec<P> {
         let mut evicted = Vec::new();
         while self.full() && self.items.len() > 1 {
             let Some((position, held)) = self.items.pop_last() else { break };

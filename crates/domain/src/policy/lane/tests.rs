@@ -156,6 +156,7 @@ enum Step {
     Lose { scheduled: bool },
     Hasten { which: usize },
     Reopen { which: usize },
+    Resize { items: usize, bytes: usize },
     Cancel { which: usize },
     Pass(i64),
     Restart,
@@ -179,6 +180,7 @@ fn steps(wild: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => which.clone().prop_map(move |which| only_wild(Step::Hasten { which })),
         1 => which.clone().prop_map(move |which| only_wild(Step::Reopen { which })),
         1 => which.prop_map(move |which| only_wild(Step::Cancel { which })),
+        2 => (1..6_usize, 1..30_usize).prop_map(|(items, bytes)| Step::Resize { items, bytes }),
         3 => (0..40_i64).prop_map(Step::Pass),
         1 => Just(Step::Restart),
     ];
@@ -273,6 +275,12 @@ impl World {
             },
             Step::Next => {
                 let _ = self.next();
+            }
+            Step::Resize { items, bytes } => {
+                let bound = Bound { items, bytes };
+                (self.limits.fresh, self.limits.scheduled) = (bound, bound);
+                self.lane.set_bounds(bound, bound);
+                self.lane.trim();
             }
             Step::Settle { which, retry } => {
                 let running: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_none()).map(|(key, _)| *key).collect();
@@ -389,7 +397,8 @@ impl World {
         }
         let (items, bytes) = (self.limits.scheduled.items, self.limits.scheduled.bytes + 5);
         assert!(self.lane.waiting() <= 3 * items.max(1), "{} wait", self.lane.waiting());
-        assert!(self.lane.bytes() <= 2 * bytes + 5 * items.max(1), "{} bytes", self.lane.bytes());
+        let (fresh, scheduled) = self.lane.weights();
+        assert!(fresh <= bytes && scheduled <= bytes, "{fresh} and {scheduled} bytes");
     }
 
     /// Whether something came of it; otherwise when to ask again.

@@ -4,6 +4,7 @@ mod accounts;
 mod api;
 mod audit;
 mod bins;
+mod channels;
 mod crud;
 mod deliveries;
 mod domains;
@@ -44,6 +45,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     events::operations(&mut api);
     event_types::operations(&mut api);
     targets::operations(&mut api);
+    channels::operations(&mut api);
     templates::operations(&mut api);
     subscriptions::operations(&mut api);
     deliveries::operations(&mut api);

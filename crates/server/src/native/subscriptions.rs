@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use posthaste_domain::matching::{Filter, parse_document};
+use posthaste_domain::matching::{Filter, TypePattern, parse_document};
 use posthaste_domain::resource::{Scope, Subscription};
 use posthaste_engine::Entry;
 use serde::{Deserialize, Serialize};
@@ -109,14 +109,22 @@ impl Crud for Subscription {
     type View = SubscriptionView;
     const NOUN: &'static str = "subscription";
     const LIST: List = List::Subscriptions;
-    const FILTERS: &'static [Param] = &[Param::new("target_id", ParamKind::Text, "Only those that send to this target.")];
+    const FILTERS: &'static [Param] = &[
+        Param::new("event_type", ParamKind::Text, "Only subscriptions that take events of this type, by name or by wildcard."),
+        Param::new("target_id", ParamKind::Text, "Only subscriptions that send to this target."),
+        Param::new("template_id", ParamKind::Text, "Only subscriptions that use this template."),
+    ];
 
     fn search_text(&self) -> &str {
         &self.description
     }
 
     fn fits(&self, params: &Params) -> Result<bool, Problem> {
-        Ok(params.text("target_id").is_none_or(|id| id == self.target_id))
+        let takes =
+            |name: &str| self.event_types.iter().filter_map(|text| TypePattern::parse(text).ok()).any(|pattern| pattern.matches(name));
+        Ok(params.text("event_type").is_none_or(takes)
+            && params.text("target_id").is_none_or(|id| self.target_id == id)
+            && params.text("template_id").is_none_or(|id| self.template_id.as_deref() == Some(id)))
     }
 
     fn input(&self) -> SubscriptionInput {

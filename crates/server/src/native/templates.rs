@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use posthaste_domain::resource::{Scope, TemplateDoc};
-use posthaste_domain::template::{Block, Form, Limits, RenderInput, Template, message_page};
+use posthaste_domain::template::{Block, Form, Limits, RenderError, RenderInput, Template, message_page};
 use posthaste_engine::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -258,7 +258,13 @@ async fn preview(State(state): State<AppState>, Reader(_): Reader, JsonBytes(bod
     let input = RenderInput { event_name: &name, received_at, data, full_message_url: Some(&url) };
     let render = |form: Form| {
         let rendered = template.render(&input, form, &Limits::DEFAULT);
-        rendered.map_err(|error| Problem::new(Code::InvalidField, format!("blocks: {error}")).at("blocks"))
+        rendered.map_err(|error| match &error {
+            RenderError::Failed { block, line, .. } => {
+                let problem = Problem::invalid(format!("blocks[{block}]"), error.to_string());
+                line.map(|line| problem.clone().position(line, 1)).unwrap_or(problem)
+            }
+            _ => Problem::new(Code::InvalidField, format!("blocks: {error}")).at("blocks"),
+        })
     };
     let mail = render(Form::Html)?;
     let html = mail.html.unwrap_or_default();

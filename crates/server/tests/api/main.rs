@@ -19,3 +19,4 @@ mod public_bins;
 mod refusals;
 mod resources;
 mod rig;
+mod types;

@@ -10,7 +10,7 @@ use posthaste_domain::resource::Scope;
 use super::api::{Api, Op};
 use super::view::{DeliveryView, EventView};
 pub(crate) use publish::publish;
-use publish::{Accepted, EventInput};
+use publish::{Accepted, DocumentInput, EventInput};
 pub(super) use publish::{REPLAYED, idempotency};
 pub(super) use read::PATIENCE;
 use read::{EVENTS, WATCH};
@@ -34,6 +34,15 @@ pub(super) fn operations(api: &mut Api) {
             .one_or_many_body::<EventInput>()
             .answer::<Accepted>(StatusCode::ACCEPTED, "Stored. A single event also has its `id`, `sequence` and `received_at` at the top."),
         publish::publish_route,
+    );
+    api.add(
+        Op::post("/events/document", "publishDocument", "Publish one document whose type the rules find")
+            .about("As the inbox does: the oldest event type whose rule the document contains. Without one it is kept as unmatched.")
+            .scope(Scope::Publish)
+            .header("Idempotency-Key", "As for publishEvents.")
+            .body::<DocumentInput>()
+            .answer::<Accepted>(StatusCode::ACCEPTED, "Stored. Read the event to see which type it got."),
+        publish::publish_document,
     );
     api.add(
         Op::get("/events", "listEvents", "List, or wait for new ones")

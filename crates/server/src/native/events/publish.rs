@@ -123,6 +123,30 @@ pub(super) async fn publish_route(
     publish(&state, Publishing { workspace: caller.workspace(), source: caller.source() }, &headers, body).await
 }
 
+/// A document to publish.
+#[derive(ToSchema)]
+pub(super) struct DocumentInput {
+    /// The payload: any JSON value, kept byte for byte. Rules find objects alone.
+    #[expect(dead_code, reason = "describes what publish_document reads")]
+    data: Value,
+}
+
+/// Stores a document whose type the event types' rules find, as they do for the inbox.
+pub(super) async fn publish_document(
+    State(state): State<AppState>,
+    Publisher(caller): Publisher,
+    headers: HeaderMap,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Problem> {
+    let idempotency = idempotency(&headers, &body)?;
+    check_json(&body)?;
+    let payload = Bytes::copy_from_slice(raw_fields(&body, &["data"])?.need("data")?);
+    drop(body);
+    let events = vec![Incoming { kind: IncomingKind::ByRules, payload, deliver_at_ms: None }];
+    let request = AcceptRequest { workspace: caller.workspace(), source: caller.source(), events, idempotency };
+    accepted(&state, request, false).await
+}
+
 /// Stores the events of a body; answers once they are on disk.
 pub(crate) async fn publish(state: &AppState, publisher: Publishing, headers: &HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let idempotency = idempotency(headers, &body)?;
@@ -130,6 +154,10 @@ pub(crate) async fn publish(state: &AppState, publisher: Publishing, headers: &H
     // The request's buffer is not kept while its events wait for the disk.
     drop(body);
     let request = AcceptRequest { workspace: publisher.workspace, source: publisher.source, events, idempotency };
+    accepted(state, request, is_list).await
+}
+
+async fn accepted(state: &AppState, request: AcceptRequest, is_list: bool) -> Result<Response, Problem> {
     let accepted = state.engine.accept(request).await?;
     let mut response = json_bytes(StatusCode::ACCEPTED, write_accepted(&accepted.events, is_list));
     if accepted.replayed {

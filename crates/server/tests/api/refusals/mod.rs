@@ -90,6 +90,8 @@ impl Stage {
         let blocks = json!([{"kind": "text", "text": "x"}]);
         let body = match operation.body["operationId"].as_str().expect("an id") {
             "publishEvents" => json!({"type": "order.paid", "data": 1, "deliver_at": "2025-01-01T00:00:00Z"}),
+            "publishDocument" => json!({"data": {"event": "x"}}),
+            "testEventTypeRule" => json!({"rule": {"a": 1}}),
             "pauseTarget" => json!({"reason": "x"}),
             "rotateTargetSecret" => json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "asymmetric": false}),
             "testTarget" => json!({"data": 1}),

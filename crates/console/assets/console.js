@@ -215,6 +215,56 @@
     pause.querySelector(".words").textContent = paused ? "Go on" : "Hold";
   });
 
-  const begin = () => { enhance(document); choices(); };
+  // Text that follows something else as long as nobody wrote over it: the rule that the name of an event type gives.
+  const followed = new WeakMap();
+  const follow = (from) => {
+    for (const source of all("[data-prefill]", from)) {
+      const field = document.getElementById(source.dataset.prefill);
+      if (!field || document.activeElement === field) continue;
+      if (field.value === "" || followed.get(field) === field.value) {
+        field.value = source.dataset.text;
+        followed.set(field, field.value);
+        field.dispatchEvent(new Event("input"));
+      }
+    }
+  };
+  document.addEventListener("htmx:configRequest", (event) => {
+    const rule = document.getElementById("f-rule");
+    if (rule && event.target.id === "found" && followed.get(rule) === rule.value) event.detail.parameters.rule = "";
+  });
+  document.addEventListener("htmx:afterSwap", (event) => { follow(event.target); enhance(event.target); });
+
+  // Blocks are moved by their grips. The buttons beside them do the same without a mouse.
+  let moving = null;
+  document.addEventListener("dragstart", (event) => {
+    const grip = event.target.closest?.("[data-grip]");
+    if (!grip) return;
+    moving = grip.closest(".block");
+    moving.classList.add("moving");
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", "");
+    event.dataTransfer.setDragImage(moving, 20, 20);
+  });
+  document.addEventListener("dragover", (event) => {
+    const over = moving && event.target.closest?.(".block");
+    if (!over || over.parentElement !== moving.parentElement) return;
+    event.preventDefault();
+    if (over === moving) return;
+    const box = over.getBoundingClientRect();
+    const behind = event.clientY > box.top + box.height / 2;
+    over.parentElement.insertBefore(moving, behind ? over.nextSibling : over);
+  });
+  document.addEventListener("drop", (event) => { if (moving) event.preventDefault(); });
+  document.addEventListener("dragend", () => {
+    if (!moving) return;
+    moving.classList.remove("moving");
+    // The server numbers them anew: buttons and headings say where they are now.
+    const form = moving.closest("form");
+    const button = form.querySelector('[value="preview"]');
+    moving = null;
+    form.requestSubmit(button);
+  });
+
+  const begin = () => { enhance(document); choices(); follow(document); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
 })();

@@ -1,5 +1,7 @@
 //! The pages, one file per family. Each has `pub(super) fn routes() -> Router<Console>`; addresses are below `/console`.
 
+mod attach;
+mod blocks;
 mod deliveries;
 mod enter;
 mod event;
@@ -12,10 +14,15 @@ mod msgine_webhooks;
 mod overview;
 pub(crate) mod problem;
 mod replays;
+mod sample;
+mod send;
 mod subscriptions;
 mod target_actions;
 mod target_form;
 mod targets;
+mod templates;
+mod type_subscriptions;
+mod types;
 mod webhooks;
 
 use axum::Router;
@@ -44,6 +51,11 @@ pub(crate) fn router() -> Router<Console> {
         .merge(mailgun_webhooks::routes())
         .merge(msgine_webhooks::routes())
         .merge(messagemedia_webhooks::routes())
+        .merge(types::routes())
+        .merge(send::routes())
+        .merge(attach::routes())
+        .merge(type_subscriptions::routes())
+        .merge(templates::routes())
 }
 
 /// An installation without events begins with the guide, any other with the overview.

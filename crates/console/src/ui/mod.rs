@@ -11,6 +11,7 @@ mod controls;
 mod feedback;
 mod icons;
 mod lists;
+mod mail;
 mod shell;
 mod time;
 
@@ -22,6 +23,7 @@ pub use controls::{
 pub use feedback::{Flash, Tone, badge, empty, live_sign, notice, progress, status, tone_of};
 pub use icons::icon;
 pub use lists::{Head, Pager, crumbs, facts, filters, live_table, menu, pager, table, tabs, tiles, timeline};
+pub use mail::message;
 pub use shell::{Page, section};
 pub(crate) use shell::{door, login_href};
 pub use time::{ago, bytes, count, duration_ms, full_time, time};

@@ -2,8 +2,10 @@
 
 mod deliveries;
 mod enter;
+mod events;
 mod inbox;
 mod rig;
 mod start;
 mod targets;
+mod templates;
 mod webhooks;

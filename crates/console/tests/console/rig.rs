@@ -84,7 +84,11 @@ impl Channel for Receiver {
         let url = dispatch.settings["url"].as_str().unwrap_or_default();
         let status = url.split_once("/status/").and_then(|(_, status)| status.parse().ok()).unwrap_or(200);
         let status = if self.is_down.load(Ordering::Relaxed) { 503 } else { status };
-        let Content::Wire { body, .. } = dispatch.content else { unreachable!("nothing else is taken") };
+        let body = match dispatch.content {
+            Content::Wire { body, .. } => body,
+            Content::Message(message) => message.text.into(),
+            other => unreachable!("{:?} is not sent to webhooks", other.kind()),
+        };
         self.bodies.lock().push(body);
         self.changed.send_modify(|sent| *sent += 1);
         Report {

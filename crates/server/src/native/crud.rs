@@ -160,8 +160,7 @@ async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, Ra
 }
 
 /// A page of entries, which come oldest first.
-pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, mut entries: Vec<Arc<Entry<R>>>) -> Result<Response, Problem> {
-    entries.retain(|entry| entry.doc.fits(params));
+pub(crate) async fn list_entries<R: Crud>(state: &AppState, params: &Params, entries: Vec<Arc<Entry<R>>>) -> Result<Response, Problem> {
     let Found { entries, order, next } = select(params, R::LIST, &entries, |doc: &R| doc.search_text().to_owned())?;
     let mut views = Vec::with_capacity(entries.len());
     for entry in &entries {

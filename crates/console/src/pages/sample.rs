@@ -1,0 +1,67 @@
+//! What is tried on what: a recent event, or a document that somebody pasted.
+
+use maud::{Markup, html};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::inbox::Event;
+use crate::api::{Api, Failure, Page as List, Problem, segment};
+use crate::form::Draft;
+use crate::query::link;
+use crate::ui::{Choice, Field};
+
+/// Events that are offered.
+const OFFERED: &str = "20";
+
+/// A document to try something on.
+pub(super) struct Sample {
+    /// Type of the event, if it is one and has one.
+    pub type_name: Option<String>,
+    /// When it was received, if it is an event.
+    pub received_at: Option<String>,
+    /// The document.
+    pub data: Box<RawValue>,
+}
+
+/// The newest events, of one type or of all.
+pub(super) async fn recent(api: &Api, type_name: Option<&str>) -> Result<Vec<Event>, Failure> {
+    let path = link("/events", [("limit", OFFERED)].into_iter().chain(type_name.map(|name| ("type", name))));
+    Ok(api.get::<List<Event>>(&path).await?.items)
+}
+
+/// Text as JSON, to be put into a larger document; what is wrong with it is said at its field.
+pub(super) fn read<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        let line = u32::try_from(error.line()).ok();
+        let column = u32::try_from(error.column()).ok();
+        let problem =
+            Problem { status: 422, detail: format!("This is not JSON: {error}"), field: Some(field.to_owned()), ..Problem::default() };
+        Failure::Refused(Box::new(Problem { line, column, ..problem }))
+    })
+}
+
+/// The fields that choose a sample: `sample` (the id of an event) and `data` (JSON text, if no event is chosen).
+pub(super) fn fields(draft: &Draft, events: &[Event]) -> Markup {
+    let label = |event: &Event| {
+        format!("{} – {}", event.type_name.as_deref().unwrap_or("no type"), event.received_at.replace('T', " ").replace(".000Z", "Z"))
+    };
+    let labels: Vec<String> = events.iter().map(label).collect();
+    let events = events.iter().zip(&labels).map(|(event, label)| Choice::new(&event.id, label));
+    let choices: Vec<Choice<'_>> = std::iter::once(Choice::new("", "The document below")).chain(events).collect();
+    html! {
+        (Field::select(draft, "sample", "Sample", &choices).hint("A recent event from the inbox, or a document of your own.").shows("sample"))
+        div data-when-sample="" { (Field::code(draft, "data", "Document (JSON)", 6)) }
+    }
+}
+
+/// The sample that the two fields chose; `None` if they chose none.
+pub(super) async fn chosen(api: &Api, id: &str, text: &str) -> Result<Option<Sample>, Failure> {
+    if !id.is_empty() {
+        let event: Event = api.get(&format!("/events/{}", segment(id))).await?;
+        return Ok(Some(Sample { type_name: event.type_name, received_at: Some(event.received_at), data: event.data }));
+    }
+    match text.trim() {
+        "" => Ok(None),
+        text => Ok(Some(Sample { type_name: None, received_at: None, data: read("data", text)? })),
+    }
+}

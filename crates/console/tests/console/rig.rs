@@ -234,9 +234,9 @@ impl Page {
         assert_eq!(self.headers[header::CONTENT_SECURITY_POLICY], posthaste_console::CSP);
         assert_eq!(self.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         for tag in tags(&self.text) {
-            let is_ours = tag.strip_prefix("script ").is_some_and(|rest| rest.starts_with("src=\"/console/assets/"));
+            let is_ours = tag.starts_with("script src=\"/console/assets/") || tag.starts_with("img src=\"/console/assets/");
             let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
-            assert!(is_ours || !["script", "style", "iframe", "object", "embed", "base", "b", "i"].contains(&name), "<{tag}>");
+            assert!(is_ours || !["script", "style", "img", "iframe", "object", "embed", "base", "b", "i"].contains(&name), "<{tag}>");
             // Without what stands in quotes, where anything may stand.
             let bare: String = tag.split('"').step_by(2).collect();
             assert!(!bare.contains('\'') && !bare.contains(" style=") && !bare.contains(" on") && !bare.contains('<'), "<{tag}>");

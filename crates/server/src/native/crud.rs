@@ -72,6 +72,14 @@ pub(crate) trait Crud: Managed {
     /// Text that `search` looks in.
     fn search_text(&self) -> &str;
 
+    /// Checks what its [`Self::FILTERS`] name, once for a list.
+    ///
+    /// # Errors
+    /// If one of them names what is not there.
+    fn check_filters(_: &AppState, _workspace: i64, _: &Params) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// Whether it passes its [`Self::FILTERS`].
     ///
     /// # Errors
@@ -146,6 +154,7 @@ pub(crate) fn find<R: Crud>(state: &AppState, workspace: i64, id: &str) -> Resul
 
 async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), &[&LIST, R::FILTERS].concat())?;
+    R::check_filters(&state, caller.workspace(), &params)?;
     let mut entries = state.engine.list::<R>(caller.workspace());
     if !R::FILTERS.is_empty() {
         let mut fitting = Vec::with_capacity(entries.len());

@@ -107,15 +107,16 @@ async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(qu
     Ok(list_page(List::Deliveries, order, &views(&state, &found).await?, next))
 }
 
+/// The number of the target that a list's filter names. Deleted targets keep theirs, and their deliveries are still there.
+pub(super) fn target_number(state: &AppState, workspace: i64, id: &str) -> Result<i64, Problem> {
+    let number = state.engine.number_of(workspace, id).filter(|_| id.starts_with(Kind::Target.prefix()));
+    number.ok_or_else(|| Problem::new(Code::InvalidParameter, "target_id: there is no such target").at("target_id"))
+}
+
 /// What the journal can tell apart of what is wanted; `None` when nothing can be found.
 fn filter(state: &AppState, workspace: i64, params: &Params, wanted: &[&str]) -> Result<Option<DeliveryFilter>, Problem> {
     let target = match params.text("target_id") {
-        Some(id) => {
-            // Deleted targets keep their number, and their deliveries are still there.
-            let number = state.engine.number_of(workspace, id).filter(|_| id.starts_with(Kind::Target.prefix()));
-            let unknown = || Problem::new(Code::InvalidParameter, "target_id: there is no such target").at("target_id");
-            Some(number.ok_or_else(unknown)?)
-        }
+        Some(id) => Some(target_number(state, workspace, id)?),
         None => None,
     };
     let mut targets = target.map(|number| vec![number]);

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use posthaste_domain::matching::{Filter, TypePattern, parse_document};
-use posthaste_domain::resource::{Scope, Subscription};
+use posthaste_domain::resource::{Scope, Subscription, TemplateDoc};
 use posthaste_engine::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,9 +12,11 @@ use utoipa::ToSchema;
 
 use super::api::{Api, Op};
 use super::crud::{self, Crud, Family, Meta, shown};
+use super::deliveries::target_number;
 use super::{accounts, json};
 use crate::AppState;
 use crate::auth::{Manager, Reader};
+use crate::codes::Code;
 use crate::cursor::List;
 use crate::input::{Input, JsonBytes, Param, ParamKind, Params, check_json, parse_field, raw_fields};
 use crate::problem::Problem;
@@ -117,6 +119,18 @@ impl Crud for Subscription {
 
     fn search_text(&self) -> &str {
         &self.description
+    }
+
+    fn check_filters(state: &AppState, workspace: i64, params: &Params) -> Result<(), Problem> {
+        if let Some(id) = params.text("target_id") {
+            target_number(state, workspace, id)?;
+        }
+        match params.text("template_id") {
+            Some(id) if state.engine.get::<TemplateDoc>(workspace, id).is_none() => {
+                Err(Problem::new(Code::InvalidParameter, "template_id: there is no such template").at("template_id"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fits(&self, params: &Params) -> Result<bool, Problem> {

@@ -69,7 +69,10 @@ async fn subscriptions_are_found_by_type_target_and_template() {
     };
     assert_eq!(found("/subscriptions?event_type=order.paid&order=asc".into()).await, [exact.clone(), wild.clone()]);
     assert_eq!(found(format!("/subscriptions?event_type=order.paid&target_id={other}")).await, [wild]);
-    assert_eq!(found("/subscriptions?template_id=none".into()).await, Vec::<String>::new());
+    let template = id(&rig.post("/templates", json!({"name": "T", "blocks": [{"kind": "text", "text": "x"}]})).await.expect(201));
+    assert_eq!(found(format!("/subscriptions?template_id={template}")).await, Vec::<String>::new());
+    rig.call("PATCH", &format!("/subscriptions/{exact}"), json!({"template_id": template})).await.expect(200);
+    assert_eq!(found(format!("/subscriptions?template_id={template}")).await, [exact]);
 }
 
 #[tokio::test]

@@ -94,14 +94,14 @@ impl Stage {
             "testEventTypeRule" => json!({"rule": {"a": 1}}),
             "pauseTarget" => json!({"reason": "x"}),
             "rotateTargetSecret" => json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "asymmetric": false}),
-            "testTarget" => json!({"data": 1}),
+            "testTarget" | "previewTargetTest" => json!({"data": 1}),
             "previewTemplate" => json!({"blocks": blocks, "event": {"type": "a"}}),
             "testFilter" => json!({"filter": {"a": 1}, "sample": {}}),
             "replaceAccount" => json!({"settings": {"tier": "free"}}),
             "sendMessage" => json!({"channel": "email", "from": "a@d.test", "to": ["b@x.test"], "text": "x"}),
             "complain" => json!({"recipient": "b@x.test"}),
             "suppress" => json!({"scope": "d.test", "address": "b@x.test", "reason": "bounce"}),
-            "createReplay" => json!({"states": ["failed"]}),
+            "createReplay" | "countReplay" => json!({"states": ["failed"]}),
             _ => input(&self.rig, &format!("/{}", family(operation)), 2).await,
         };
         body.as_object().expect("an object").clone()

@@ -145,6 +145,7 @@ async fn bad_query_parameters_are_named() {
             ("unmatched", &["2"]),
             ("state", &["lost", "failed,lost"]),
             ("target_id", &["nothing"]),
+            ("template_id", &["nothing"]),
             ("type", &["order.*"]),
         ] {
             // The stream takes wildcards.

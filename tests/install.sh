@@ -8,6 +8,7 @@ php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || need_apt+=(php-c
 command -v curl >/dev/null || need_apt+=(curl)
 command -v python3 >/dev/null || need_apt+=(python3 python3-venv)
 command -v node >/dev/null || need_apt+=(nodejs npm)
+command -v chromium >/dev/null || need_apt+=(chromium)
 if [ "${#need_apt[@]}" -gt 0 ]; then
   if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     apt-get update -qq >/dev/null
@@ -18,15 +19,17 @@ if [ "${#need_apt[@]}" -gt 0 ]; then
   fi
 fi
 
-# Python and JavaScript clients, where crates/posthaste/tests/clients finds them. Again only when the list of packages changed.
+# Python and JavaScript clients, and what drives the browser, where crates/posthaste/tests/clients finds them. Again only when the list of packages changed.
 if ! cmp -s tests/clients/requirements.txt "$tools/venv/installed"; then
   python3 -m venv --clear "$tools/venv"
   "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
   cp tests/clients/requirements.txt "$tools/venv/installed"
 fi
-if ! cmp -s tests/clients/package-lock.json tests/clients/node_modules/installed; then
-  (cd tests/clients && npm ci --silent --no-audit --no-fund && cp package-lock.json node_modules/installed)
-fi
+for folder in tests/clients tests/console; do
+  if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed"; then
+    (cd "$folder" && npm ci --silent --no-audit --no-fund && cp package-lock.json node_modules/installed)
+  fi
+done
 
 export PATH="$tools/bin:$PATH"
 if ! command -v cargo-deny >/dev/null; then

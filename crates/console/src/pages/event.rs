@@ -218,7 +218,9 @@ fn one_delivery(seat: &Seat, whole: &Whole, delivery: &Delivery, is_only: bool) 
             }
         }
     };
-    ui::fold(is_only || delivery.state == "failed", summary, content)
+    // What needs a look is open: what failed, and what has failed so far.
+    let is_failing = delivery.state == "failed" || delivery.state == "queued" && delivery.attempt_count > 0;
+    ui::fold(is_only || is_failing, summary, content)
 }
 
 /// One attempt: how it ended, what was sent and what came back.

@@ -79,7 +79,7 @@ pub fn notice(tone: Tone, content: Markup) -> Markup {
 
 /// A place where nothing is yet: what it is, and a way on (a link or a form).
 pub fn empty(icon_name: &str, title: &str, about: &str, next: Markup) -> Markup {
-    html! { div.empty { (icon(icon_name)) h3 { (title) } p { (about) } div.row { (next) } } }
+    html! { div.empty { (icon(icon_name)) h2 { (title) } p { (about) } div.row { (next) } } }
 }
 
 /// How much is done. `label` says of what.

@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Server {
     process: Child,
     pub url: String,
+    /// Where the first member of the console makes itself.
+    pub setup_url: String,
     http: Client<HttpConnector, Full<Bytes>>,
     _data: tempfile::TempDir,
 }
@@ -48,8 +50,9 @@ impl Server {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let started: Value = serde_json::from_str(&line).expect("the server says where it listens");
-        let url = started["listening"].as_str().unwrap().to_owned();
-        Self { process, url, http: Client::builder(TokioExecutor::new()).build_http(), _data: data }
+        let text = |name: &str| started[name].as_str().unwrap().to_owned();
+        let (url, setup_url) = (text("listening"), text("setup_url"));
+        Self { process, url, setup_url, http: Client::builder(TokioExecutor::new()).build_http(), _data: data }
     }
 
     /// What a request answers: its status, and its body if that is JSON.

@@ -15,11 +15,13 @@ fn below_tests(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(path)
 }
 
-/// The command that runs a script of `tests/clients`, by the end of its name.
+/// The command that runs a script of `tests/clients`, or of `tests/console`, by the end of its name.
 pub fn command(script: &str) -> Command {
-    let path = below_tests("clients").join(script);
+    let is_console = script.starts_with("console/");
+    let path = if is_console { below_tests(script) } else { below_tests("clients").join(script) };
     let (program, installed) = match path.extension().and_then(|extension| extension.to_str()) {
         Some("py") => (below_tests(".tools/venv/bin/python"), Some(".tools/venv/installed")),
+        Some("mjs") if is_console => (PathBuf::from("node"), Some("console/node_modules/installed")),
         Some("mjs") => (PathBuf::from("node"), Some("clients/node_modules/installed")),
         Some("php") => (PathBuf::from("php"), None),
         Some("sh") => (PathBuf::from("bash"), None),

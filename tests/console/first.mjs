@@ -1,0 +1,71 @@
+// From the link that the server prints to the first delivery. The same with and without scripts in the browser.
+import { Visitor, check, shell } from "./rig.mjs";
+
+export const PASSWORD = "correct horse battery staple";
+
+export async function first(browser, { url, setupUrl, receiver }, javaScriptEnabled) {
+  const visitor = await Visitor.enter(browser, url, javaScriptEnabled ? "first visit" : "first visit without scripts", { javaScriptEnabled });
+  const { page } = visitor;
+  let line;
+  await visitor.step("the set-up link makes the administrator", async () => {
+    await page.goto(setupUrl);
+    await visitor.heading("Set up Posthaste");
+    await visitor.fill({ Organisation: "Acme & Sons", "Your name": "Ada", "E-mail": "ada@example.com", Password: "short" });
+    await visitor.press("Create the administrator");
+    await visitor.see("at least");
+    check((await page.getByLabel("Organisation").inputValue()) === "Acme & Sons", "what was typed is gone");
+    await visitor.fill({ Password: PASSWORD });
+    await visitor.press("Create the administrator");
+    await visitor.heading("Getting started");
+  });
+  await visitor.step("a key, shown once", async () => {
+    await visitor.press("Create a key");
+    await visitor.see("Copy it now");
+    const token = await page.locator(".secret code").innerText();
+    check(/^phk_\w{20,}$/.test(token.trim()), `no token: ${token}`);
+    const box = page.locator(".code-box", { hasText: "curl" }).first();
+    line = javaScriptEnabled ? await visitor.copied(box.getByRole("button", { name: /Copy/ })) : await box.locator("pre").innerText();
+    check(line.includes(token.trim()), `the line has not the key: ${line}`);
+  });
+  const rows = page.locator("#inbox tr, tbody#inbox tr");
+  await visitor.step("the first event is sent from the page", async () => {
+    await visitor.press("Send the event");
+    await rows.first().waitFor();
+    await visitor.see("order.created");
+  });
+  await visitor.step("the copied line sends another, which is watched arriving", async () => {
+    if (javaScriptEnabled) await page.locator(".live.on").waitFor();
+    shell(line);
+    if (javaScriptEnabled) await rows.nth(1).waitFor();
+    else await visitor.reloadUntil(rows.nth(1));
+  });
+  await visitor.step("the first target", async () => {
+    // Without a URL it is a request bin of this server.
+    if (javaScriptEnabled) await visitor.fill({ "Webhook URL": `${receiver.url}/first` });
+    await visitor.press("Attach the target");
+    await visitor.see("Events now go to a target");
+  });
+  await visitor.step("the first delivery", async () => {
+    if (javaScriptEnabled) await page.locator(".live.on").waitFor();
+    shell(line);
+    const delivered = page.locator("main tbody tr", { hasText: "Delivered" });
+    if (javaScriptEnabled) {
+      const [body] = await receiver.until("/first", 1);
+      check(body.includes("Ada Lovelace"), `another event came: ${body}`);
+      await delivered.first().waitFor();
+    } else {
+      await visitor.reloadUntil(delivered);
+    }
+    await delivered.first().locator("a.main-link").click();
+    await visitor.heading("order.created");
+    await visitor.see("status 20");
+    await visitor.see("Ada Lovelace");
+  });
+  await visitor.step("home is the overview from now on", async () => {
+    await visitor.open("/console/");
+    await visitor.heading("Overview");
+  });
+  const storageState = await visitor.context.storageState();
+  await visitor.leave();
+  return storageState;
+}

@@ -1,0 +1,113 @@
+// Every page there is: found by following the links from the navigation, looked at in both themes, on a phone and on a desk.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { SHOTS, Visitor, check, say } from "./rig.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const LOOKS = [
+  { theme: "light", width: 1440 },
+  { theme: "light", width: 390 },
+  { theme: "dark", width: 390 },
+  { theme: "dark", width: 1440 },
+];
+/** Windows that look at pages at the same time. */
+const WINDOWS = 2;
+
+/** What an address is an example of: ids and values are left out. */
+function kind(address) {
+  const isId = (part) => /^([a-z]{2,4}_[0-9a-z]{20,}|[0-9a-f-]{32,36})$/i.test(part);
+  const path = address.pathname.split("/").map((part) => (isId(part) ? "id" : part)).join("/");
+  const names = [...new Set(address.searchParams.keys())].sort().join("-");
+  return names ? `${path}-by-${names}` : path;
+}
+
+async function findings(page) {
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(AXE);
+  const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return result.violations.map((one) => ({
+    impact: one.impact,
+    text: `axe: ${one.impact} ${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map((node) => `${node.target.join(" ")} (${node.any[0]?.message ?? ""})`).join("; ")}`,
+  }));
+}
+
+/** Looks at the page in each way, and answers what is wrong with it. */
+async function look(page, name) {
+  const wrong = [];
+  for (const { theme, width } of LOOKS) {
+    await page.emulateMedia({ colorScheme: theme });
+    await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
+    await page.screenshot({ path: `${SHOTS}${name}-${theme}-${width}.png`, fullPage: true });
+    if (theme === "light") {
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (wide > 1) wrong.push({ impact: "serious", text: `at ${width} px the page is ${wide} px wider than the screen` });
+    }
+    // Each theme once, and each width once.
+    if ((theme === "light") === (width === 1440)) wrong.push(...(await findings(page)));
+  }
+  return wrong;
+}
+
+/** Pages of the navigation that are still being built. */
+const SOON = /^\/console\/(messages|bins|keys|domains|members|settings|audit|reference|account)/;
+
+async function visit(visitor, page, path, found) {
+  const response = await page.goto(new URL(path, visitor.url).href);
+  if (response.status() === 404 && SOON.test(path)) return false;
+  check(response.status() === 200, `${path} was answered ${response.status()}`);
+  check((await page.locator("h1").count()) === 1, `${path} has not one heading`);
+  if (await page.locator(".live").count()) await page.locator(".live.on").first().waitFor();
+  const links = await page.evaluate(() => [...document.querySelectorAll("a[href]")].map((link) => link.href));
+  for (const link of links) found(new URL(link));
+  return true;
+}
+
+/** Pages of somebody who is logged in, all of them. */
+export async function pages(world) {
+  const visitor = await Visitor.enter(world.browser, world.url, "pages", { storageState: world.storageState });
+  const { origin } = new URL(world.url);
+  const [known, waiting, problems, elsewhere] = [new Set(), [], [], new Set()];
+  const found = (address) => {
+    if (address.origin !== origin) return;
+    if (!address.pathname.startsWith("/console/")) return void elsewhere.add(address.pathname);
+    const one = kind(address);
+    if (known.has(one)) return;
+    known.add(one);
+    waiting.push({ path: address.pathname + address.search, name: one.replace("/console/", "").replace(/[^a-z0-9]+/gi, "-") || "home" });
+  };
+  found(new URL("/console/overview", world.url));
+  found(new URL("/console/start", world.url));
+  let busy = 0;
+  const work = async () => {
+    const page = await visitor.context.newPage();
+    for (;;) {
+      const next = waiting.shift();
+      if (!next && busy === 0) break;
+      if (!next) {
+        // The other window may find more links.
+        await new Promise((done) => setTimeout(done, 20));
+        continue;
+      }
+      busy += 1;
+      const begun = performance.now();
+      try {
+        const wrong = (await visit(visitor, page, next.path, found)) ? await look(page, next.name) : [];
+        const bad = wrong.filter((one) => ["serious", "critical"].includes(one.impact));
+        if (bad.length) problems.push(`${next.path}:\n  ${bad.map((one) => one.text).join("\n  ")}`);
+        for (const one of wrong.filter((one) => !bad.includes(one))) console.error(`${next.path}: ${one.text}`);
+        say(`pages: ${next.name}`, begun);
+      } catch (error) {
+        problems.push(`${next.path}: ${(await visitor.failure(next.name, error)).message}`);
+      }
+      busy -= 1;
+    }
+    await page.close();
+  };
+  await Promise.all(Array.from({ length: WINDOWS }, work));
+  for (const path of elsewhere) {
+    const answer = await visitor.context.request.get(new URL(path, world.url).href);
+    if (!answer.ok()) problems.push(`the link to ${path} was answered ${answer.status()}`);
+  }
+  problems.push(...new Set(visitor.complaints));
+  await visitor.leave();
+  check(problems.length === 0, problems.join("\n"));
+}

@@ -234,7 +234,50 @@
   });
   document.addEventListener("htmx:afterSwap", (event) => { follow(event.target); enhance(event.target); });
 
-  // Blocks are moved by their grips. The buttons beside them do the same without a mouse.
+  // Blocks of a template are moved by their grips and their buttons where they are. What the server counts is their order in the form.
+  const rearranged = (list, words) => {
+    const blocks = [...list.children];
+    blocks.forEach((block, at) => {
+      block.id = `block-${at}`;
+      block.querySelector("[data-number]").textContent = at + 1;
+      for (const button of all('button[name="do"]', block)) {
+        button.value = button.value.replace(/:\d+/, `:${at}`);
+        button.setAttribute("formaction", button.getAttribute("formaction").replace(/#.*/, `#block-${at}`));
+        const label = button.getAttribute("aria-label");
+        if (label) button.setAttribute("aria-label", label.replace(/block \d+$/, `block ${at + 1}`));
+        if (button.value.startsWith("up:")) button.disabled = at === 0;
+        if (button.value.startsWith("down:")) button.disabled = at === blocks.length - 1;
+      }
+    });
+    for (const add of all('button[value^="add-"]', list.parentElement)) {
+      add.setAttribute("formaction", add.getAttribute("formaction").replace(/#.*/, `#block-${blocks.length}`));
+    }
+    list.parentElement.querySelector("[data-moved]").textContent = words;
+    list.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const placeOf = (block) => `Block ${[...block.parentElement.children].indexOf(block) + 1} of ${block.parentElement.children.length}`;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.('.blocks button[name="do"]');
+    if (!button) return;
+    const block = button.closest(".block");
+    const list = block.parentElement;
+    const verb = button.value.split(":")[0];
+    const [before, after] = [block.previousElementSibling, block.nextElementSibling];
+    if (verb === "up" && before) before.before(block);
+    else if (verb === "down" && after) after.after(block);
+    else if (verb === "remove" && (before || after)) block.remove();
+    else return;
+    event.preventDefault();
+    if (verb === "remove") {
+      rearranged(list, "Removed");
+      (after ?? before).focus();
+      return;
+    }
+    rearranged(list, placeOf(block));
+    // At the end of the way the button is of no more use: the one of the way back is beside it.
+    (button.disabled ? block.querySelector('.tools button:not(:disabled)') : button).focus();
+    block.scrollIntoView({ block: "nearest" });
+  });
   let moving = null;
   document.addEventListener("dragstart", (event) => {
     const grip = event.target.closest?.("[data-grip]");
@@ -258,11 +301,8 @@
   document.addEventListener("dragend", () => {
     if (!moving) return;
     moving.classList.remove("moving");
-    // The server numbers them anew: buttons and headings say where they are now.
-    const form = moving.closest("form");
-    const button = form.querySelector('[value="preview"]');
+    rearranged(moving.parentElement, placeOf(moving));
     moving = null;
-    form.requestSubmit(button);
   });
 
   const begin = () => { enhance(document); choices(); follow(document); };

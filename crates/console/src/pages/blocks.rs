@@ -200,9 +200,10 @@ pub(super) fn editor(blocks: &[Block], draft: &Draft, action: &str) -> Markup {
         html! { button.button.slim type="submit" name="do" value=(verb) formaction=(format!("{action}#block-{}", blocks.len())) { (ui::icon("plus")) (label) } }
     };
     html! {
-        ol.blocks data-sortable="" {
+        ol.blocks {
             @for (at, block) in blocks.iter().enumerate() { (one(&draft, blocks, at, block, action)) }
         }
+        p.unseen role="status" data-moved="" {}
         @if blocks.is_empty() { p.muted { "No blocks yet. A message needs one at least." } }
         div.row { (add("add-text", "Text block")) (add("add-table", "Table block")) }
     }
@@ -222,7 +223,7 @@ fn one(draft: &Draft, blocks: &[Block], at: usize, block: &Block, action: &str) 
             div.row.apart {
                 span.row {
                     span.grip.needs-js data-grip="" draggable="true" title="Drag to move" aria-hidden="true" { (ui::icon("grip")) }
-                    strong { (at + 1) ". " (kind) }
+                    strong { span data-number="" { (at + 1) } ". " (kind) }
                 }
                 span.row.tools {
                     (button("up", at.saturating_sub(1), "up", "Move up", at == 0))

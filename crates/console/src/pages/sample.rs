@@ -11,7 +11,11 @@ use crate::query::link;
 use crate::ui::{Choice, Field};
 
 /// Events that are offered.
-const OFFERED: &str = "20";
+const OFFERED: usize = 20;
+/// Events that are looked at for them.
+const LOOKED_AT: &str = "60";
+/// Beginning of the types of events that tell about deliveries: nobody sends them.
+const OWN: &str = "posthaste.";
 
 /// A document to try something on.
 pub(super) struct Sample {
@@ -23,10 +27,13 @@ pub(super) struct Sample {
     pub data: Box<RawValue>,
 }
 
-/// The newest events, of one type or of all.
+/// The newest events, of one type or of all but the server's own.
 pub(super) async fn recent(api: &Api, type_name: Option<&str>) -> Result<Vec<Event>, Failure> {
-    let path = link("/events", [("limit", OFFERED)].into_iter().chain(type_name.map(|name| ("type", name))));
-    Ok(api.get::<List<Event>>(&path).await?.items)
+    let path = link("/events", [("limit", LOOKED_AT)].into_iter().chain(type_name.map(|name| ("type", name))));
+    let mut events = api.get::<List<Event>>(&path).await?.items;
+    events.retain(|event| type_name.is_some() || !event.type_name.as_deref().is_some_and(|name| name.starts_with(OWN)));
+    events.truncate(OFFERED);
+    Ok(events)
 }
 
 /// Text as JSON, to be put into a larger document; what is wrong with it is said at its field.

@@ -28,6 +28,8 @@ pub(super) fn routes() -> Router<Console> {
 }
 
 const NAV: &str = "/console/templates";
+/// Event types of which an event is looked for.
+const TRIED: usize = 5;
 const FIRST: &str = "**{{ event.name }}** at {{ event.receivedAt }}\n";
 const SAMPLE: &str = "{\n  \"customer\": \"Ada Lovelace\",\n  \"items\": [\n    {\"name\": \"Product A\", \"quantity\": 2},\n    {\"name\": \"Product B\", \"quantity\": 1}\n  ]\n}";
 
@@ -106,18 +108,30 @@ fn row(one: &Template) -> Markup {
 }
 
 async fn compose(seat: Seat) -> Answer {
-    builder(&seat, None, StatusCode::OK, first_draft(&seat, Draft::new()).await?, &[blocks::text_block(FIRST)], None).await
+    builder(&seat, None, StatusCode::OK, first_draft(&seat, None, Draft::new()).await?, &[blocks::text_block(FIRST)], None).await
 }
 
-/// A draft whose sample is the newest event, if there is one.
-async fn first_draft(seat: &Seat, draft: Draft) -> Result<Draft, Failure> {
-    let newest = sample::recent(&seat.api, seat.query.given("type")).await?.into_iter().next();
+/// A draft whose sample is the newest event of a type that is sent with the template; otherwise the newest of all, if there is one.
+async fn first_draft(seat: &Seat, one: Option<&Template>, draft: Draft) -> Result<Draft, Failure> {
+    let mut newest = None;
+    if let Some(one) = one {
+        for name in users(seat, one).await?.iter().filter(|name| !name.contains('*')).take(TRIED) {
+            newest = sample::recent(&seat.api, Some(name)).await?.into_iter().next();
+            if newest.is_some() {
+                break;
+            }
+        }
+    }
+    if newest.is_none() {
+        newest = sample::recent(&seat.api, None).await?.into_iter().next();
+    }
     Ok(draft.set("data", SAMPLE).set("sample", newest.map(|event| event.id).unwrap_or_default()))
 }
 
 async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
     let one = find(&seat, &id).await?;
-    let draft = first_draft(&seat, Draft::new().set("name", &one.name).set("version", one.version.to_string())).await?;
+    let draft = Draft::new().set("name", &one.name).set("version", one.version.to_string());
+    let draft = first_draft(&seat, Some(&one), draft).await?;
     let blocks = blocks::of_api(&one.blocks);
     builder(&seat, Some(&one), StatusCode::OK, draft, &blocks, None).await
 }
@@ -142,7 +156,7 @@ async fn builder(
         }
     };
     let content = html! {
-        form.form.builder method="post" action=(action) data-builder="" {
+        form.form.builder method="post" action=(action) {
             // Enter in a field means this one.
             button.unseen type="submit" name="do" value="save" tabindex="-1" aria-hidden="true" { "Save" }
             div.stack {
@@ -164,9 +178,9 @@ async fn builder(
             section.panel-box {
                 header { h2 { "Preview" } button.button.slim type="submit" name="do" value="preview" formaction=(format!("{action}#preview")) { (ui::icon("again")) "Update" } }
                 div.body {
+                    (sample::fields(&draft, &events))
                     div.stack id="preview" aria-live="polite" hx-post="/console/templates/preview" hx-swap="innerHTML"
                         hx-trigger="input delay:500ms from:closest form, change from:closest form" hx-sync="this:replace" { (previewed) }
-                    (sample::fields(&draft, &events))
                 }
             }
         }
@@ -262,9 +276,17 @@ async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     posted(&seat, Some(&one), form).await
 }
 
-async fn delete_about(seat: &Seat, one: &Template) -> Result<String, Failure> {
+/// Event types, by name or by wildcard, that are sent with a template.
+async fn users(seat: &Seat, one: &Template) -> Result<Vec<String>, Failure> {
     let users: List<User> = seat.api.get(&link("/subscriptions?limit=100", [("template_id", one.id.as_str())])).await?;
-    let names: Vec<&str> = users.items.iter().flat_map(|user| &user.event_types).map(String::as_str).collect();
+    let mut names: Vec<String> = users.items.into_iter().flat_map(|user| user.event_types).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+async fn delete_about(seat: &Seat, one: &Template) -> Result<String, Failure> {
+    let names = users(seat, one).await?;
     Ok(match names.is_empty() {
         true => "No delivery uses it.".to_owned(),
         false => format!("Deliveries of these event types use it, and must get another one first: {}.", names.join(", ")),

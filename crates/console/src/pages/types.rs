@@ -201,7 +201,7 @@ async fn page(seat: &Seat, id: &str, secret: Option<&Secret>) -> Answer {
                     @if events.items.is_empty() {
                         (ui::empty("inbox", "None yet", "Send one to see what happens to it.", ui::button_link(&format!("{path}/send"), "", "send", "Send event", false)))
                     } @else {
-                        (ui::table("recent", "Recent events", &[Head::new("Received"), Head::new("Payload"), Head::new("Outcome")], html! {
+                        (ui::table("recent", "Recent events", &[Head::new("Received"), Head::opt("Payload"), Head::new("Outcome")], html! {
                             @for event in &events.items { (event_row(event)) }
                         }))
                     }
@@ -231,7 +231,7 @@ fn event_row(event: &Event) -> Markup {
     html! {
         tr {
             td.nowrap { a.main-link href=(format!("/console/inbox/{}", segment(&event.id))) { (ui::time(&event.received_at)) } }
-            td { div.clip { (event.data.get().chars().take(120).collect::<String>()) } }
+            td.opt { div.clip { (event.data.get().chars().take(120).collect::<String>()) } }
             td.nowrap { @match worst { Some(state) => (ui::status(state)), None => span.muted.small { "No delivery" } } }
         }
     }

@@ -76,13 +76,21 @@ pub struct Pager<'a> {
     pub noun: &'a str,
 }
 
+/// One of what a noun in the plural names.
+fn singular(plural: &str) -> String {
+    match plural.strip_suffix("ies") {
+        Some(stem) => format!("{stem}y"),
+        None => plural.strip_suffix('s').unwrap_or(plural).to_owned(),
+    }
+}
+
 /// The foot of a list.
 pub fn pager(pager: &Pager<'_>) -> Markup {
     let is_first = pager.query.given("cursor").is_none();
     html! {
         nav.pager aria-label=(format!("Pages of {}", pager.noun)) {
             span {
-                (pager.shown) " " (pager.noun)
+                (pager.shown) " " @if pager.shown == 1 { (singular(pager.noun)) } @else { (pager.noun) }
                 @if is_first && pager.next.is_none() { " in all" } @else { " on this page" }
             }
             span.row {

@@ -47,6 +47,7 @@ async fn a_template_is_built_with_buttons_alone() {
 
     let page = browser.post(new, &with(&[&table[..], &[("do", "save")]].concat())).await;
     let path = page.to().strip_suffix("?done=created").expect("it was made").to_owned();
+    browser.get("/console/templates").await.expect(200).has("1 template in all");
     let made = rig.api("GET", "/templates", Value::Null).await["items"][0].clone();
     let table = json!({"kind": "table", "path": "data.items", "columns": [{"heading": "Name", "field": "name"}]});
     assert_eq!(made["blocks"], json!([{"kind": "text", "text": "# Order {{ data.id }}"}, table]));
@@ -74,6 +75,10 @@ async fn a_template_is_built_with_buttons_alone() {
     let page = browser.post(&format!("{path}/delete"), &[]).await;
     assert!(page.status.is_client_error(), "{}", page.text);
     page.has("role=\"alert\"");
+    // Its preview begins with an event that it is sent for, though others came after.
+    let event = rig.publish("order.paid", json!({"id": 4712})).await;
+    rig.publish("user.seen", json!({})).await;
+    browser.get(&path).await.expect(200).has(&format!("<option value=\"{event}\" selected>"));
     rig.api("DELETE", &format!("/subscriptions/{}", subscription["id"].as_str().expect("an id")), Value::Null).await;
     assert_eq!(browser.post(&format!("{path}/delete"), &[]).await.to(), "/console/templates?done=deleted");
 }

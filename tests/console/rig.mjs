@@ -55,7 +55,9 @@ export class Visitor {
     context.on("console", (message) => {
       // Answers with an error are judged below, by what was asked for.
       const isAnswer = message.text().startsWith("Failed to load resource: the server responded");
-      if (["error", "warning"].includes(message.type()) && !isAnswer) complain(`the browser says: ${message.text()} (${message.location().url})`);
+      // htmx says so when a newer request takes the place of one under way, or the page is left; what fails has other words.
+      const isAborted = /^htmx:(sendAbort|afterRequest), /.test(message.text());
+      if (["error", "warning"].includes(message.type()) && !isAnswer && !isAborted) complain(`the browser says: ${message.text()} (${message.location().url})`);
     });
     context.on("weberror", (error) => complain(`a script failed: ${error.error()}`));
     context.on("dialog", async (dialog) => {

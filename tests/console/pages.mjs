@@ -25,7 +25,7 @@ function kind(address) {
 const isVariant = (name) => /-by-/.test(name) && !/-(new|send)-by-/.test(name);
 
 /** Rules whose findings depend on the colours or the width; the others are asked once. */
-const OF_LOOKS = ["color-contrast", "link-in-text-block", "target-size", "scrollable-region-focusable"];
+const OF_LOOKS = ["color-contrast", "link-in-text-block", "scrollable-region-focusable"];
 
 async function findings(page, isFirst) {
   if (isFirst) await page.evaluate(AXE);

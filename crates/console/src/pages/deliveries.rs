@@ -126,7 +126,7 @@ fn answer(last: Option<&Last>) -> Markup {
             Some(last) => {
                 @if let Some(error) = &last.error { span.bad { (error) } @if let Some(status) = last.status { " (" (status) ")" } }
                 @else if let Some(status) = last.status { (status) } @else { "taken" }
-                span.small.muted { " in " (ui::duration_ms(last.duration_ms)) }
+                span.small.muted.nowrap { " in " (ui::duration_ms(last.duration_ms)) }
             }
         }
     }

@@ -230,7 +230,8 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
                 (Some(_), None) => span.muted { "deleted since" },
             } }),
             ("Event type", html! { @match &replay.event_type { Some(name) => code { (name) }, None => "any" } }),
-            ("Received from", time(replay.from.as_deref())),
+            // Without a choice a replay begins at the first moment of all.
+            ("Received from", time(replay.from.as_deref().filter(|from| !from.starts_with("1970-01-01T00:00:00")))),
             ("Received before", time(replay.to.as_deref())),
         ])))
     };

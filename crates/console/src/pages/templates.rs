@@ -208,8 +208,11 @@ async fn preview(seat: &Seat, sample: &str, data: &str, blocks: &[Block]) -> Res
     answer.map_err(|failure| Box::new(blocks::located(blocks, failure.problem())))
 }
 
+/// Which text of a preview is a channel's.
+type Text = fn(&Preview) -> &str;
+
 /// A way to show a text.
-const CHANNELS: [(&str, fn(&Preview) -> &str); 5] = [
+const CHANNELS: [(&str, Text); 5] = [
     ("Slack", |made| &made.slack),
     ("Discord", |made| &made.discord),
     ("SMS and push", |made| &made.short),

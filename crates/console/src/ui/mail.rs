@@ -32,7 +32,7 @@ fn tag_of(name: &str, attributes: &str) -> Option<Tag> {
         let address = attributes.split("href=\"").nth(1)?.split('"').next()?;
         return Some(Tag::Link(unescape(address)));
     }
-    TAGS.iter().chain(&["td"]).find(|known| **known == name).map(|known| Tag::Plain(*known))
+    TAGS.iter().chain(&["td"]).find(|known| **known == name).map(|known| Tag::Plain(known))
 }
 
 /// Reads until the end tag of `within`, or to the end.

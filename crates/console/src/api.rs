@@ -171,6 +171,11 @@ impl Api {
         self.bytes(Method::POST, path, None).await.map(drop)
     }
 
+    /// Sends a JSON document; the answer is of no interest, or there is none.
+    pub async fn tell(&self, path: &str, body: &Value) -> Result<(), Failure> {
+        self.bytes(Method::POST, path, Some(body.to_string().into())).await.map(drop)
+    }
+
     /// Deletes.
     pub async fn delete(&self, path: &str) -> Result<(), Failure> {
         self.bytes(Method::DELETE, path, None).await.map(drop)

@@ -15,14 +15,14 @@ use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::people::SETUP_PATH;
-use posthaste_server::{AppState, ServeSettings, ServerSettings};
+use posthaste_server::{AppState, EffectiveSetting, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, SETTINGS, Setting};
 use crate::series;
 
 /// Name of the dialect whose signing key begins as the API key.
@@ -320,9 +320,23 @@ fn server_settings(config: &Config) -> ServerSettings {
         max_body_bytes: config.limits.max_payload.as_usize(),
         dialects: DialectSettings { msggo, momentum, ..config.dialects.clone() },
         home: config.console.enabled.then_some("/console/"),
+        effective: effective(config),
         allocations: crate::allocator::count(),
         ..ServerSettings::default()
     }
+}
+
+/// The configuration as the API shows it.
+fn effective(config: &Config) -> Vec<EffectiveSetting> {
+    let usual = Config::default();
+    let shown = |setting: &Setting| EffectiveSetting {
+        name: setting.key.to_owned(),
+        value: setting.show_masked(config),
+        is_default: setting.show(config) == setting.show(&usual),
+        about: setting.help.to_owned(),
+        variable: setting.variable(),
+    };
+    SETTINGS.iter().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub use bins::bin_url;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use front::App;
 pub use inbound::Inbound;
-pub use native::openapi_json;
+pub use native::{EffectiveSetting, openapi_json};
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
 pub use public_bins::PublicBins;
 pub use serve::{Closing, Peer, ServeSettings, Surface, serve, serve_with};
@@ -77,6 +77,8 @@ pub struct ServerSettings {
     pub dialects: posthaste_dialects::DialectSettings,
     /// Where `/` leads a browser; a page of its own without it.
     pub home: Option<&'static str>,
+    /// The settings that the program read, to be shown. Nothing here acts by them.
+    pub effective: Vec<EffectiveSetting>,
     /// Counts allocations of memory since the start, if the program can, for `/metrics`.
     pub allocations: Option<fn() -> u64>,
 }
@@ -96,6 +98,7 @@ impl Default for ServerSettings {
             public_bins: PublicBins::default(),
             dialects: posthaste_dialects::DialectSettings::default(),
             home: None,
+            effective: Vec::new(),
             allocations: None,
         }
     }

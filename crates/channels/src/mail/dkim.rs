@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthaste_domain::resource::Dkim;
 use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use ring::{digest, signature};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -79,6 +79,19 @@ impl Key {
         }
     }
 
+    /// `k` and the decoded `p` of the record that holds the public key.
+    fn public(&self) -> (&'static str, Vec<u8>) {
+        match self {
+            // What verifiers read is a SubjectPublicKeyInfo, as OpenSSL writes it.
+            Self::Rsa(key) => {
+                let mut bits = vec![0];
+                bits.extend_from_slice(key.public().as_ref());
+                ("rsa", der(0x30, &[RSA_ENCRYPTION, &der(0x03, &bits)].concat()))
+            }
+            Self::Ed25519(key) => ("ed25519", key.public_key().as_ref().to_vec()),
+        }
+    }
+
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>, DkimError> {
         match self {
             Self::Rsa(key) => {
@@ -91,6 +104,31 @@ impl Key {
             Self::Ed25519(key) => Ok(key.sign(digest::digest(&digest::SHA256, text).as_ref()).as_ref().to_vec()),
         }
     }
+}
+
+/// The AlgorithmIdentifier of RSA keys: SEQUENCE { OID 1.2.840.113549.1.1.1, NULL }.
+const RSA_ENCRYPTION: &[u8] = &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+/// A value of ASN.1 in DER.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let digits = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
+    let mut out = vec![tag];
+    if content.len() >= 0x80 {
+        out.push(0x80 | u8::try_from(digits.len()).expect("a length has few digits"));
+    }
+    out.extend_from_slice(digits);
+    out.extend_from_slice(content);
+    out
+}
+
+/// The text of the TXT record under `SELECTOR._domainkey.DOMAIN` that belongs to a private key (RFC 6376 section 3.6.1).
+///
+/// # Errors
+/// The key cannot sign.
+pub fn public_record(pem: &str) -> Result<String, DkimError> {
+    let (kind, key) = Key::read(pem)?.public();
+    Ok(format!("v=DKIM1; k={kind}; p={}", STANDARD.encode(key)))
 }
 
 /// Checks that a key can sign.
@@ -197,7 +235,7 @@ fn relaxed_body(body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ring::signature::{ED25519, KeyPair, UnparsedPublicKey};
+    use ring::signature::{ED25519, UnparsedPublicKey};
 
     fn pem(label: &str, der: &[u8]) -> String {
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))

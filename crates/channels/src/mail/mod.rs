@@ -13,7 +13,7 @@ use std::sync::Arc;
 use posthaste_domain::message::{Links, Outgoing};
 use posthaste_domain::resource;
 
-pub use dkim::{DkimError, check_key};
+pub use dkim::{DkimError, check_key, public_record};
 pub(crate) use simulator::{NAME as SIMULATOR, Simulator};
 
 use crate::SendError;

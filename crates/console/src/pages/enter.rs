@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Console> {
 }
 
 /// What was refused, as a form shows it.
-fn refused(draft: Draft, error: &PeopleError) -> Draft {
+pub(super) fn refused(draft: Draft, error: &PeopleError) -> Draft {
     let problem = Problem { status: 422, detail: detail(error), field: error.field().map(str::to_owned), ..Problem::default() };
     draft.with_problem(problem)
 }
@@ -125,7 +125,7 @@ fn login_page(theme: Theme, status: StatusCode, draft: &Draft, is_out: bool) -> 
 }
 
 /// The status of a log-in that failed.
-fn status_of(error: &PeopleError) -> StatusCode {
+pub(super) fn status_of(error: &PeopleError) -> StatusCode {
     match error {
         PeopleError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         PeopleError::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -199,7 +199,8 @@ fn password_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
 
 async fn set_password(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
     match console.app.people().use_link(form.text("token"), form.raw("password"), &visitor).await {
-        Ok(session) => enter(&session, "/console/"),
+        Ok(Login::Done(session)) => enter(&session, "/console/"),
+        Ok(Login::CodeNeeded { ticket }) => code_page(theme, StatusCode::OK, &Draft::new().set("ticket", ticket)),
         Err(error) => password_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(form.into(), &error)),
     }
 }

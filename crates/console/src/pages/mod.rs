@@ -1,22 +1,33 @@
 //! The pages, one file per family. Each has `pub(super) fn routes() -> Router<Console>`; addresses are below `/console`.
 
+mod account;
 mod attach;
+mod audit;
+mod bins;
 mod blocks;
+mod compose;
 mod deliveries;
+mod domains;
 mod enter;
 mod event;
 mod guide;
 mod inbox;
+mod keys;
 mod mailgun_webhooks;
+mod members;
 mod messagemedia_webhooks;
+mod messages;
 mod momentum;
 mod msgine_webhooks;
 mod overview;
 pub(crate) mod problem;
+mod reference;
 mod replays;
 mod sample;
 mod send;
+mod settings;
 mod subscriptions;
+mod suppressions;
 mod target_actions;
 mod target_form;
 mod targets;
@@ -56,6 +67,17 @@ pub(crate) fn router() -> Router<Console> {
         .merge(attach::routes())
         .merge(type_subscriptions::routes())
         .merge(templates::routes())
+        .merge(keys::routes())
+        .merge(account::routes())
+        .merge(members::routes())
+        .merge(audit::routes())
+        .merge(bins::routes())
+        .merge(domains::routes())
+        .merge(suppressions::routes())
+        .merge(settings::routes())
+        .merge(messages::routes())
+        .merge(compose::routes())
+        .merge(reference::routes())
 }
 
 /// An installation without events begins with the guide, any other with the overview.

@@ -24,6 +24,15 @@ pub(crate) fn lost(seat: Option<&Seat>, theme: Theme) -> Response {
     page(seat, theme, StatusCode::NOT_FOUND, "Not found", content)
 }
 
+/// A page of the administrators, opened by a member: what it is, and what to do instead.
+pub(crate) fn administrators_only(seat: &Seat, title: &str, nav: &str, about: &str) -> Response {
+    let next = html! { a.button href="/console/" { "To the console" } };
+    let content = html! { section.panel-box {
+        (ui::empty("lock", "For administrators", &format!("{about} You are a member of {}: ask one of its administrators.", seat.workspace.name), next))
+    } };
+    Page::new(title, nav).narrow().status(StatusCode::FORBIDDEN).show(seat, content)
+}
+
 /// A form that was open for too long: its token belongs to an earlier session.
 pub(crate) fn stale(seat: &Seat) -> Response {
     let content = ui::notice(

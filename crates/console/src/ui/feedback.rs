@@ -116,12 +116,16 @@ pub enum Flash {
     Started,
     /// A secret was changed.
     Rotated,
+    /// A session was ended.
+    Ended,
+    /// A message was stored.
+    Queued,
     /// There was nothing to do.
     Nothing,
 }
 
 impl Flash {
-    const ALL: [(Self, &'static str, &'static str); 11] = [
+    const ALL: &[(Self, &'static str, &'static str)] = &[
         (Self::Created, "created", "Created."),
         (Self::Saved, "saved", "Saved."),
         (Self::Deleted, "deleted", "Deleted."),
@@ -132,6 +136,8 @@ impl Flash {
         (Self::Cancelled, "cancelled", "Cancelled."),
         (Self::Started, "started", "Started."),
         (Self::Rotated, "rotated", "The secret was rotated."),
+        (Self::Ended, "ended", "Ended: whoever used it has to log in again."),
+        (Self::Queued, "queued", "The message is stored and will be sent."),
         (Self::Nothing, "nothing", "There was nothing to send again: no delivery is finished."),
     ];
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::rig::{PASSWORD, Rig};
 
 /// Every page that shows something of a workspace.
-const PAGES: [&str; 9] = [
+const PAGES: &[&str] = &[
     "/console/",
     "/console/start",
     "/console/overview",
@@ -15,9 +15,26 @@ const PAGES: [&str; 9] = [
     "/console/inbox/send",
     "/console/inbox/evt_00000000000000000000000000",
     "/console/inbox/evt_00000000000000000000000000/live",
+    "/console/account",
+    "/console/audit",
+    "/console/bins",
+    "/console/bins/bin_1/live",
+    "/console/domains",
+    "/console/keys",
+    "/console/keys/new",
+    "/console/members",
+    "/console/messages",
+    "/console/messages/new",
+    "/console/messages/msg_1/live",
+    "/console/reference",
+    "/console/reference/createKey",
+    "/console/settings",
+    "/console/settings/dialects",
+    "/console/settings/server",
+    "/console/suppressions",
 ];
 
-const FORMS: [&str; 8] = [
+const FORMS: &[&str] = &[
     "/console/start/key",
     "/console/start/event",
     "/console/start/target",
@@ -25,6 +42,24 @@ const FORMS: [&str; 8] = [
     "/console/inbox/evt_1/resend",
     "/console/inbox/evt_1/deliveries/dlv_1/resend",
     "/console/theme",
+    "/console/account/name",
+    "/console/account/password",
+    "/console/account/totp",
+    "/console/account/sessions/others",
+    "/console/bins/new",
+    "/console/bins/bin_1/delete",
+    "/console/domains/new",
+    "/console/keys/new",
+    "/console/keys/key_1/delete",
+    "/console/members/new",
+    "/console/members/mem_1/delete",
+    "/console/messages/new",
+    "/console/reference/createKey",
+    "/console/settings/workspace",
+    "/console/settings/workspaces/new",
+    "/console/settings/dialects/msgine/secret",
+    "/console/suppressions/new",
+    "/console/suppressions/delete",
     "/console/logout",
 ];
 

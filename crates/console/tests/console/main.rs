@@ -1,10 +1,17 @@
 //! The console over the real router, engine and store: who gets in, what is inert, and the way from an empty installation to a delivery.
 
+mod account;
 mod deliveries;
 mod enter;
 mod events;
 mod inbox;
+mod keys;
+mod members;
+mod messages;
+mod places;
+mod reference;
 mod rig;
+mod settings;
 mod start;
 mod targets;
 mod templates;

@@ -13,12 +13,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use posthaste_channels::{Channel, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError};
+use posthaste_channels::{
+    Channel, ChannelOptions, Channels, CheckedSettings, Content, ContentKind, Dispatch, Outcome, Report, SettingsError,
+};
 use posthaste_domain::clock::Clock;
+use posthaste_domain::people::{Member, Role};
 use posthaste_domain::resource::{KeyKind, Workspace};
 use posthaste_domain::template::Form;
 use posthaste_engine::{Engine, EngineSettings, NewKey, Parts};
-use posthaste_server::{AppState, ServerSettings, app_with};
+use posthaste_server::{AppState, EffectiveSetting, ServerSettings, app_with};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -124,7 +127,8 @@ impl Rig {
             history: store.clone(),
             bins: store.clone(),
             suppressions: store,
-            channels: Channels::default().with(receiver.clone()),
+            // The simulators of mail and SMS, and a receiver in place of the network.
+            channels: Channels::standard(&ChannelOptions::default()).expect("the options are good").with(receiver.clone()),
             formats: posthaste_dialects::formats(&posthaste_dialects::DialectSettings::default()),
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             settings: EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() },
@@ -132,7 +136,15 @@ impl Rig {
         let engine = Engine::start(parts).await.expect("the engine starts");
         let workspace = engine.create_workspace(Workspace { name: "Test".into(), parent: None }).await.expect("a workspace").number;
         let (_, token) = engine.create_key(workspace, NewKey::new(KeyKind::Private)).await.expect("a key");
-        let state = AppState::new(engine.clone(), ServerSettings::default());
+        let setting = |name: &str, value: &str, is_default| EffectiveSetting {
+            name: name.into(),
+            value: value.into(),
+            is_default,
+            about: "What it does".into(),
+            variable: format!("POSTHASTE_{}", name.replace('.', "_").to_ascii_uppercase()),
+        };
+        let effective = vec![setting("retention.age", "\"30d\"", true), setting("email.relay", "\"smtps://***@mail.example.com\"", false)];
+        let state = AppState::new(engine.clone(), ServerSettings { effective, ..ServerSettings::default() });
         let app = app_with(state.clone(), posthaste_console::router(state.clone()));
         Self { state, app, receiver, token, _dir: dir }
     }
@@ -154,6 +166,21 @@ impl Rig {
             ("password", PASSWORD),
         ];
         let page = browser.post("/console/setup", &fields).await;
+        assert_eq!(page.to(), "/console/", "{}", page.text);
+        browser.get("/console/inbox").await.expect(200);
+        browser
+    }
+
+    /// A browser of somebody who is a member and no administrator. There must be an administrator already.
+    pub async fn member(&self) -> Browser {
+        let rooms = self.state.engine.workspaces().into_iter().filter_map(|number| self.state.engine.id_of(number));
+        let roles = rooms.map(|id| (id, Role::Member)).collect();
+        let doc =
+            Member { name: "Mia".into(), email: "mia@example.com".into(), password: None, totp: None, link: None, roles, disabled: false };
+        let member = self.state.engine.create_member(doc).await.expect("a member");
+        let token = self.state.people().new_link(&self.state.engine, &member.id).await.expect("a link");
+        let mut browser = self.browser();
+        let page = browser.post("/console/password", &[("token", &token), ("password", PASSWORD)]).await;
         assert_eq!(page.to(), "/console/", "{}", page.text);
         browser.get("/console/inbox").await.expect(200);
         browser
@@ -306,7 +333,10 @@ impl Browser {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{text:?} did not come to {path}"))
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(page) => page,
+            Err(_) => panic!("{text:?} did not come to {path}: {}", self.get(path).await.text),
+        }
     }
 
     /// The answer while it is still coming.

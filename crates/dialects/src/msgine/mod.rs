@@ -25,6 +25,7 @@ use posthaste_domain::signature::{hex, hmac_sha256};
 pub use account::MsgineAccounts;
 pub use format::MsgineFormat;
 pub use routes::{MsgineState, router};
+pub use view::{cost, currency};
 
 /// Name of the dialect, of its format and of its accounts.
 pub const DIALECT: &str = "msgine";

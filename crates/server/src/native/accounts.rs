@@ -46,9 +46,28 @@ struct AccountView {
     version: i64,
 }
 
+/// The dialects that keep settings.
+#[derive(Serialize, ToSchema)]
+struct AccountList {
+    /// Names for `/accounts/{dialect}`; those that the server does not speak are left out.
+    items: Vec<AccountName>,
+}
+
+/// A dialect that keeps settings.
+#[derive(Serialize, ToSchema)]
+struct AccountName {
+    dialect: &'static str,
+}
+
 /// Adds the operations.
 pub(super) fn operations(api: &mut Api) {
     api.tag("accounts", "What the workspace chose in each dialect: secrets, defaults, limits.");
+    api.add(
+        Op::get("/accounts", "listAccounts", "List the dialects that keep settings")
+            .scope(Scope::Read)
+            .answer::<AccountList>(StatusCode::OK, "Their names."),
+        list,
+    );
     api.add(
         Op::get("/accounts/{dialect}", "readAccount", "Read the settings in a dialect")
             .about("The first reading with the scope `manage` makes the secrets that the dialect needs.")
@@ -132,6 +151,11 @@ pub(super) async fn ensure(state: &AppState, workspace: i64, dialect: &str) -> R
         store(state, workspace, rules.as_ref(), None, Map::new()).await?;
     }
     Ok(())
+}
+
+async fn list(State(state): State<AppState>, Reader(_): Reader) -> Response {
+    let items = state.accounts.names().map(|dialect| AccountName { dialect }).collect();
+    json(StatusCode::OK, &AccountList { items })
 }
 
 async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(dialect): Id) -> Result<Response, Problem> {

@@ -66,8 +66,38 @@ pub(crate) struct DomainView {
     id: String,
     #[serde(flatten)]
     input: DomainInput,
+    /// Records to set in the DNS.
+    dns: Vec<DnsRecord>,
     #[serde(flatten)]
     meta: Meta,
+}
+
+/// A record to set in the DNS.
+#[derive(Serialize, ToSchema)]
+struct DnsRecord {
+    /// `dkim` (receivers check signatures with it) or `dmarc` (what receivers do with mail that is not signed).
+    #[schema(pattern = "^(dkim|dmarc)$")]
+    purpose: &'static str,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schema(pattern = "^TXT$")]
+    kind: &'static str,
+    /// Its full name.
+    name: String,
+    /// Its text.
+    value: String,
+}
+
+/// The records of a domain whose mail is signed. What may send for it (SPF) is for the operator of the relay to say.
+fn records(domain: &Domain) -> Vec<DnsRecord> {
+    let Some(dkim) = &domain.dkim else { return Vec::new() };
+    let record = |purpose, name, value| DnsRecord { purpose, kind: "TXT", name, value };
+    // The key was tried when it was stored.
+    let key = posthaste_channels::mail::public_record(&dkim.private_key).unwrap_or_default();
+    vec![
+        record("dkim", format!("{}._domainkey.{}", dkim.selector, domain.name), key),
+        record("dmarc", format!("_dmarc.{}", domain.name), "v=DMARC1; p=none".to_owned()),
+    ]
 }
 
 impl Crud for Domain {
@@ -75,6 +105,7 @@ impl Crud for Domain {
     type View = DomainView;
     const NOUN: &'static str = "domain";
     const LIST: List = List::Domains;
+    const READ_ONLY: &'static [&'static str] = &["dns"];
 
     fn search_text(&self) -> &str {
         &self.name
@@ -110,7 +141,7 @@ impl Crud for Domain {
     }
 
     async fn view(_: &AppState, entry: &Entry<Self>) -> DomainView {
-        DomainView { id: entry.id.clone(), input: entry.doc.input(), meta: Meta::of(entry) }
+        DomainView { id: entry.id.clone(), input: entry.doc.input(), dns: records(&entry.doc), meta: Meta::of(entry) }
     }
 }
 

@@ -14,6 +14,7 @@ mod keys;
 mod members;
 mod messages;
 mod replays;
+mod settings;
 mod statistics;
 mod subscriptions;
 mod suppressions;
@@ -36,6 +37,7 @@ use crate::AppState;
 use crate::cursor::{self, List};
 use api::{Api, PREFIX};
 pub(crate) use events::publish;
+pub use settings::EffectiveSetting;
 
 /// Where events are published.
 pub(crate) const EVENTS_PATH: &str = "/posthaste/v1/events";
@@ -60,6 +62,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     accounts::operations(&mut api);
     members::operations(&mut api);
     audit::operations(&mut api);
+    settings::operations(&mut api);
     api.finish()
 }
 

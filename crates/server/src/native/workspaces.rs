@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use http::{HeaderMap, StatusCode};
+use posthaste_domain::people::{Actor, Member, Role};
 use posthaste_domain::resource::{KeyKind, Scope, Workspace};
 use posthaste_engine::{Entry, NewKey};
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,16 @@ async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input
         return Err(Problem::new(Code::ScopeMissing, "only administrators of the first workspace make workspaces"));
     }
     let entry = state.by(&caller).engine.create_workspace(Workspace::build(&state, input, None)?).await?;
+    // Who makes it from the console may go there.
+    if let Actor::Member { id, .. } = caller.actor() {
+        let workspace = entry.id.clone();
+        let change = move |old: &Member| {
+            let mut member = old.clone();
+            member.roles.insert(workspace.clone(), Role::Administrator);
+            Ok(member)
+        };
+        state.by(&caller).engine.change_member(id, change).await?;
+    }
     let scopes = Some(vec![Scope::Admin]);
     let key = NewKey { description: "First administrator".to_owned(), scopes, ..NewKey::new(KeyKind::Private) };
     let (_, token) = state.by(&caller).engine.create_key(entry.number, key).await?;

@@ -3,6 +3,7 @@
 use posthaste_domain::id;
 use posthaste_domain::people::{Member, Role, Session, check_password, fold_email, totp};
 use posthaste_domain::resource::Workspace;
+use posthaste_engine::Entry;
 
 use super::{HeaderValue, NewSession, People, PeopleError, SignedIn, Visitor, cookie, csrf_of, hash, random_token};
 
@@ -85,13 +86,20 @@ impl People {
             tracing::warn!(ip = ?visitor.ip, "a sign-in was refused");
             return Err(PeopleError::Wrong);
         };
-        if member.doc.totp.is_some() {
-            let ticket = random_token();
-            self.inner.pending.lock().put(hash(&ticket), member.id.clone(), self.engine().now_ms());
-            return Ok(Login::CodeNeeded { ticket });
+        if member.doc.totp.is_none() {
+            self.inner.throttle.lock().succeeded(&folded, visitor.ip);
         }
-        self.inner.throttle.lock().succeeded(&folded, visitor.ip);
-        Ok(Login::Done(Box::new(self.begin(&member.id, visitor).await?)))
+        self.first_factor_shown(&member, visitor).await
+    }
+
+    /// Signs a member in that has no second factor; else makes the ticket for the code.
+    pub(super) async fn first_factor_shown(&self, member: &Entry<Member>, visitor: &Visitor) -> Result<Login, PeopleError> {
+        if member.doc.totp.is_none() {
+            return Ok(Login::Done(Box::new(self.begin(&member.id, visitor).await?)));
+        }
+        let ticket = random_token();
+        self.inner.pending.lock().put(hash(&ticket), member.id.clone(), self.engine().now_ms());
+        Ok(Login::CodeNeeded { ticket })
     }
 
     /// The second step of a log-in: a code of the authenticator, or a recovery code, which works once.

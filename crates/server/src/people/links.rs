@@ -6,7 +6,8 @@ use posthaste_domain::people::{Member, PasswordLink, check_password};
 use posthaste_domain::signature::constant_time_eq;
 use posthaste_engine::{Engine, Entry};
 
-use super::{NewSession, People, PeopleError, Visitor, hash, random_token};
+use super::enter::Login;
+use super::{People, PeopleError, Visitor, hash, random_token};
 
 /// How long a link works.
 const LIFE_MS: i64 = 3 * 86_400_000;
@@ -41,12 +42,12 @@ impl People {
         self.engine().people().into_iter().find(fits)
     }
 
-    /// Gives the member of a link this password and signs it in. The link works no more, and all its sessions end. A second factor is asked
-    /// for at the next log-in, and stays as it is.
+    /// Gives the member of a link this password and signs it in, once it has shown its second factor if it has one: who can read a mailbox
+    /// or chat is not yet who holds the phone. The link works no more, and all its sessions end.
     ///
     /// # Errors
     /// [`PeopleError::Link`] when the link does not work; a password that cannot be used is named.
-    pub async fn use_link(&self, token: &str, password: &str, visitor: &Visitor) -> Result<NewSession, PeopleError> {
+    pub async fn use_link(&self, token: &str, password: &str, visitor: &Visitor) -> Result<Login, PeopleError> {
         let member = self.link_member(token).ok_or(PeopleError::Link)?;
         check_password(password, &member.doc.email, &member.doc.name).map_err(|reason| PeopleError::invalid("password", reason))?;
         let hashed = self.inner.passwords.hash(password).await?;
@@ -58,6 +59,6 @@ impl People {
             error => error.into(),
         })?;
         by.end_sessions(&member, true, |_| true).await?;
-        self.begin(&member.id, visitor).await
+        self.first_factor_shown(&member, visitor).await
     }
 }

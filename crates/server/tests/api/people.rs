@@ -264,7 +264,7 @@ async fn a_link_chooses_a_password_once_and_not_for_ever() {
     assert!(matches!(sign_in(&rig, "bob@example.com", "").await, Err(PeopleError::Wrong)), "no password yet");
     assert_eq!(people.link_member(&token).map(|member| member.id.clone()), Some(bob.clone()));
     assert_eq!(people.use_link(&token, "bob@example.com", &home()).await.expect_err("refused").field(), Some("password"));
-    let session = people.use_link(&token, PASSWORD, &home()).await.expect("signed in");
+    let session = done(people.use_link(&token, PASSWORD, &home()).await);
     assert_eq!(people.rooms(&session.signed_in)[0].role, Role::Member);
     for token in [token.as_str(), "", "nonsense"] {
         assert!(matches!(people.use_link(token, OTHER, &home()).await, Err(PeopleError::Link)), "{token:?}");
@@ -276,9 +276,23 @@ async fn a_link_chooses_a_password_once_and_not_for_ever() {
     let newer = token_of(&rig.call("POST", &path, Value::Null).await.expect(200));
     assert!(people.link_member(&older).is_none() && people.link_member(&newer).is_some());
     assert!(is_signed_in(people, &session).await);
-    people.use_link(&newer, OTHER, &home()).await.expect("signed in");
+    done(people.use_link(&newer, OTHER, &home()).await);
     assert!(!is_signed_in(people, &session).await);
     done(sign_in(&rig, "bob@example.com", OTHER).await);
+
+    // Who has a second factor shows it, whatever way the password was chosen; a session does not begin before.
+    let who = done(sign_in(&rig, "bob@example.com", OTHER).await).signed_in;
+    let secret = people.begin_totp(&who).secret;
+    let code = || totp::code_at(&totp::from_base32(&secret).expect("base 32"), totp::step_at(rig.clock.now_ms()));
+    people.confirm_totp(&who, &code()).await.expect("confirmed");
+    let token = token_of(&rig.call("POST", &path, Value::Null).await.expect(200));
+    let ticket = ticket(people.use_link(&token, PASSWORD, &home()).await);
+    assert_eq!(rig.get(&format!("/members/{bob}/sessions")).await.expect(200)["items"], json!([]));
+    assert!(matches!(people.login_code(&ticket, "000000x", &home()).await, Err(PeopleError::Wrong)));
+    rig.clock.advance(Duration::from_secs(30));
+    let session = people.login_code(&ticket, &code(), &home()).await.expect("signed in");
+    people.remove_totp(&session.signed_in, PASSWORD, &home()).await.expect("removed");
+    people.change_password(&session.signed_in, PASSWORD, OTHER, &home()).await.expect("changed");
 
     // Three days, and not for another address.
     let expiring = token_of(&rig.call("POST", &path, Value::Null).await.expect(200));

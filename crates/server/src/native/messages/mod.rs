@@ -5,6 +5,7 @@ mod input;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use posthaste_dialects::msgine;
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::event::Event;
 use posthaste_domain::message::{self, MessageChannel, MessageData, Outgoing, Recipient};
@@ -27,6 +28,8 @@ use crate::problem::Problem;
 
 /// Events that are shown with a message at most, the newest.
 const SHOWN_EVENTS: usize = 1000;
+/// Characters of the text that a list shows.
+const PREVIEW: usize = 200;
 
 const CHANNELS: &[&str] = &["email", "sms"];
 const LIST: [Param; 6] = [
@@ -106,6 +109,17 @@ struct MessageView {
     created_at: String,
     /// Bytes of its content.
     size: usize,
+    /// The API that it was sent through: `api`, `mailgun`, `msgine`.
+    via: String,
+    /// Its plain text; in a list the first 200 characters. Placeholders are in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Of one message alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<String>,
+    /// What it costs, if the API that it was sent through has prices (MsGine).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
     /// Addresses; with their status where one message is read.
     to: Vec<String>,
     /// Of one message alone.
@@ -114,6 +128,22 @@ struct MessageView {
     /// Of one message alone: what became of it, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<MessageEvent>,
+}
+
+/// What a message costs.
+#[derive(Serialize, ToSchema)]
+struct Cost {
+    /// A decimal, such as `0.15`.
+    amount: String,
+    /// Three capital letters.
+    currency: String,
+}
+
+impl Cost {
+    fn of(message: &Outgoing) -> Option<Self> {
+        let currency = msgine::currency(message)?.to_owned();
+        Some(Self { amount: msgine::cost(message).text(), currency })
+    }
 }
 
 /// A complaint about a message.
@@ -141,6 +171,10 @@ impl MessageView {
             deliver_at: message.deliver_at_ms.map(rfc3339),
             created_at: rfc3339(message.created_ms),
             size: message.size(),
+            via: message.dialect.clone(),
+            text: message.text.as_ref().map(|text| text.chars().take(PREVIEW).collect()),
+            html: None,
+            cost: Cost::of(message),
             to: message.recipients.iter().map(|to| to.address.clone()).collect(),
             recipients: Vec::new(),
             events: Vec::new(),
@@ -254,6 +288,8 @@ async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id)
     let found = state.engine.message(caller.workspace(), &id).await?;
     let record = found.ok_or_else(|| Problem::not_found("message", &id))?;
     let mut view = MessageView::of(&record.outgoing);
+    view.text = record.outgoing.text.clone();
+    view.html = record.outgoing.email.as_ref().and_then(|email| email.html.clone());
     view.recipients = recipients(&record.outgoing, &record.events);
     let skipped = record.events.len().saturating_sub(SHOWN_EVENTS);
     let shown = |event: &std::sync::Arc<Event>| MessageEvent {

@@ -44,7 +44,7 @@ export class Visitor {
   }
 
   constructor(context, url, journey) {
-    Object.assign(this, { context, url, journey, complaints: [], mayAnswer: [404, 422] });
+    Object.assign(this, { context, url, journey, complaints: [], mayAnswer: [422] });
   }
 
   // Nothing leaves the server's origin, no policy is violated, no script fails, no window opens, everything asked for is there.

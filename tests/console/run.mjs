@@ -6,6 +6,7 @@ import { delivery, template } from "./events.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { Api, Receiver, SHOTS, launch } from "./rig.mjs";
 import { pages } from "./pages.mjs";
+import { member } from "./people.mjs";
 import { momentum } from "./webhooks.mjs";
 
 const env = (name) => process.env[name] ?? (() => { throw new Error(`${name} is not set`); })();
@@ -35,7 +36,7 @@ try {
     async () => { world.storageState = await first(browser, server, true); },
     () => first(browser, plain, false),
   ]);
-  await go(world, [replay, failure, momentum, delivery, template, keyboard]);
+  await go(world, [replay, failure, momentum, delivery, template, keyboard, member]);
   if (!process.env.NO_PAGES) await pages(world);
 } catch (error) {
   console.error(error.message ?? error);

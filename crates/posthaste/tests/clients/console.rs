@@ -4,7 +4,7 @@ use crate::server::{KEY, Server};
 use crate::tools::run;
 
 /// What must have been gone through; the steps of each are in its output.
-const JOURNEYS: [&str; 9] = [
+const JOURNEYS: [&str; 10] = [
     "first visit",
     "first visit without scripts",
     "momentum webhook",
@@ -13,6 +13,7 @@ const JOURNEYS: [&str; 9] = [
     "keyboard",
     "add delivery",
     "template",
+    "a member",
     "pages",
 ];
 

@@ -98,9 +98,14 @@ impl Document {
 fn prose(text: &str) -> Markup {
     html! {
         @for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-            p { @for (at, part) in paragraph.split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }
+            p { (line(paragraph)) }
         }
     }
+}
+
+/// Text with `code` in backquotes.
+fn line(text: &str) -> Markup {
+    html! { @for (at, part) in text.split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } } }
 }
 
 /// A method in a badge: what reads, what writes, what takes away.
@@ -275,8 +280,8 @@ fn answers(doc: &Value, operation: &Operation<'_>) -> Markup {
                 @let about = response["description"].as_str().unwrap_or_default();
                 @let content = response["content"].as_object().and_then(|content| content.iter().next());
                 @match content {
-                    Some((media, content)) => (ui::fold(false, html! { strong { (status) } span { (about) } span.small.muted { (media) } }, schema::table(doc, &content["schema"]))),
-                    None => p { strong { (status) } " " (about) " " span.small.muted { "No body." } },
+                    Some((media, content)) => (ui::fold(false, html! { strong { (status) } span { (line(about)) } span.small.muted { (media) } }, schema::table(doc, &content["schema"]))),
+                    None => p { strong { (status) } " " (line(about)) " " span.small.muted { "No body." } },
                 }
             }
         }

@@ -158,6 +158,69 @@
     if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
   });
 
+  // Streams of events. A browser has six connections to a server (HTTP/1.1): a hidden tab gives its own back.
+  const streams = new Set();
+  class Stream {
+    constructor(url) {
+      this.url = url;
+      this.heard = [];
+      // One that ended for good is replaced by htmx.
+      for (const other of streams) if (other.source?.readyState === EventSource.CLOSED) streams.delete(other);
+      streams.add(this);
+      if (!document.hidden) this.wake();
+    }
+    get readyState() { return this.source?.readyState ?? EventSource.CONNECTING; }
+    wake() {
+      if (this.source) return;
+      this.source = new EventSource(this.url, { withCredentials: true });
+      this.source.onopen = (event) => this.onopen?.(event);
+      this.source.onerror = (event) => this.onerror?.(event);
+      for (const [name, listener] of this.heard) this.source.addEventListener(name, listener);
+    }
+    sleep() {
+      this.source?.close();
+      this.source = null;
+    }
+    addEventListener(name, listener) {
+      this.heard.push([name, listener]);
+      this.source?.addEventListener(name, listener);
+    }
+    removeEventListener(name, listener) {
+      this.heard = this.heard.filter(([other, one]) => other !== name || one !== listener);
+      this.source?.removeEventListener(name, listener);
+    }
+    close() {
+      this.sleep();
+      streams.delete(this);
+    }
+  }
+  // Parts are sent whole when their stream opens. Lists are not: what came meanwhile is read with the page.
+  const catchUp = async () => {
+    for (const stream of streams) { stream.sleep(); stream.wake(); }
+    const lists = [...all("[data-keep]")].filter((list) => list.id);
+    if (!lists.length) return;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const list of lists) {
+        const fresh = page.getElementById(list.id);
+        if (!fresh) continue;
+        list.replaceChildren(...fresh.children);
+        htmx.process(list);
+        enhance(list);
+        for (const empty of all(`[data-empty-of="${list.id}"]`)) empty.hidden = list.children.length > 0;
+        for (const full of all(`[data-full-of="${list.id}"]`)) full.hidden = list.children.length === 0;
+      }
+    } catch {
+      // The stream says that it reconnects.
+    }
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) for (const stream of streams) stream.sleep();
+    else if (streams.size) catchUp();
+  });
+
   // Live lists keep as many rows as they say; what arrives is marked for a moment.
   const state = (element, on) => {
     const sign = document.querySelector(element.dataset.sign || ".live");
@@ -170,12 +233,19 @@
   document.addEventListener("htmx:sseError", (event) => state(event.target, false));
   // What somebody opened stays open when its part is written anew, and nothing changes below a selection.
   const opened = new WeakMap();
+  let missed = false;
+  document.addEventListener("selectionchange", () => {
+    if (!missed || !document.getSelection().isCollapsed) return;
+    missed = false;
+    catchUp();
+  });
   document.addEventListener("htmx:sseBeforeMessage", (event) => {
     const part = event.target;
     const paused = part.closest("[data-hold]")?.querySelector("[data-pause]")?.getAttribute("aria-pressed") === "true";
     const selection = document.getSelection();
     if (paused || (!selection.isCollapsed && part.contains(selection.anchorNode) && !part.dataset.keep)) {
       event.preventDefault();
+      missed = missed || !paused;
       return;
     }
     if (part.dataset.keep) return;
@@ -213,6 +283,7 @@
     const paused = pause.getAttribute("aria-pressed") !== "true";
     pause.setAttribute("aria-pressed", String(paused));
     pause.querySelector(".words").textContent = paused ? "Go on" : "Hold";
+    if (!paused) catchUp();
   });
 
   // Text that follows something else as long as nobody wrote over it: the rule that the name of an event type gives.
@@ -305,6 +376,12 @@
     moving = null;
   });
 
-  const begin = () => { enhance(document); choices(); follow(document); };
+  const begin = () => {
+    // Before htmx, which was loaded after this, looks at the page.
+    if (globalThis.htmx) htmx.createEventSource = (url) => new Stream(url);
+    enhance(document);
+    choices();
+    follow(document);
+  };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
 })();

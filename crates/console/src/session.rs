@@ -24,6 +24,8 @@ use crate::ui;
 const WORKSPACE: &str = "posthaste_workspace";
 /// Cookie of the chosen theme.
 const THEME: &str = "posthaste_theme";
+/// Forms that have nothing to do with the workspace, by their addresses below `/console`.
+const ANYWHERE: [&str; 3] = ["/theme", "/workspace", "/logout"];
 /// A year, for choices that are no secret.
 const KEEP_S: u32 = 31_536_000;
 
@@ -71,7 +73,7 @@ pub struct Seat {
     pub name: String,
     /// E-mail address.
     pub email: String,
-    /// The token of [`ui::csrf`].
+    /// The token of [`ui::csrf`]: the session's, and the workspace that the page is about. A form is not carried out in another one.
     pub csrf: String,
     /// The workspace that the page is about.
     pub workspace: Room,
@@ -164,7 +166,7 @@ async fn seat(parts: &mut Parts, console: &Console) -> Option<Seat> {
     Some(Seat {
         name: member.name.clone(),
         email: member.email.clone(),
-        csrf: signed_in.csrf().to_owned(),
+        csrf: format!("{}.{}", signed_in.csrf(), workspace.id),
         workspace,
         workspaces,
         theme,
@@ -220,13 +222,18 @@ impl FromRequest<Console> for Post {
         let (mut parts, body) = request.into_parts();
         let seat = <Seat as FromRequestParts<Console>>::from_request_parts(&mut parts, console).await?;
         let headers = parts.headers.clone();
+        let is_of_any_workspace = ANYWHERE.contains(&parts.uri.path().trim_start_matches("/console"));
         let form = Form::from_request(Request::from_parts(parts, body), console).await?;
         let sent = Some(form.raw("csrf")).filter(|text| !text.is_empty());
         let sent = sent.or_else(|| headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()));
-        match check_csrf(&seat.signed_in, sent, &headers) {
-            Ok(()) => Ok(Self { seat, form }),
-            Err(_) => Err(crate::pages::problem::stale(&seat)),
+        let (token, workspace) = sent.and_then(|sent| sent.split_once('.')).unzip();
+        if check_csrf(&seat.signed_in, token, &headers).is_err() {
+            return Err(crate::pages::problem::stale(&seat));
         }
+        if workspace != Some(&seat.workspace.id) && !is_of_any_workspace {
+            return Err(crate::pages::problem::elsewhere(&seat));
+        }
+        Ok(Self { seat, form })
     }
 }
 

@@ -186,7 +186,8 @@ async fn change_password(State(console): State<Console>, Post { seat, form }: Po
 }
 
 async fn begin_totp(State(console): State<Console>, Post { seat, .. }: Post) -> Response {
-    let enrolment = console.app.people().begin_totp(&seat.signed_in);
+    // It was turned on in another window.
+    let Ok(enrolment) = console.app.people().begin_totp(&seat.signed_in) else { return go(HERE) };
     totp_page(&seat, StatusCode::OK, &Draft::new().set("secret", enrolment.secret).set("uri", enrolment.uri))
 }
 

@@ -22,6 +22,7 @@ pub(super) fn routes() -> Router<Console> {
         .route("/members/new", get(compose).post(invite))
         .route("/members/{id}", get(show).post(change))
         .route("/members/{id}/link", post(link))
+        .route("/members/{id}/second-step", post(forget_second_step))
         .route("/members/{id}/sessions", post(end_sessions))
         .route("/members/{id}/delete", get(ask).post(delete))
 }
@@ -204,6 +205,7 @@ async fn page(seat: &Seat, status: StatusCode, member: &Member, draft: &Draft) -
             ]))
             div.row {
                 (ui::button(&seat.csrf, &format!("{base}/link"), "", "link", if member.has_password { "Link for a new password" } else { "New invitation link" }))
+                @if member.second_factor { (ui::button(&seat.csrf, &format!("{base}/second-step"), "", "lock", "Turn off the second step")) }
                 @if let Some(until) = &member.link_expires_at { span.small.muted { "A link is out, until " (ui::time(until)) ". A new one takes its place." } }
             }
         }))
@@ -256,6 +258,12 @@ async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
             page(&seat, StatusCode::UNPROCESSABLE_ENTITY, &member, &Draft::from(form).refused(&failure)).await
         }
     }
+}
+
+/// For a lost telephone.
+async fn forget_second_step(Path(id): Path<String>, Post { seat, .. }: Post) -> Answer {
+    let outcome = seat.api.patch::<Value>(&path(&id), &json!({"second_factor": false})).await.map(drop);
+    done(&seat, &id, outcome, Flash::Saved, &address(&id)).await
 }
 
 /// Does something to a member; what is refused is shown on its page.

@@ -42,6 +42,18 @@ pub(crate) fn stale(seat: &Seat) -> Response {
     page(Some(seat), seat.theme, StatusCode::FORBIDDEN, "The form is out of date", content)
 }
 
+/// A form that was opened in one workspace and sent when another was chosen, in another window, say.
+pub(crate) fn elsewhere(seat: &Seat) -> Response {
+    let content = ui::notice(
+        Tone::Warn,
+        html! {
+            "Nothing was changed: this form was opened in another workspace, and you are in " strong { (seat.workspace.name) } " now. Choose the other one "
+            "at the top and send it again from there, with the browser's way back, or go " a href="/console/" { "to the console" } "."
+        },
+    );
+    page(Some(seat), seat.theme, StatusCode::CONFLICT, "The workspace has changed", content)
+}
+
 /// What the API refused where no form could show it.
 pub(crate) fn failed(seat: Option<&Seat>, failure: &Failure) -> Response {
     let theme = seat.map_or(Theme::Auto, |seat| seat.theme);

@@ -116,9 +116,14 @@ const STATES: [Choice<'static>; 3] = [
 fn document(form: &Form) -> Value {
     let states: Vec<&str> = form.all("states").collect();
     let mut wanted = json!({ "states": states });
-    for name in ["target_id", "event_type", "from", "to"] {
+    for name in ["target_id", "event_type"] {
         if let Some(text) = form.given(name) {
             wanted[name] = text.into();
+        }
+    }
+    for name in ["from", "to"] {
+        if let Some(at) = form.moment(name) {
+            wanted[name] = at.into();
         }
     }
     wanted
@@ -131,6 +136,7 @@ async fn form_page(seat: &Seat, draft: &Draft, counted: Option<Count>) -> Answer
     let content = html! {
         form.form method="post" action="/console/replays/new" {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            input type="hidden" name="counted" value=(draft.text("counted"));
             (ui::section("What to send again", html! {
                 (ui::checks(draft, "states", "Deliveries that are", &STATES))
                 div.pair {
@@ -173,14 +179,15 @@ async fn new(seat: Seat) -> Answer {
 
 async fn start(Post { seat, form }: Post) -> Answer {
     let wanted = document(&form);
-    if form.is_ticked("start") {
+    // What was counted is what is started: another choice is counted first.
+    if form.is_ticked("start") && form.raw("counted") == wanted.to_string() {
         return match seat.api.post::<Replay>("/replays", &wanted).await {
             Ok(replay) => Ok(go(&Flash::Started.to(&replay.address()))),
             Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
         };
     }
     match seat.api.post::<Count>("/replays/count", &wanted).await {
-        Ok(counted) => form_page(&seat, &Draft::from(form), Some(counted)).await,
+        Ok(counted) => form_page(&seat, &Draft::from(form).set("counted", wanted.to_string()), Some(counted)).await,
         Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
     }
 }

@@ -35,6 +35,7 @@ pub(super) struct Subscription {
     pub description: String,
     pub enabled: bool,
     pub notify: Option<String>,
+    version: i64,
 }
 
 /// The life of a message that this server sends, which every dialect tells in its own words.
@@ -216,6 +217,7 @@ impl Sheet<'_> {
         let content = html! {
             form.form method="post" action=(action) {
                 (ui::csrf(&seat.csrf)) (errors(draft))
+                input type="hidden" name="version" value=(draft.text("version"));
                 (ui::section("Which events", self.groups.picker(draft, false)))
                 (ui::section("How", html! {
                     @if is_webhook { (Field::select(draft, "format", "Format of the request", &FORMATS)) }
@@ -297,7 +299,8 @@ async fn edit(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> A
         .set("notify", one.notify.as_deref().unwrap_or_default())
         .set("filter", json(&one.filter))
         .set("policy", json(&one.policy))
-        .set("enabled", if one.enabled { "true" } else { "" });
+        .set("enabled", if one.enabled { "true" } else { "" })
+        .set("version", one.version.to_string());
     let draft = groups.draft(draft, &one.event_types);
     Ok(Sheet { target: &target, groups: &groups, templates: &templates, id: Some(&one.id) }.page(&seat, &draft, StatusCode::OK))
 }
@@ -306,7 +309,12 @@ async fn save(Path((id, subscription)): Path<(String, String)>, Post { seat, for
     let groups = Groups::read(&seat.api).await?;
     let path = format!("/subscriptions/{}", segment(&subscription));
     let saved = match document(&form, &id, &groups) {
-        Ok(wanted) => seat.api.put::<Value>(&path, &wanted).await,
+        Ok(mut wanted) => {
+            if let Ok(version) = form.text("version").parse::<i64>() {
+                wanted["version"] = version.into();
+            }
+            seat.api.put::<Value>(&path, &wanted).await
+        }
         Err(failure) => Err(failure),
     };
     let Err(failure) = saved else { return Ok(go(&Flash::Saved.to(&targets::address(&id)))) };

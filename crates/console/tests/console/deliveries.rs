@@ -65,8 +65,14 @@ async fn a_replay_is_counted_before_it_starts_and_watched_until_it_ends() {
     let page = browser.post(new, &fields).await.expect(200);
     page.has("<strong>5 deliveries</strong>").has("name=\"start\"").is_inert();
     assert_eq!(rig.receiver.bodies.lock().len(), 5, "counting sends nothing");
+    let (_, counted) = page.text.split_once("name=\"counted\" value=\"").expect("what was counted");
+    let counted = counted.split('"').next().unwrap_or_default().replace("&quot;", "\"");
     let mut start = fields.to_vec();
-    start.push(("start", "true"));
+    start.extend([("start", "true"), ("counted", counted.as_str())]);
+    // Another choice than the one that was counted is counted first.
+    let other = [&start[..], &[("states", "failed")]].concat();
+    browser.post(new, &other).await.expect(200).has("name=\"start\"");
+    assert_eq!(rig.receiver.bodies.lock().len(), 5, "nothing was started");
     let address = browser.post(new, &start).await.to().strip_suffix("?done=started").expect("it started").to_owned();
     rig.receiver.wait_for(10).await;
     let page = browser.get_with(&address, "Done").await;

@@ -53,7 +53,7 @@ async fn an_event_is_shown_whole_and_nothing_of_it_runs() {
     rig.receiver.wait_for(2).await;
 
     let path = format!("/console/inbox/{id}");
-    let page = page_with(&mut browser, &path, &["status 500", "accepted, status 200"]).await;
+    let page = page_with(&mut browser, &path, &["status 500", "accepted, status 200", "Delivered"]).await;
     page.has("Good &lt;/script&gt;").has("order&lt;script&gt;alert(2)").is_inert();
     page.has("alert('answer')").has("alert('request')").has("alert('response')");
     page.has("Delivered").has("Attempt 1").has("accepted, status 200").has("status_refused");

@@ -4,6 +4,9 @@
 //! - A workspace sees those who have a role in it, with that role; what they may do elsewhere shows nowhere.
 //! - Whoever has a role in other workspaces too is ruled by the administrators of the first one: others give and take its role in their own
 //!   and nothing else, so that nobody gets into a workspace through another.
+//! - Who has an address was seen to by those who invited it. Only people of the first workspace are taken into another as they are. Those of others
+//!   come into the first one with a new link, their password and second factor gone, and into a third one not at all: whoever invited them may have
+//!   chosen the password.
 //! - Every workspace that has an administrator keeps one.
 
 use std::sync::Arc;
@@ -69,7 +72,7 @@ struct MemberView {
     input: MemberInput,
     /// Whether it has chosen a password yet.
     has_password: bool,
-    /// Whether it signs in with a code of an authenticator, too.
+    /// Whether it signs in with a code of an authenticator, too. `false` in a change turns that off, for a lost telephone, and ends its sessions.
     second_factor: bool,
     /// Until when its link to choose a password works, if it has one.
     #[schema(format = DateTime)]
@@ -270,13 +273,28 @@ async fn create(State(state): State<AppState>, Admin(caller): Admin, Input(input
             if known.doc.role(&own).is_some() {
                 return Err(Problem::new(Code::Duplicate, "email: a member of this workspace has this address").at("email"));
             }
-            let own = own.clone();
+            let first = state.engine.workspaces().first().and_then(|number| state.engine.id_of(*number));
+            let is_vouched_for = first.is_some_and(|first| known.doc.role(&first).is_some());
+            if !is_vouched_for && !is_operator(&state, &caller) {
+                let detail =
+                    "email: somebody in another workspace has this address; the administrators of the first workspace can invite them";
+                return Err(Problem::new(Code::Duplicate, detail).at("email"));
+            }
+            let fresh = (!is_vouched_for).then(|| state.people().invitation());
+            let (own, link) = (own.clone(), fresh.as_ref().map(|(_, link)| link.clone()));
             let join = move |old: &Member| {
                 let mut doc = old.clone();
                 doc.roles.entry(own.clone()).or_insert(role);
+                if let Some(link) = &link {
+                    (doc.password, doc.totp, doc.link) = (None, None, Some(link.clone()));
+                }
                 Ok(doc)
             };
-            (by.change_member(&known.id, join).await?, None)
+            let entry = by.change_member(&known.id, join).await?;
+            if fresh.is_some() {
+                by.end_sessions(&entry, false, |_| true).await?;
+            }
+            (entry, fresh.map(|(token, _)| MemberLink::to(&state, PASSWORD_PATH, &token)))
         }
         None => {
             let (token, link) = state.people().invitation();
@@ -326,11 +344,17 @@ async fn patch(
             return Err(ResourceError::Conflict { expected, found: old.version }.into());
         }
         let mut body = body.clone();
+        // A lost telephone: whoever rules the member turns the second factor off.
+        let forgets = old.doc.totp.is_some() && body.get("second_factor") == Some(&Value::Bool(false));
+        if forgets {
+            body.shift_remove("second_factor");
+        }
         let read_only = ["has_password", "second_factor", "link_expires_at"].into_iter().chain(OF_ALL);
         drop_unchanged(&view(&state, &own, &old), read_only, &mut body)?;
         let role = old.doc.role(&own).unwrap_or(Role::Member);
         let input: MemberInput = read_value(Value::Object(merged_input(&input_of(&old.doc, role), body)))?;
-        let doc = changed(&old.doc, &own, input);
+        let mut doc = changed(&old.doc, &own, input);
+        doc.totp = doc.totp.filter(|_| !forgets);
         let only_role = Member { roles: doc.roles.clone(), ..old.doc.clone() };
         if doc != only_role {
             must_rule(&state, &caller, &own, &old.doc)?;
@@ -344,7 +368,7 @@ async fn patch(
             }
             Err(error) => return Err(error.into()),
             Ok(entry) => {
-                if entry.doc.disabled {
+                if entry.doc.disabled || forgets {
                     by.end_sessions(&entry, false, |_| true).await?;
                 }
                 return Ok(shown(&state, &own, &entry));

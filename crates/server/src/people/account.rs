@@ -79,13 +79,23 @@ impl People {
     }
 
     /// Makes a secret for the second factor. It counts once [`Self::confirm_totp`] was given a code of it, within ten minutes.
-    pub fn begin_totp(&self, who: &SignedIn) -> TotpEnrolment {
+    ///
+    /// # Errors
+    /// When there is a second factor: it is turned off first, which takes the password.
+    pub fn begin_totp(&self, who: &SignedIn) -> Result<TotpEnrolment, PeopleError> {
+        self.has_no_totp(who)?;
         let secret = totp::to_base32(&rand::random::<[u8; totp::SECRET_BYTES]>());
         self.inner.pending.lock().put(who.session.id.clone(), secret.clone(), self.engine().now_ms());
         let workspace = self.engine().workspaces().first().and_then(|number| self.engine().by_number::<Workspace>(*number));
         let issuer = workspace.map_or_else(|| "Posthaste".to_owned(), |workspace| format!("Posthaste {}", workspace.doc.name));
         let uri = totp::uri(&secret, &issuer, &who.member.doc.email);
-        TotpEnrolment { secret, uri }
+        Ok(TotpEnrolment { secret, uri })
+    }
+
+    fn has_no_totp(&self, who: &SignedIn) -> Result<(), PeopleError> {
+        let has_one = self.engine().member(&who.member.id).is_some_and(|member| member.doc.totp.is_some());
+        let reason = "the second factor is on already; turn it off first";
+        if has_one { Err(ResourceError::State { reason }.into()) } else { Ok(()) }
     }
 
     /// Turns the second factor on; answers the recovery codes, this once.
@@ -93,6 +103,7 @@ impl People {
     /// # Errors
     /// [`PeopleError::Wrong`] for a wrong code; [`PeopleError::Link`] when it has to begin again.
     pub async fn confirm_totp(&self, who: &SignedIn, code: &str) -> Result<Vec<String>, PeopleError> {
+        self.has_no_totp(who)?;
         let now_ms = self.engine().now_ms();
         let secret = self.inner.pending.lock().attempt(&who.session.id, now_ms).ok_or(PeopleError::Link)?;
         let last_step = totp::verify(&secret, -1, code, now_ms).ok_or(PeopleError::Wrong)?;

@@ -2,9 +2,10 @@
 
 use posthaste_domain::people::{Actor, Role};
 use posthaste_server::Principal;
+use posthaste_server::people::{Login, PeopleError};
 use serde_json::{Value, json};
 
-use crate::people::set_up;
+use crate::people::{home, is_signed_in, set_up, sign_in};
 use crate::rig::{Rig, id, ids};
 
 /// The member as one who acts in the first workspace with this role.
@@ -166,4 +167,32 @@ async fn a_member_of_two_workspaces_is_ruled_from_the_first() {
     assert_eq!(other("GET", &path, Value::Null).await.problem().1, "not_found");
     let log = other("GET", "/audit?kind=member", Value::Null).await.expect(200);
     assert_eq!(log["items"].as_array().map(Vec::len), Some(4), "{log}");
+}
+
+// Whoever invites an address first chooses its password, perhaps: that must not open another workspace.
+#[tokio::test]
+async fn nobody_is_taken_in_with_a_password_that_another_workspace_chose() {
+    let rig = Rig::new().await;
+    set_up(&rig).await;
+    let made = rig.post("/workspaces", json!({"name": "Other"})).await.expect(201);
+    let third = rig.post("/workspaces", json!({"name": "Third"})).await.expect(201);
+    let invite = async |workspace: &Value| {
+        let token = workspace["token"].as_str().expect("a token");
+        let body = json!({"name": "Carol", "email": "carol@example.com", "role": "administrator"}).to_string();
+        rig.raw("POST", "/posthaste/v1/members", token, &[("content-type", "application/json")], body).await
+    };
+    let carol = invite(&made).await.expect(201);
+    let url = carol["url"].as_str().expect("a link").to_owned();
+    let token = url.split("token=").nth(1).expect("a token");
+    let people = rig.state.people();
+    let Ok(Login::Done(session)) = people.use_link(token, "chosen by somebody else", &home()).await else { panic!("the link works") };
+
+    let refused = invite(&third).await.problem();
+    assert_eq!(refused.1, "duplicate", "a third workspace does not take her in");
+    let invited = json!({"name": "Carol", "email": "Carol@example.com", "role": "member"});
+    let joined = rig.post("/members", invited).await.expect(201);
+    assert_eq!((&joined["id"], &joined["has_password"]), (&carol["id"], &json!(false)));
+    assert!(joined["url"].is_string(), "a link of the first workspace's own");
+    assert!(!is_signed_in(people, &session).await);
+    assert!(matches!(sign_in(&rig, "carol@example.com", "chosen by somebody else").await, Err(PeopleError::Wrong)));
 }

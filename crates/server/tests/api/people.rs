@@ -19,7 +19,7 @@ fn visitor(ip: [u8; 4]) -> Visitor {
     Visitor { ip: Some(IpAddr::from(ip)), user_agent: "A browser/1.0".into() }
 }
 
-fn home() -> Visitor {
+pub fn home() -> Visitor {
     visitor([192, 0, 2, 1])
 }
 
@@ -29,7 +29,7 @@ fn cookies(session: &NewSession) -> HeaderMap {
     [(header::COOKIE, HeaderValue::from_str(&pair).expect("a value"))].into_iter().collect()
 }
 
-async fn is_signed_in(people: &People, session: &NewSession) -> bool {
+pub async fn is_signed_in(people: &People, session: &NewSession) -> bool {
     people.session(&cookies(session)).await.is_some()
 }
 
@@ -41,7 +41,7 @@ pub async fn set_up(rig: &Rig) -> NewSession {
     people.set_up(&token, first, &home()).await.expect("set up")
 }
 
-async fn sign_in(rig: &Rig, email: &str, password: &str) -> Result<Login, PeopleError> {
+pub async fn sign_in(rig: &Rig, email: &str, password: &str) -> Result<Login, PeopleError> {
     rig.state.people().login(email, password, &home()).await
 }
 
@@ -155,13 +155,14 @@ async fn the_second_factor_is_asked_for_and_its_codes_work_once() {
     let who = set_up(&rig).await.signed_in;
     // To the beginning of a step, so that none ends between two lines.
     rig.clock.advance(Duration::from_secs(10));
-    let secret = people.begin_totp(&who).secret;
+    let secret = people.begin_totp(&who).expect("none yet").secret;
     let code = || totp::code_at(&totp::from_base32(&secret).expect("base 32"), totp::step_at(rig.clock.now_ms()));
     let wrong = people.confirm_totp(&who, "000000x").await;
     assert!(matches!(wrong, Err(PeopleError::Wrong)), "{wrong:?}");
     done(sign_in(&rig, EMAIL, PASSWORD).await);
     let recovery = people.confirm_totp(&who, &code()).await.expect("confirmed");
     assert_eq!(recovery.len(), 10);
+    assert!(matches!(people.begin_totp(&who), Err(PeopleError::Resource(_))), "it is not replaced with a session alone");
     assert_eq!(rig.get("/members").await.expect(200)["items"][0]["second_factor"], true);
 
     // The code that confirmed it is used up; the next one is good, once.
@@ -282,7 +283,7 @@ async fn a_link_chooses_a_password_once_and_not_for_ever() {
 
     // Who has a second factor shows it, whatever way the password was chosen; a session does not begin before.
     let who = done(sign_in(&rig, "bob@example.com", OTHER).await).signed_in;
-    let secret = people.begin_totp(&who).secret;
+    let secret = people.begin_totp(&who).expect("none yet").secret;
     let code = || totp::code_at(&totp::from_base32(&secret).expect("base 32"), totp::step_at(rig.clock.now_ms()));
     people.confirm_totp(&who, &code()).await.expect("confirmed");
     let token = token_of(&rig.call("POST", &path, Value::Null).await.expect(200));

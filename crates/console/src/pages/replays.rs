@@ -179,15 +179,16 @@ async fn new(seat: Seat) -> Answer {
 
 async fn start(Post { seat, form }: Post) -> Answer {
     let wanted = document(&form);
+    let choice = wanted.to_string();
     // What was counted is what is started: another choice is counted first.
-    if form.is_ticked("start") && form.raw("counted") == wanted.to_string() {
+    if form.is_ticked("start") && form.raw("counted") == choice {
         return match seat.api.post::<Replay>("/replays", &wanted).await {
             Ok(replay) => Ok(go(&Flash::Started.to(&replay.address()))),
             Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
         };
     }
     match seat.api.post::<Count>("/replays/count", &wanted).await {
-        Ok(counted) => form_page(&seat, &Draft::from(form).set("counted", wanted.to_string()), Some(counted)).await,
+        Ok(counted) => form_page(&seat, &Draft::from(form).set("counted", choice), Some(counted)).await,
         Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
     }
 }

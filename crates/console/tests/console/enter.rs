@@ -133,6 +133,15 @@ async fn forms_of_other_sites_and_without_the_token_change_nothing() {
     let login = [("email", "ada@example.com"), ("password", PASSWORD)];
     rig.browser().post_as("/console/login", &login, &[("sec-fetch-site", "cross-site")]).await.expect(403);
     assert_eq!(rig.api("GET", "/events", json!(null)).await["items"], json!([]), "a forged form sent an event");
+    // A form that was opened in another workspace is not carried out in this one; what belongs to no workspace is.
+    let token = csrf.split_once('.').expect("a token and a workspace").0;
+    let elsewhere = format!("{token}.wsp_another");
+    let of_no_workspace = ["/console/theme", "/console/workspace", "/console/logout"];
+    for path in FORMS.iter().filter(|path| !of_no_workspace.contains(path)) {
+        browser.post_as(path, &[("csrf", &elsewhere)], &[("sec-fetch-site", "same-origin")]).await.expect(409).is_inert();
+    }
+    browser.post_as("/console/theme", &[("csrf", &elsewhere), ("theme", "dark")], &[("sec-fetch-site", "same-origin")]).await.to();
+    assert_eq!(rig.api("GET", "/events", json!(null)).await["items"], json!([]), "an event was sent in another workspace");
     // The same form from the page itself works.
     browser.post("/console/inbox/send", &event[..2]).await.to();
 }

@@ -61,6 +61,20 @@ export async function first(browser, { url, setupUrl, receiver }, javaScriptEnab
     await visitor.see("status 20");
     await visitor.see("Ada Lovelace");
   });
+  if (!javaScriptEnabled) {
+    // This server has no setting at all: its own bins are open to it all the same.
+    await visitor.step("a bin of the server gets all events", async () => {
+      await visitor.open("/console/bins/new");
+      await visitor.fill({ Name: "Second bin" });
+      await visitor.press("Make the bin");
+      await visitor.heading("Second bin");
+      const bin = page.url().split("?")[0];
+      await visitor.press("Send all events here");
+      shell(line);
+      await page.goto(bin);
+      await visitor.reloadUntil(page.locator("main", { hasText: "webhook-signature" }));
+    });
+  }
   await visitor.step("home is the overview from now on", async () => {
     await visitor.open("/console/");
     await visitor.heading("Overview");

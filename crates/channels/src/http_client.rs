@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -40,12 +40,13 @@ pub(crate) use self::framing::Draft;
 use self::framing::Head;
 use self::http1::Unanswered;
 pub(crate) use self::origin::Target;
-use self::origin::Way;
+use self::origin::{Origin, Way};
 use self::pool::Pool;
 use crate::SendError;
 use crate::connector::{Connector, Place};
 use crate::dial::{ConnectError, Outlet};
 use crate::failure::Code;
+use crate::own::{self, OwnAddresses};
 use crate::tls::Tls;
 
 /// Bytes of a response body that are kept.
@@ -66,6 +67,7 @@ const IDLE_IN_ALL: usize = 4096;
 /// A pooled HTTP client behind the guard. Connections live as long as it does.
 pub struct HttpClient {
     pool: Arc<Pool>,
+    own: Option<Arc<dyn OwnAddresses>>,
 }
 
 /// Connections by reading, since the start.
@@ -109,6 +111,11 @@ pub struct Exchange {
     pub broken: Option<SendError>,
 }
 
+/// The head of an answer as it is kept.
+pub(crate) fn head_text<'a>(status: StatusCode, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Arc<str> {
+    framing::text("HTTP/1.1 ", status, headers)
+}
+
 /// The times of one try.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -134,7 +141,14 @@ impl Times {
 impl HttpClient {
     /// A client that connects through `outlet`.
     pub fn new(outlet: Arc<Outlet>, tls: Arc<Tls>) -> Self {
-        Self { pool: Arc::new(Pool::new(Connector::new(outlet, tls))) }
+        Self { pool: Arc::new(Pool::new(Connector::new(outlet, tls))), own: None }
+    }
+
+    /// The same, which hands requests to these addresses over in this process.
+    #[must_use]
+    pub fn with_own(mut self, own: Option<Arc<dyn OwnAddresses>>) -> Self {
+        self.own = own;
+        self
     }
 
     /// Connections so far.
@@ -159,7 +173,8 @@ impl HttpClient {
     /// # Errors
     /// If the URL has no host, or is not one of `http` and `https`.
     pub(crate) fn target(&self, uri: Uri, is_http1_only: bool) -> Result<Target, ConnectError> {
-        Ok(Target::new(self.pool.origin(Place::of(&uri, is_http1_only)?), uri, !is_http1_only))
+        let origin = self.pool.origin(Place::of(&uri, is_http1_only)?);
+        Ok(self.target_at(origin, uri, !is_http1_only))
     }
 
     /// Makes another URL ready, under the same rules as `target`.
@@ -169,7 +184,12 @@ impl HttpClient {
     pub(crate) fn target_like(&self, target: &Target, uri: Uri) -> Result<Target, ConnectError> {
         let place = Place::of(&uri, !target.may_use_http2)?;
         let origin = if place == target.origin.place { Arc::clone(&target.origin) } else { self.pool.origin(place) };
-        Ok(Target::new(origin, uri, target.may_use_http2))
+        Ok(self.target_at(origin, uri, target.may_use_http2))
+    }
+
+    fn target_at(&self, origin: Arc<Origin>, uri: Uri, may_use_http2: bool) -> Target {
+        let is_own = self.own.as_ref().is_some_and(|own| own.has(&uri));
+        Target::new(origin, uri, may_use_http2, is_own)
     }
 
     /// Sends `request` (its URI absolute) and reads the answer, all within `total`. Dropping the future closes what it opened.
@@ -193,6 +213,11 @@ impl HttpClient {
     pub(crate) async fn send(&self, target: &Target, draft: Draft<'_>, times: Times) -> Result<Exchange, SendError> {
         let (uri, origin) = (&target.absolute, &*target.origin);
         let mut deadline = pin!(sleep_until(times.deadline));
+        if let Some(own) = self.own.as_ref().filter(|_| target.is_own) {
+            // Boxed: rare, and large.
+            let mut answer = Box::pin(own.answer(own::request(target, draft)));
+            return within(deadline.as_mut(), answer.as_mut()).await.map(own::exchange).map_err(|Late| times.late(uri));
+        }
         let mut is_second = false;
         loop {
             let at_hand = if is_second { None } else { self.pool.at_hand(origin) };

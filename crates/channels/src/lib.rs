@@ -17,6 +17,7 @@ pub mod failure;
 pub mod http_client;
 pub mod mail;
 pub mod oauth2;
+mod own;
 mod prepared;
 mod relay;
 mod report;
@@ -46,6 +47,7 @@ use crate::email::Email;
 pub use crate::email::EmailDefaults;
 use crate::http_client::{HttpClient, HttpStats, OriginStats};
 pub use crate::mail::Mail;
+pub use crate::own::OwnAddresses;
 use crate::sms::{CarrierWork, GatewayRules, SmsChannel, SmsDefaults};
 use crate::tls::Tls;
 
@@ -252,6 +254,8 @@ pub struct ChannelOptions {
     pub user_agent: Option<String>,
     /// Certificates that are trusted besides those of the machine.
     pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Addresses that this program answers itself, without a connection.
+    pub own: Option<Arc<dyn OwnAddresses>>,
 }
 
 /// The channels at hand, by name.
@@ -282,7 +286,7 @@ impl Channels {
         let user_agent = options.user_agent.as_deref().unwrap_or(concat!("Posthaste/", env!("CARGO_PKG_VERSION")));
         let user_agent: http::HeaderValue = user_agent.parse().map_err(|_| settings::refuse("user_agent", "must be visible ASCII"))?;
         let tls = Arc::new(Tls::new(options.extra_roots.clone()));
-        let http = Arc::new(HttpClient::new(Arc::clone(&outlet), Arc::clone(&tls)));
+        let http = Arc::new(HttpClient::new(Arc::clone(&outlet), Arc::clone(&tls)).with_own(options.own.clone()));
         let webhook = Arc::new(webhook::Webhook::new(Arc::clone(&http), user_agent.clone()));
         let news = carrier::NewsPort::default();
         let sms = SmsChannel::make(&options.sms, &outlet, Arc::clone(&tls), news.inbox())?;

@@ -15,7 +15,7 @@ use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_domain::signature::hmac_sha256;
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::people::SETUP_PATH;
-use posthaste_server::{AppState, EffectiveSetting, ServeSettings, ServerSettings};
+use posthaste_server::{AppState, EffectiveSetting, OpenBins, OwnBins, ServeSettings, ServerSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{RetentionRule, StoreError};
 use tokio::net::TcpListener;
@@ -104,6 +104,8 @@ pub struct Node {
     listener: TcpListener,
     address: SocketAddr,
     state: AppState,
+    /// What is sent to this server's own request bins arrives as long as this is held.
+    bins: OpenBins,
     shutdown: Duration,
     data: PathBuf,
     has_console: bool,
@@ -123,11 +125,12 @@ pub struct FirstKey {
 impl Node {
     /// Opens the data directory, takes the address and starts to deliver what is pending.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let channels = channels(config)?;
         let store = open_store(config).await?;
         // The address before the engine: when it is taken, nothing must have been sent.
         let (listener, address) = listen(&config.listen.0).await?;
         let settings = engine_settings(config, address)?;
+        let own_bins = OwnBins::new(&settings.public_base_url);
+        let channels = channels(config, Arc::clone(&own_bins))?;
         let surface = server_settings(config);
         let parts = Parts {
             catalog: Arc::new(store.clone()),
@@ -144,8 +147,9 @@ impl Node {
         series::restore(&engine, &config.data);
         engine.tasks().spawn("series", series::keep(engine.clone(), config.data.clone()));
         let state = AppState::new(engine.clone(), surface);
+        let bins = own_bins.open(&state);
         let (shutdown, data, has_console) = (config.limits.shutdown.0, config.data.clone(), config.console.enabled);
-        Ok(Self { engine, listener, address, state, shutdown, data, has_console })
+        Ok(Self { engine, listener, address, state, bins, shutdown, data, has_console })
     }
 
     /// The engine.
@@ -221,16 +225,17 @@ impl Node {
         posthaste_server::serve_with(self.listener, app, stop, settings).await;
         let left = deadline.get().map_or(self.shutdown, |until| until.saturating_duration_since(Instant::now()));
         self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;
+        drop(self.bins);
         series::save(&self.engine, &self.data);
     }
 }
 
-fn channels(config: &Config) -> Result<Channels, SettingsError> {
+fn channels(config: &Config, own_bins: Arc<OwnBins>) -> Result<Channels, SettingsError> {
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let email = EmailDefaults { relay: given(&config.email.relay), from: given(&config.email.from) };
     let sms = SmsDefaults { carrier: config.sms.carrier.0.clone(), from: given(&config.sms.from), simulator: config.sms.simulator.clone() };
     let guard = AddressGuard::new(config.allow_network.clone());
-    Channels::standard(&ChannelOptions { guard, email, sms, ..ChannelOptions::default() })
+    Channels::standard(&ChannelOptions { guard, email, sms, own: Some(own_bins), ..ChannelOptions::default() })
 }
 
 async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {

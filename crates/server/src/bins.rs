@@ -88,7 +88,7 @@ pub(crate) struct BinRequestView {
     /// The exact bytes, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
-    /// Address of the sender.
+    /// Address of the sender; `null` for what this server sent itself.
     ip: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 //! - `/posthaste/v1/…`: the native API ([`native`](crate::openapi_json) describes it), problem documents on every error.
 //! - `/posthaste/v1/carriers/…`: callbacks of the SMS gateway.
 //! - Dialects: their routers are merged as they are; what they answer is theirs.
-//! - `/bin/…`: request bins. `/m/…`: pages of full messages. `/t/…`: links of mails. `/healthz`, `/readyz`, `/metrics`: operations.
+//! - `/bin/…`: request bins; what this server itself sends there stays in the process ([`OwnBins`]). `/m/…`: pages of full messages. `/t/…`: links of mails. `/healthz`, `/readyz`, `/metrics`: operations.
 //!
 //! Invariants:
 //! - Nothing here decides what happens to an event: handlers read, ask the [`Engine`], and write an answer.
@@ -20,6 +20,7 @@ mod inbound;
 mod input;
 mod native;
 mod ops;
+mod own_bins;
 mod pages;
 pub mod people;
 mod problem;
@@ -45,6 +46,7 @@ pub use bins::bin_url;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use front::App;
 pub use inbound::Inbound;
+pub use own_bins::{OpenBins, OwnBins};
 pub use native::{EffectiveSetting, openapi_json};
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
 pub use public_bins::PublicBins;

@@ -177,13 +177,15 @@ pub(crate) struct Target {
     line: Box<[u8]>,
     /// Whether HTTP/2 may be spoken where it is offered, whatever the scheme.
     pub(crate) may_use_http2: bool,
+    /// Whether this program answers it itself.
+    pub(crate) is_own: bool,
 }
 
 impl Target {
-    pub(crate) fn new(origin: Arc<Origin>, absolute: Uri, may_use_http2: bool) -> Self {
+    pub(crate) fn new(origin: Arc<Origin>, absolute: Uri, may_use_http2: bool, is_own: bool) -> Self {
         let path = absolute.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         let line = format!(" {path} HTTP/1.1\r\nhost: {}\r\n", origin.host).into_bytes().into_boxed_slice();
-        Self { origin, absolute, line, may_use_http2 }
+        Self { origin, absolute, line, may_use_http2, is_own }
     }
 
     /// What follows the method in HTTP/1.1, up to the end of the `host` line.

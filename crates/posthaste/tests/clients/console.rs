@@ -19,7 +19,7 @@ const JOURNEYS: [&str; 10] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_goes_through_the_console() {
-    let (server, plain) = (Server::start(), Server::start());
+    let (server, plain) = (Server::start(), Server::by_default());
     let variables = [
         ("POSTHASTE_URL", server.url.as_str()),
         ("POSTHASTE_SETUP_URL", &server.setup_url),

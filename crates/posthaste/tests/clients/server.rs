@@ -32,16 +32,26 @@ impl Server {
         Self::with(&[])
     }
 
+    /// With the settings that it has by itself: this machine is closed to targets.
+    pub fn by_default() -> Self {
+        Self::launch(&[], &[])
+    }
+
     /// `variables` are settings such as `POSTHASTE_INBOX_BLOCK`.
     pub fn with(variables: &[(&str, &str)]) -> Self {
+        Self::launch(&["--allow-network", "127.0.0.0/8"], variables)
+    }
+
+    fn launch(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("POSTHASTE_")) {
             command.env_remove(name);
         }
         command
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8", "--data"])
+            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data.path())
+            .args(arguments)
             .env("POSTHASTE_KEY", KEY)
             .env("POSTHASTE_LOG_LEVEL", "error")
             .envs(variables.iter().copied())

@@ -142,13 +142,13 @@ pub(crate) fn local(back: &str) -> &str {
     if is_local { back } else { "/console/" }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Look {
+impl FromRequestParts<Console> for Look {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let Ok(query) = Query::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Infallible> {
+        let Ok(query) = Query::from_request_parts(parts, console).await;
         let theme = Theme::named(cookie(&parts.headers, THEME).unwrap_or_default());
-        Ok(Self { theme, query, visitor: Visitor::of(&parts.headers, &parts.extensions) })
+        Ok(Self { theme, query, visitor: Visitor::of(&console.app, &parts.headers, &parts.extensions) })
     }
 }
 

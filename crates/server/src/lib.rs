@@ -29,14 +29,16 @@ mod serve;
 mod trace;
 mod tracking;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
 use axum::response::{IntoResponse, Response};
-use http::{Method, Uri};
+use http::{Extensions, HeaderMap, Method, Uri};
 use posthaste_dialects::accounts::Accounts;
+use posthaste_dialects::client;
 use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_engine::Engine;
 use tokio::sync::Semaphore;
@@ -46,8 +48,8 @@ pub use bins::bin_url;
 pub use codes::{ATTEMPT_PAGES, Code, page as error_page};
 pub use front::App;
 pub use inbound::Inbound;
-pub use own_bins::{OpenBins, OwnBins};
 pub use native::{EffectiveSetting, openapi_json};
+pub use own_bins::{OpenBins, OwnBins};
 pub use problem::{FieldProblem, MAX_LISTED_ERRORS, PROBLEM_JSON, Problem};
 pub use public_bins::PublicBins;
 pub use serve::{Closing, Peer, ServeSettings, Surface, serve, serve_with};
@@ -137,6 +139,11 @@ impl AppState {
             people: people::People::new(engine.clone()),
             engine,
         }
+    }
+
+    /// The address of the client of a request: the peer's, or what trusted proxies say of whom they speak for. The same for every door of the server.
+    pub(crate) fn client_ip(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        client::address(extensions, headers, &self.settings.dialects.msggo.trusted_proxies)
     }
 
     /// Who may sign in, and who is.

@@ -14,7 +14,6 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use posthaste_dialects::client;
 use posthaste_domain::message::{Deed, Ticket};
 use posthaste_engine::Actor;
 
@@ -40,9 +39,8 @@ fn ticket(state: &AppState, path: Result<Path<String>, PathRejection>) -> Option
 }
 
 fn actor(state: &AppState, request: &Request) -> Actor {
-    let proxies = &state.settings.dialects.msggo.trusted_proxies;
     let user_agent = request.headers().get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let ip = client::address(request.extensions(), request.headers(), proxies).map(|ip| ip.to_string());
+    let ip = state.client_ip(request.headers(), request.extensions()).map(|ip| ip.to_string());
     Actor { ip, user_agent, one_click: false }
 }
 

@@ -1,5 +1,6 @@
 //! Who gets in, and what forms are taken.
 
+use posthaste_server::ServerSettings;
 use serde_json::json;
 
 use crate::rig::{PASSWORD, Rig};
@@ -113,6 +114,26 @@ async fn logging_in_leads_back_and_logging_out_ends_it() {
     assert_eq!(browser.post("/console/logout", &[]).await.to(), "/console/login?out=1");
     assert!(browser.get("/console/inbox").await.to().starts_with("/console/login"));
     first.get("/console/inbox").await.expect(200);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_people_have_addresses_of_their_own() {
+    let login = [("email", "ada@example.com"), ("password", PASSWORD)];
+    for (proxies, forwarded, shown) in [
+        (vec!["192.0.2.7/32"], "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (vec!["192.0.2.7/32", "203.0.113.0/24"], "198.51.100.1, 203.0.113.9", "198.51.100.1"),
+        // Whoever is no proxy of ours says nothing that counts.
+        (Vec::new(), "203.0.113.9", "192.0.2.7"),
+    ] {
+        let mut settings = ServerSettings::default();
+        settings.dialects.msggo.trusted_proxies = proxies.iter().map(|net| net.parse().expect("a network")).collect();
+        let rig = Rig::with(settings).await;
+        rig.administrator().await;
+        let mut browser = rig.browser();
+        let page = browser.post_as("/console/login", &login, &[("sec-fetch-site", "same-origin"), ("x-forwarded-for", forwarded)]).await;
+        assert_eq!(page.to(), "/console/");
+        browser.get("/console/account").await.expect(200).has(&format!("<code>{shown}</code>"));
+    }
 }
 
 #[tokio::test]

@@ -118,6 +118,10 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new() -> Self {
+        Self::with(ServerSettings::default()).await
+    }
+
+    pub async fn with(settings: ServerSettings) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let receiver = Receiver { bodies: Arc::default(), is_down: Arc::default(), changed: Arc::new(tokio::sync::watch::Sender::new(0)) };
         let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("the store opens"));
@@ -144,7 +148,7 @@ impl Rig {
             variable: format!("POSTHASTE_{}", name.replace('.', "_").to_ascii_uppercase()),
         };
         let effective = vec![setting("retention.age", "\"30d\"", true), setting("email.relay", "\"smtps://***@mail.example.com\"", false)];
-        let state = AppState::new(engine.clone(), ServerSettings { effective, ..ServerSettings::default() });
+        let state = AppState::new(engine.clone(), ServerSettings { effective, ..settings });
         let app = app_with(state.clone(), posthaste_console::router(state.clone()));
         Self { state, app, receiver, token, _dir: dir }
     }

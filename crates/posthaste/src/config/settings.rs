@@ -131,7 +131,7 @@ pub static SETTINGS: &[Setting] = &[
     setting!(
         "inbox.trusted_proxies",
         inbox.trusted_proxies,
-        "Proxies whose forwarding headers tell the sender's address. From any other peer those headers are ignored. Example: [\"127.0.0.1\"]."
+        "Proxies whose forwarding headers tell the address of a sender, and of people who log in. From any other peer those headers are ignored. Example: [\"127.0.0.1\"]."
     ),
     setting!(
         "email.relay",

@@ -14,10 +14,9 @@ mod links;
 mod passwords;
 mod pending;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
 use posthaste_domain::people::{Actor, MAX_USER_AGENT, Member, Role, Session, Throttle};
@@ -32,6 +31,7 @@ pub use links::{PASSWORD_PATH, SETUP_PATH};
 use passwords::Passwords;
 use pending::Pending;
 
+use crate::AppState;
 use crate::auth::Principal;
 use crate::codes::Code;
 use crate::problem::Problem;
@@ -106,16 +106,16 @@ impl From<PeopleError> for Problem {
 /// Where a request comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visitor {
-    /// Address of the peer.
+    /// Address of the client.
     pub ip: Option<IpAddr>,
     /// What the browser says it is, cut.
     pub user_agent: String,
 }
 
 impl Visitor {
-    /// The visitor of a request.
-    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
-        let ip = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    /// The visitor of a request. Behind trusted proxies it is the client that they speak for.
+    pub fn of(app: &AppState, headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let ip = app.client_ip(headers, extensions);
         let agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
         Self { ip, user_agent: agent.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT).collect() }
     }

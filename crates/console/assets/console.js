@@ -222,15 +222,17 @@
   });
 
   // Live lists keep as many rows as they say; what arrives is marked for a moment.
-  const state = (element, on) => {
+  const state = (element, on, isRefused) => {
     const sign = document.querySelector(element.dataset.sign || ".live");
     if (!sign) return;
     sign.classList.toggle("on", on);
     const words = sign.querySelector(".words");
-    if (words) words.textContent = on ? "Live" : "Reconnecting…";
+    if (words) words.textContent = on ? "Live" : isRefused ? "Not live" : "Reconnecting…";
+    sign.title = isRefused ? "Load the page again to see what is new. It goes live by itself when it can." : "";
   };
   document.addEventListener("htmx:sseOpen", (event) => state(event.target, true));
-  document.addEventListener("htmx:sseError", (event) => state(event.target, false));
+  // A stream that was answered with an error is closed for good: htmx asks anew, less and less often.
+  document.addEventListener("htmx:sseError", (event) => state(event.target, false, event.detail.source?.readyState === EventSource.CLOSED));
   // What somebody opened stays open when its part is written anew, and nothing changes below a selection.
   const opened = new WeakMap();
   let missed = false;

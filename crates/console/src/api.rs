@@ -122,6 +122,11 @@ impl Api {
         Self { native, who: None, peer, closing }
     }
 
+    /// What tells long-lived answers that the server closes.
+    pub(crate) fn closing(&self) -> Option<Closing> {
+        self.closing.clone()
+    }
+
     /// The same, as a person who is logged in.
     pub(crate) fn with(&self, who: Principal) -> Self {
         Self { who: Some(who), ..self.clone() }

@@ -26,8 +26,6 @@ pub mod query;
 pub mod session;
 pub mod ui;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
@@ -35,7 +33,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use posthaste_server::AppState;
-use tokio::sync::Semaphore;
 
 use api::Failure;
 use session::Seat;
@@ -44,16 +41,13 @@ use session::Seat;
 pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
                        frame-ancestors 'none'; base-uri 'none'";
 
-/// Live parts of pages that are open at once. Streams of events count towards the limit of the native API too.
-const MAX_LIVE: usize = 512;
-
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Console {
     /// The application behind the API: for sessions, which are no business of its routes.
     app: AppState,
     native: Router,
-    live: Arc<Semaphore>,
+    live: live::Places,
 }
 
 impl Console {
@@ -69,7 +63,7 @@ pub type Answer = Result<Response, Failure>;
 /// The console's routes, all below `/console`.
 pub fn router(app: AppState) -> Router {
     let native = posthaste_server::native(app.clone());
-    let console = Console { app, native, live: Arc::new(Semaphore::new(MAX_LIVE)) };
+    let console = Console { app, native, live: live::Places::default() };
     let pages = pages::router().fallback(lost).layer(axum::middleware::from_fn_with_state(console.clone(), guard)).with_state(console);
     Router::new()
         .route("/console/assets/{file}", get(assets::serve))

@@ -3,9 +3,12 @@
 //! A live part is an element with `hx-ext="sse" sse-connect="/console/…/live" sse-swap="NAME"` and an answer made by [`events`] or [`watch`].
 //! What it shows must be on the page already when it opens: without a script the page is a still picture, and nothing is missing.
 //!
-//! A stream ends after [`LONGEST`], and the browser opens it again: a session that ended meanwhile ends its streams too.
+//! Invariants:
+//! - Whoever may not see a part any more gets no more of it: a session that ends, a member who is disabled or gets another role, ends the streams
+//!   at once, and before each part the session is looked at. After [`LONGEST`] a stream ends in any case, and the browser opens it again.
+//! - Streams are bounded, over all people and for each: nobody takes the places of the others. A page that gets none is as the server wrote it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -17,11 +20,22 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use maud::Markup;
+use parking_lot::Mutex;
+use posthaste_server::Closing;
+use posthaste_server::people::{People, Room, SignedIn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Console;
-use crate::api::{Api, Failure};
+use crate::api::Failure;
+use crate::session::Seat;
 
+/// Live parts of pages that are open at once. Streams of events count towards the limit of the native API too.
+const MAX_LIVE: usize = 512;
+/// Those of one member.
+const MAX_OF_ONE: usize = 16;
+/// When a browser may ask again that got no place, in seconds.
+const COME_BACK: HeaderValue = HeaderValue::from_static("30");
 /// How long one stream lives.
 const LONGEST: Duration = Duration::from_secs(600);
 /// How often [`watch`] looks. Nothing is sent when nothing changed.
@@ -32,24 +46,116 @@ const MOST: usize = 50;
 /// A comment is sent after so long without news, so that middlemen keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The places of the streams that are open.
+#[derive(Clone)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    /// How many each member has, by its id.
+    of_members: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(MAX_LIVE)), of_members: Arc::default() }
+    }
+}
+
+/// One of the places.
+struct Place {
+    member: String,
+    of_members: Arc<Mutex<HashMap<String, usize>>>,
+    _one_of_all: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// One more for a member; why there is none otherwise.
+    fn take(&self, member: &str) -> Result<Place, String> {
+        let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() else {
+            return Err(format!("{MAX_LIVE} live parts of pages are open, as many as this server has"));
+        };
+        let mut of_members = self.of_members.lock();
+        let open = of_members.entry(member.to_owned()).or_default();
+        if *open >= MAX_OF_ONE {
+            return Err(format!("{MAX_OF_ONE} live parts of your pages are open, as many as one person may have; close some of them"));
+        }
+        *open += 1;
+        Ok(Place { member: member.to_owned(), of_members: Arc::clone(&self.of_members), _one_of_all: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_members = self.of_members.lock();
+        if let Some(open) = of_members.get_mut(&self.member) {
+            *open -= 1;
+            if *open == 0 {
+                of_members.remove(&self.member);
+            }
+        }
+    }
+}
+
+/// Somebody in front of a stream.
+struct Viewer {
+    people: People,
+    who: SignedIn,
+    room: Room,
+    closing: Option<Closing>,
+    _place: Place,
+}
+
+impl Viewer {
+    /// # Errors
+    /// Why there is no place.
+    fn admit(console: &Console, seat: &Seat) -> Result<Self, String> {
+        let place = console.live.take(&seat.signed_in.member.id)?;
+        let (who, room) = (seat.signed_in.clone(), seat.workspace.clone());
+        Ok(Self { people: console.app.people().clone(), who, room, closing: seat.api.closing(), _place: place })
+    }
+
+    /// What `work` makes; nothing once this person may not see it, or the server closes.
+    async fn meanwhile<T>(&self, work: impl Future<Output = Option<T>>) -> Option<T> {
+        let closing = async {
+            match &self.closing {
+                Some(closing) => closing.0.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let made = tokio::select! {
+            biased;
+            () = self.people.left(&self.who, &self.room) => None,
+            () = closing => None,
+            made = work => made,
+        };
+        made.filter(|_| self.people.is_still_in(&self.who, &self.room))
+    }
+}
+
+fn full(why: String) -> Response {
+    (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, COME_BACK)], why + "\n").into_response()
+}
+
 /// Events as they arrive, each as the HTML that `row` makes of its JSON; `None` passes over it. `path` is the native stream with its
 /// parameters (`/events/stream?type=…`); `last` the `Last-Event-ID` of the request. Messages have the name `event`.
 pub async fn events(
     console: &Console,
-    api: &Api,
+    seat: &Seat,
     path: &str,
     last: Option<&HeaderValue>,
     row: impl Fn(&str) -> Option<Markup> + Send + 'static,
 ) -> Response {
-    let Ok(permit) = Arc::clone(&console.live).try_acquire_owned() else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
+    let viewer = match Viewer::admit(console, seat) {
+        Ok(viewer) => viewer,
+        Err(why) => return full(why),
+    };
     let headers: HeaderMap = last.map(|value| (HeaderName::from_static("last-event-id"), value.clone())).into_iter().collect();
-    let answer = api.send(Method::GET, path, headers, None).await;
+    let answer = seat.api.send(Method::GET, path, headers, None).await;
     if !answer.status().is_success() {
         return answer.status().into_response();
     }
     let reader = Reader { body: answer.into_body().into_data_stream(), held: Vec::new(), until: Instant::now() + LONGEST };
-    let stream = futures_util::stream::unfold((reader, row, permit), |(mut reader, row, permit)| async move {
-        let burst = reader.burst().await?;
+    let stream = futures_util::stream::unfold((reader, row, viewer), |(mut reader, row, viewer)| async move {
+        let burst = viewer.meanwhile(reader.burst()).await?;
         let mut out = BytesMut::new();
         for Message { data, id, raw } in burst {
             match data {
@@ -62,7 +168,7 @@ pub async fn events(
                 }
             }
         }
-        Some((out.freeze(), (reader, row, permit)))
+        Some((out.freeze(), (reader, row, viewer)))
     });
     sse(stream.filter(|out| std::future::ready(!out.is_empty())))
 }
@@ -70,34 +176,38 @@ pub async fn events(
 /// A part of a page that is looked at every two seconds, and sent when it changed. Messages have the name `part`.
 ///
 /// Somebody watches as long as this runs: nobody, and nothing is asked.
-pub async fn watch<F>(console: &Console, part: impl FnMut() -> F + Send + 'static) -> Response
+pub async fn watch<F>(console: &Console, seat: Seat, part: impl FnMut(Seat) -> F + Send + 'static) -> Response
 where
     F: Future<Output = Result<Markup, Failure>> + Send,
 {
-    let Ok(permit) = Arc::clone(&console.live).try_acquire_owned() else { return StatusCode::TOO_MANY_REQUESTS.into_response() };
-    let watching = Watching { part, shown: None, spoke: Instant::now(), until: Instant::now() + LONGEST };
-    let stream = futures_util::stream::unfold((watching, permit), |(mut watching, permit)| async move {
-        let out = watching.next().await?;
-        Some((out, (watching, permit)))
+    let viewer = match Viewer::admit(console, &seat) {
+        Ok(viewer) => viewer,
+        Err(why) => return full(why),
+    };
+    let watching = Watching { seat, part, shown: None, spoke: Instant::now(), until: Instant::now() + LONGEST };
+    let stream = futures_util::stream::unfold((watching, viewer), |(mut watching, viewer)| async move {
+        let out = viewer.meanwhile(watching.next()).await?;
+        Some((out, (watching, viewer)))
     });
     sse(stream)
 }
 
 struct Watching<P> {
+    seat: Seat,
     part: P,
     shown: Option<String>,
     spoke: Instant,
     until: Instant,
 }
 
-impl<F: Future<Output = Result<Markup, Failure>>, P: FnMut() -> F> Watching<P> {
+impl<F: Future<Output = Result<Markup, Failure>>, P: FnMut(Seat) -> F> Watching<P> {
     /// The next bytes; `None` at the end of the stream's time, or when the part cannot be made any more.
     async fn next(&mut self) -> Option<Bytes> {
         if self.shown.is_some() {
             tokio::time::sleep(EVERY).await;
         }
         while Instant::now() < self.until {
-            let markup = (self.part)().await.inspect_err(|failure| tracing::debug!(%failure, "a live part ends")).ok()?;
+            let markup = (self.part)(self.seat.clone()).await.inspect_err(|failure| tracing::debug!(%failure, "a live part ends")).ok()?;
             if self.shown.as_deref() != Some(&markup.0) {
                 self.spoke = Instant::now();
                 let out = message("part", None, &markup);

@@ -16,6 +16,7 @@ use posthaste_domain::resource::{
 };
 use posthaste_store::{Catalog, Change, Record};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::error::{EngineError, ResourceError};
 use crate::members::entries;
@@ -64,6 +65,8 @@ pub struct Catalogue {
     view: RwLock<View>,
     /// Changes so far, of all workspaces.
     changes: AtomicU64,
+    /// Told when somebody may do less, or more.
+    standing: watch::Sender<()>,
     /// Serialises writers, so that the view changes in the order of the store.
     writing: tokio::sync::Mutex<()>,
 }
@@ -76,12 +79,18 @@ impl Catalogue {
         for record in records {
             view.put(record)?;
         }
-        Ok(Self { store, view: RwLock::new(view), changes: AtomicU64::new(0), writing: tokio::sync::Mutex::new(()) })
+        let (changes, standing) = (AtomicU64::new(0), watch::Sender::new(()));
+        Ok(Self { store, view: RwLock::new(view), changes, standing, writing: tokio::sync::Mutex::new(()) })
     }
 
     /// Grows with every change, after it is visible and before the call that made it returns.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whom to tell when somebody may do less, or more: after that is visible, and before the call that made it so returns.
+    pub(crate) fn standing(&self) -> &watch::Sender<()> {
+        &self.standing
     }
 
     /// Grows with every change in one workspace of what routes are made from.
@@ -190,8 +199,12 @@ impl Catalogue {
         let entries = entries(self, actor, &changes);
         let records = self.store.write(changes, entries).await?;
         let numbers = records.iter().map(|r| r.number).collect();
+        let is_about_people = records.iter().any(|record| matches!(record.kind, Kind::Member | Kind::Workspace));
         let shown = self.show(records);
         self.changes.fetch_add(1, Ordering::Release);
+        if is_about_people {
+            self.standing.send_replace(());
+        }
         shown.map(|()| numbers)
     }
 

@@ -102,8 +102,8 @@ impl Engine {
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
         let Parts { catalog, journal, history, bins, suppressions, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
-        let sessions = Sessions::load(Arc::clone(&catalog)).await?;
-        let catalogue = Arc::new(Catalogue::load(catalog).await?);
+        let catalogue = Arc::new(Catalogue::load(Arc::clone(&catalog)).await?);
+        let sessions = Sessions::load(catalog, catalogue.standing().clone()).await?;
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
         let metrics = Arc::new(Metrics::default());
         let counts = Arc::new(Counts::new(clock.now_ms()));

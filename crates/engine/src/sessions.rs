@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use posthaste_domain::people::audit::{self, Action};
 use posthaste_domain::people::{Lifetimes, MAX_SESSIONS, Member, Session};
 use posthaste_store::{Catalog, StoreError};
+use tokio::sync::watch;
 
 use crate::catalogue::Entry;
 use crate::engine::Engine;
@@ -20,15 +21,17 @@ use crate::error::ResourceError;
 pub(crate) struct Sessions {
     store: Arc<dyn Catalog>,
     by_hash: RwLock<HashMap<String, Arc<Session>>>,
+    /// Told when a session has ended.
+    standing: watch::Sender<()>,
     /// Serialises writers: memory changes in the order of the store.
     writing: tokio::sync::Mutex<()>,
 }
 
 impl Sessions {
-    pub(crate) async fn load(store: Arc<dyn Catalog>) -> Result<Self, StoreError> {
+    pub(crate) async fn load(store: Arc<dyn Catalog>, standing: watch::Sender<()>) -> Result<Self, StoreError> {
         let all = store.sessions().await?;
         let by_hash = all.into_iter().map(|session| (session.token_hash.clone(), Arc::new(session))).collect();
-        Ok(Self { store, by_hash: RwLock::new(by_hash), writing: tokio::sync::Mutex::new(()) })
+        Ok(Self { store, by_hash: RwLock::new(by_hash), standing, writing: tokio::sync::Mutex::new(()) })
     }
 
     async fn put(&self, session: Session) -> Result<Arc<Session>, StoreError> {
@@ -47,11 +50,19 @@ impl Sessions {
         for session in gone {
             by_hash.remove(&session.token_hash);
         }
+        drop(by_hash);
+        self.standing.send_replace(());
         Ok(())
     }
 }
 
 impl Engine {
+    /// Changes when a session has ended, or a member or a workspace was changed: whoever shows something to somebody for long then looks whether
+    /// they may still see it.
+    pub fn standing(&self) -> watch::Receiver<()> {
+        self.inner().catalogue.standing().subscribe()
+    }
+
     /// The session whose token has this SHA-256, dead ones included.
     pub fn session(&self, token_hash: &str) -> Option<Arc<Session>> {
         self.inner().sessions.by_hash.read().get(token_hash).cloned()

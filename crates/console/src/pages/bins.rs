@@ -287,9 +287,9 @@ fn one(request: &Caught, is_first: bool) -> Markup {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (api, id) = (seat.api.clone(), id.clone());
-        async move { caught(&api, &id, None).await.map(|requests| whole(&requests.items)) }
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
+        async move { caught(&seat.api, &id, None).await.map(|requests| whole(&requests.items)) }
     })
     .await
 }

@@ -310,8 +310,8 @@ fn batch(ids: &[String]) -> Markup {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (seat, id) = (seat.clone(), id.clone());
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
         async move { view(&seat.api, &id).await.map(|view| part(&seat, &view)) }
     })
     .await

@@ -259,8 +259,8 @@ fn send_line(seat: &Seat, event: &Event) -> String {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (seat, id) = (seat.clone(), id.clone());
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
         async move { whole(&seat.api, &id).await.map(|whole| deliveries(&seat, &whole)) }
     })
     .await

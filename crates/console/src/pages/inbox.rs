@@ -238,7 +238,7 @@ fn outcome(event: &Event) -> Markup {
 async fn stream(State(console): State<Console>, seat: Seat, headers: HeaderMap) -> Response {
     let path = seat.query.pass("/events/stream", &["type", "source", "search", "cursor"]);
     let row = |json: &str| serde_json::from_str(json).ok().map(|event| arrived(&event));
-    live::events(&console, &seat.api, &path, headers.get("last-event-id"), row).await
+    live::events(&console, &seat, &path, headers.get("last-event-id"), row).await
 }
 
 /// How often a row that arrived asks what became of its event, and how long it waits before each time, in seconds.

@@ -209,9 +209,9 @@ fn facts(message: &Message) -> Markup {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (api, id) = (seat.api.clone(), id.clone());
-        async move { read(&api, &id).await.map(|message| life(&message)) }
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
+        async move { read(&seat.api, &id).await.map(|message| life(&message)) }
     })
     .await
 }

@@ -107,11 +107,7 @@ async fn show(seat: Seat) -> Answer {
 
 async fn watch(State(console): State<Console>, seat: Seat) -> Response {
     let over = range(&seat);
-    live::watch(&console, move || {
-        let api = seat.api.clone();
-        async move { part(&api, over).await }
-    })
-    .await
+    live::watch(&console, seat, move |seat| async move { part(&seat.api, over).await }).await
 }
 
 /// Everything below the tabs: the live part.

@@ -249,8 +249,8 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (seat, id) = (seat.clone(), id.clone());
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
         async move { find(&seat.api, &id).await.map(|replay| part(&seat, &replay)) }
     })
     .await

@@ -388,8 +388,8 @@ fn signing(target: &Target) -> Markup {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
-    live::watch(&console, move || {
-        let (seat, id) = (seat.clone(), id.clone());
+    live::watch(&console, seat, move |seat| {
+        let id = id.clone();
         async move { part(&seat, &id).await }
     })
     .await

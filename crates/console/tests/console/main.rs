@@ -6,6 +6,7 @@ mod enter;
 mod events;
 mod inbox;
 mod keys;
+mod live;
 mod members;
 mod messages;
 mod places;

@@ -230,6 +230,25 @@ impl People {
         Some(SignedIn { member, session, csrf: csrf_of(&token) })
     }
 
+    /// Whether somebody still is in the session, and in the workspace with the same role: for what goes on after the request that began it.
+    pub fn is_still_in(&self, who: &SignedIn, room: &Room) -> bool {
+        let (engine, lifetimes) = (self.engine(), self.engine().settings().sessions);
+        let is_alive = engine.session(&who.session.token_hash).is_some_and(|session| session.is_alive(lifetimes, engine.now_ms()));
+        let member = engine.member(&who.member.id).filter(|member| is_alive && !member.doc.disabled);
+        member.is_some_and(|member| member.doc.role(&room.id) == Some(room.role)) && engine.by_number::<Workspace>(room.workspace).is_some()
+    }
+
+    /// Waits until somebody is not in any more, as [`is_still_in`](Self::is_still_in) says. Nothing is polled: what a session's age ends is noticed by the next
+    /// change, or by whoever looks.
+    pub async fn left(&self, who: &SignedIn, room: &Room) {
+        let mut changes = self.engine().standing();
+        while self.is_still_in(who, room) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The workspaces that a member may enter, oldest first.
     pub fn rooms(&self, who: &SignedIn) -> Vec<Room> {
         let room = |number: i64| {

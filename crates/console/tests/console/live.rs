@@ -1,0 +1,124 @@
+//! Live parts: who gets them, how many, and when they end.
+
+use axum::body::Body;
+use http::header;
+use http_body_util::BodyExt;
+use posthaste_domain::people::{Member, Role};
+use posthaste_engine::ResourceError;
+use serde_json::json;
+
+use crate::rig::{Browser, PATIENCE, Rig, read_until};
+
+/// Streams of both kinds: events as they arrive, and a part that is looked at.
+const STREAMS: [&str; 2] = ["/console/inbox/live", "/console/overview/live"];
+/// Most live parts of one person.
+const MOST: usize = 16;
+
+async fn opened(browser: &mut Browser, path: &str) -> Body {
+    let answer = browser.open(path).await;
+    assert_eq!(answer.status(), 200, "{path}");
+    answer.into_body()
+}
+
+/// Waits until the streams have ended; what came before that.
+async fn ended(streams: Vec<Body>) -> String {
+    let mut last = String::new();
+    for mut stream in streams {
+        let reading = async {
+            while let Some(frame) = stream.frame().await {
+                last.push_str(&String::from_utf8_lossy(frame.expect("no error").data_ref().expect("data")));
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("the stream ends");
+    }
+    last
+}
+
+async fn both(browser: &mut Browser) -> Vec<Body> {
+    let mut streams = Vec::new();
+    for path in STREAMS {
+        streams.push(opened(browser, path).await);
+    }
+    // Both are under way.
+    read_until(&mut streams[0], "retry:").await;
+    read_until(&mut streams[1], "event: part").await;
+    streams
+}
+
+async fn change(rig: &Rig, id: &str, change: impl Fn(&Member) -> Member + Send + 'static) {
+    let change = move |old: &Member| Ok::<_, ResourceError>(change(old));
+    rig.state.engine.change_member(id, change).await.expect("the member is changed");
+}
+
+#[tokio::test]
+async fn whoever_may_not_see_a_part_any_more_gets_no_more_of_it() {
+    let rig = Rig::new().await;
+    let mut administrator = rig.administrator().await;
+    let mut browser = rig.member().await;
+    let id = rig.state.engine.member_by_email("mia@example.com").expect("a member").id.clone();
+    let workspace = rig.state.engine.id_of(rig.state.engine.workspaces()[0]).expect("an id");
+    let other = opened(&mut administrator, STREAMS[0]).await;
+
+    // Another role begins anew, with what it may see.
+    let streams = both(&mut browser).await;
+    let room = workspace.clone();
+    change(&rig, &id, move |old| {
+        let mut new = old.clone();
+        new.roles.insert(room.clone(), Role::Administrator);
+        new
+    })
+    .await;
+    ended(streams).await;
+
+    let streams = both(&mut browser).await;
+    change(&rig, &id, |old| Member { disabled: true, ..old.clone() }).await;
+    rig.publish("order.secret", json!({"n": 1})).await;
+    let last = ended(streams).await;
+    assert!(!last.contains("order.secret"), "{last}");
+    assert_eq!(browser.open(STREAMS[0]).await.status(), 401);
+
+    change(&rig, &id, |old| Member { disabled: false, ..old.clone() }).await;
+    let streams = both(&mut browser).await;
+    browser.get("/console/inbox").await.expect(200);
+    browser.post("/console/logout", &[]).await.to();
+    ended(streams).await;
+
+    // Everybody else goes on.
+    let mut other = other;
+    read_until(&mut other, "order.secret").await;
+}
+
+#[tokio::test]
+async fn a_session_that_an_administrator_ends_ends_its_streams() {
+    let rig = Rig::new().await;
+    let mut administrator = rig.administrator().await;
+    let mut browser = rig.member().await;
+    let id = rig.state.engine.member_by_email("mia@example.com").expect("a member").id.clone();
+    let streams = both(&mut browser).await;
+    administrator.get(&format!("/console/members/{id}")).await.expect(200);
+    administrator.post(&format!("/console/members/{id}/sessions"), &[]).await.to();
+    ended(streams).await;
+}
+
+#[tokio::test]
+async fn nobody_takes_the_live_parts_of_the_others() {
+    let rig = Rig::new().await;
+    let mut administrator = rig.administrator().await;
+    let mut browser = rig.member().await;
+    let mut streams = Vec::new();
+    for at in 0..MOST {
+        streams.push(opened(&mut browser, STREAMS[at % 2]).await);
+    }
+    for path in STREAMS {
+        let answer = browser.open(path).await;
+        assert_eq!((answer.status().as_u16(), &answer.headers()[header::RETRY_AFTER]), (429, &"30".parse().expect("a value")), "{path}");
+        let text = answer.into_body().collect().await.expect("whole").to_bytes();
+        assert!(String::from_utf8_lossy(&text).starts_with("16 live parts of your pages are open"), "{text:?}");
+    }
+    // The pages are there all the same, and so are the parts of others.
+    browser.get("/console/overview").await.expect(200).has("Accepted events");
+    drop(opened(&mut administrator, STREAMS[0]).await);
+    // A page that is closed makes room.
+    streams.pop();
+    drop(opened(&mut browser, STREAMS[1]).await);
+}

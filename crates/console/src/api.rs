@@ -47,6 +47,8 @@ pub struct Problem {
     pub line: Option<u32>,
     /// Column in bytes.
     pub column: Option<u32>,
+    /// The version that is stored, when somebody else saved meanwhile.
+    pub stored_version: Option<i64>,
     /// All fields at fault.
     #[serde(default)]
     pub errors: Vec<FieldProblem>,

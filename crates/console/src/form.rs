@@ -59,9 +59,30 @@ impl Form {
         !matches!(self.text(name), "" | "false" | "off")
     }
 
+    /// The version of a resource that a form was made from; with "Save mine anyway" the one that it was told of.
+    pub fn version(&self) -> Option<i64> {
+        self.given("anyway").or(self.given("version"))?.parse().ok()
+    }
+
+    /// Whether a form with several buttons is to be saved.
+    pub fn is_to_be_saved(&self) -> bool {
+        self.text("do") == "save" || self.given("anyway").is_some()
+    }
+
     /// The lines of a text area, without empty ones.
     pub fn lines(&self, name: &str) -> Vec<String> {
         self.raw(name).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// The same without a field.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(known, _)| known != name).cloned().collect())
+    }
+
+    /// As a browser sends it.
+    pub fn encoded(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(self.pairs()).finish()
     }
 
     /// All fields with their values.

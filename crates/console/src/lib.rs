@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`api`] | the wall: requests to the native API as the person who is logged in |
 //! | [`session`] | who that is ([`session::Seat`]), and forms that change something ([`session::Post`]) |
+//! | `kept` | what was typed into a form that came after the session's end |
 //! | [`form`], [`query`] | what was typed, shown again with what was refused; filters in addresses |
 //! | [`ui`] | components |
 //! | [`live`] | parts of pages that change by themselves |
@@ -20,6 +21,7 @@
 pub mod api;
 mod assets;
 pub mod form;
+mod kept;
 pub mod live;
 mod pages;
 pub mod query;

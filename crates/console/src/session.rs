@@ -17,6 +17,7 @@ use posthaste_server::people::{CSRF_HEADER, Room, SignedIn, Visitor, check_csrf}
 use crate::Console;
 use crate::api::Api;
 use crate::form::Form;
+use crate::kept::{self, Kept};
 use crate::query::Query;
 use crate::ui;
 
@@ -25,7 +26,7 @@ const WORKSPACE: &str = "posthaste_workspace";
 /// Cookie of the chosen theme.
 const THEME: &str = "posthaste_theme";
 /// Forms that have nothing to do with the workspace, by their addresses below `/console`.
-const ANYWHERE: [&str; 3] = ["/theme", "/workspace", "/logout"];
+pub(crate) const ANYWHERE: [&str; 3] = ["/theme", "/workspace", "/logout"];
 /// A year, for choices that are no secret.
 const KEEP_S: u32 = 31_536_000;
 
@@ -207,6 +208,14 @@ impl OptionalFromRequestParts<Console> for Seat {
     }
 }
 
+/// The page that a form was on, if the browser tells and it is one of this console.
+fn referring(headers: &HeaderMap) -> Option<String> {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let page: http::Uri = text(header::REFERER)?.parse().ok()?;
+    let is_ours = page.authority().map(|authority| authority.as_str()) == text(header::HOST);
+    page.path_and_query().filter(|_| is_ours).map(|path| path.as_str().to_owned())
+}
+
 /// A form that changes something, sent by somebody who is logged in, from a page of this console.
 pub struct Post {
     /// Who.
@@ -220,15 +229,32 @@ impl FromRequest<Console> for Post {
 
     async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let seat = <Seat as FromRequestParts<Console>>::from_request_parts(&mut parts, console).await?;
+        let seat = <Seat as FromRequestParts<Console>>::from_request_parts(&mut parts, console).await;
         let headers = parts.headers.clone();
         let is_of_any_workspace = ANYWHERE.contains(&parts.uri.path().trim_start_matches("/console"));
+        let Ok(Look { theme, query, .. }) = Look::from_request_parts(&mut parts, console).await;
         let form = Form::from_request(Request::from_parts(parts, body), console).await?;
+        let kept = || kept::is_ours(&headers).then(|| Kept::of(&query.with("done", None), &form)).flatten();
+        let seat = match seat {
+            Ok(seat) => seat,
+            // A script would put the page into a page.
+            Err(refusal) if headers.contains_key("hx-request") || !console.app.people().has_members() => return Err(refusal),
+            Err(_) => {
+                let back = referring(&headers).unwrap_or_default();
+                return Err(match kept() {
+                    Some(kept) => crate::pages::log_in_first(theme, kept),
+                    None => Redirect::to(&ui::login_href(local(&back))).into_response(),
+                });
+            }
+        };
         let sent = Some(form.raw("csrf")).filter(|text| !text.is_empty());
         let sent = sent.or_else(|| headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()));
         let (token, workspace) = sent.and_then(|sent| sent.split_once('.')).unzip();
         if check_csrf(&seat.signed_in, token, &headers).is_err() {
-            return Err(crate::pages::problem::stale(&seat));
+            return Err(match kept() {
+                Some(kept) => kept.page(seat.theme, StatusCode::FORBIDDEN, seat.signed_in.csrf(), kept.room(&seat.workspaces)),
+                None => crate::pages::problem::stale(&seat),
+            });
         }
         if workspace != Some(&seat.workspace.id) && !is_of_any_workspace {
             return Err(crate::pages::problem::elsewhere(&seat));

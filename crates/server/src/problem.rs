@@ -40,8 +40,10 @@ pub struct Problem {
     code: Code,
     detail: String,
     field: Option<String>,
-    position: Option<(usize, usize)>,
+    /// Line and column.
+    position: Option<(u32, u32)>,
     errors: Vec<FieldProblem>,
+    stored_version: Option<i64>,
     retry_after_s: Option<u32>,
 }
 
@@ -72,12 +74,16 @@ pub(crate) struct ProblemBody<'a> {
     /// All fields at fault, at most ten, when there can be several.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldProblem],
+    /// The version that is stored, when another was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_version: Option<i64>,
 }
 
 impl Problem {
     /// A problem of this code; `detail` says what happened this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, position: None, errors: Vec::new(), retry_after_s: None }
+        let detail = detail.into();
+        Self { code, detail, field: None, position: None, errors: Vec::new(), stored_version: None, retry_after_s: None }
     }
 
     /// Names the field or parameter at fault.
@@ -90,7 +96,8 @@ impl Problem {
     /// Gives the place in the body, line and column counted from 1.
     #[must_use]
     pub fn position(mut self, line: usize, column: usize) -> Self {
-        self.position = Some((line, column));
+        let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.position = Some((short(line), short(column)));
         self
     }
 
@@ -165,9 +172,10 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             code: self.code.name(),
             field: self.field.as_deref(),
-            line: self.position.map(|p| p.0),
-            column: self.position.map(|p| p.1),
+            line: self.position.map(|(line, _)| line as usize),
+            column: self.position.map(|(_, column)| column as usize),
             errors: &self.errors,
+            stored_version: self.stored_version,
         };
         let bytes = serde_json::to_vec(&body).expect("strings and numbers always serialise");
         let fixed = HeaderValue::from_static;
@@ -243,7 +251,8 @@ impl From<ResourceError> for Problem {
         match error {
             ResourceError::NotFound => Self::new(Code::NotFound, "there is no such resource in this workspace"),
             ResourceError::Conflict { expected, found } => {
-                Self::new(Code::VersionConflict, format!("version {expected} was expected, {found} is stored")).at("version")
+                let detail = format!("version {expected} was expected, {found} is stored");
+                Self { stored_version: Some(found), ..Self::new(Code::VersionConflict, detail).at("version") }
             }
             ResourceError::Invalid { field, reason } => Self::invalid(field, reason),
             ResourceError::Duplicate { field } => {

@@ -167,7 +167,7 @@ fn document(form: &Form, is_signed: bool) -> Value {
     if let Some(name) = form.given("name") {
         document["name"] = name.into();
     }
-    if let Ok(version) = form.text("version").parse::<i64>() {
+    if let Some(version) = form.version() {
         document["version"] = version.into();
     }
     if form.is_ticked("unsigned") {

@@ -10,6 +10,7 @@ use posthaste_server::people::{FirstMember, Login, NewSession, PeopleError};
 
 use crate::api::Problem;
 use crate::form::{Draft, Form};
+use crate::kept::{self, Kept};
 use crate::session::{Choice, Look, Post, Seat, Theme, choice_cookie, local};
 use crate::ui::{self, Field, Tone, door, errors, submit};
 use crate::{Console, go};
@@ -37,6 +38,23 @@ fn detail(error: &PeopleError) -> String {
     let text = error.field().and_then(|field| text.strip_prefix(field)?.strip_prefix(": ")).unwrap_or(&text);
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The log-in page as the answer to a form that came without a session: what was typed comes back after it.
+pub(crate) fn log_in_first(theme: Theme, kept: Kept) -> Response {
+    login_page(theme, StatusCode::UNAUTHORIZED, &kept.into_draft(), false)
+}
+
+/// Enters after a log-in: to where somebody wanted to go, or to the form that was kept.
+fn come_in(console: &Console, theme: Theme, form: &Form, session: &NewSession) -> Response {
+    let Some(kept) = Kept::read(form) else { return enter(session, local(form.text("back"))) };
+    let rooms = console.app.people().rooms(&session.signed_in);
+    let room = kept.room(&rooms);
+    let page = with_cookie(kept.page(theme, StatusCode::OK, session.signed_in.csrf(), room), session.cookie.clone());
+    match room {
+        Some(room) => with_cookie(page, choice_cookie(Choice::Workspace, &room.id)),
+        None => page,
+    }
 }
 
 /// Enters with a new session.
@@ -113,7 +131,7 @@ fn login_page(theme: Theme, status: StatusCode, draft: &Draft, is_out: bool) -> 
     let content = html! {
         @if is_out { (ui::notice(Tone::Ok, html! { "You are logged out." })) }
         form.form method="post" action="/console/login" {
-            (errors(draft))
+            (kept::carried(draft)) (errors(draft))
             input type="hidden" name="back" value=(draft.text("back"));
             (Field::input(draft, "email", "E-mail", "email").autocomplete("username").required().focus())
             (Field::input(draft, "password", "Password", "password").autocomplete("current-password").required())
@@ -136,9 +154,10 @@ pub(super) fn status_of(error: &PeopleError) -> StatusCode {
 
 async fn log_in(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
     match console.app.people().login(form.text("email"), form.raw("password"), &visitor).await {
-        Ok(Login::Done(session)) => enter(&session, local(form.text("back"))),
+        Ok(Login::Done(session)) => come_in(&console, theme, &form, &session),
         Ok(Login::CodeNeeded { ticket }) => {
-            code_page(theme, StatusCode::OK, &Draft::new().set("ticket", ticket).set("back", form.text("back")))
+            let draft = Draft::new().set("ticket", ticket).set("back", form.text("back"));
+            code_page(theme, StatusCode::OK, &kept::carry(&form, draft))
         }
         Err(error) => login_page(theme, status_of(&error), &refused(form.into(), &error), false),
     }
@@ -148,7 +167,7 @@ fn code_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
     let content = html! {
         p.muted { "Your account asks for a second step." }
         form.form method="post" action="/console/login/code" {
-            (errors(draft))
+            (kept::carried(draft)) (errors(draft))
             input type="hidden" name="ticket" value=(draft.text("ticket"));
             input type="hidden" name="back" value=(draft.text("back"));
             (Field::text(draft, "code", "Code").hint("Six digits from your authenticator app, or one of your recovery codes.").autocomplete("one-time-code").mono().required().focus())
@@ -160,8 +179,11 @@ fn code_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
 
 async fn log_in_code(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
     match console.app.people().login_code(form.text("ticket"), form.text("code"), &visitor).await {
-        Ok(session) => enter(&session, local(form.text("back"))),
-        Err(error @ PeopleError::Link) => login_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(Draft::new(), &error), false),
+        Ok(session) => come_in(&console, theme, &form, &session),
+        Err(error @ PeopleError::Link) => {
+            let draft = kept::carry(&form, Draft::new().set("back", form.text("back")));
+            login_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(draft, &error), false)
+        }
         Err(error) => {
             let status = status_of(&error);
             code_page(theme, status, &refused(Draft::from(form).set("code", ""), &error))

@@ -250,7 +250,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
 async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     let path = format!("/keys/{}", segment(&id));
     let mut document = document(&form, false);
-    if let Ok(version) = form.text("version").parse::<i64>() {
+    if let Some(version) = form.version() {
         document["version"] = version.into();
     }
     match seat.api.patch::<serde::de::IgnoredAny>(&path, &document).await {

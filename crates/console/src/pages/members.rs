@@ -248,7 +248,7 @@ async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
         "role": form.text("role"),
         "disabled": form.is_ticked("disabled"),
     });
-    if let Ok(version) = form.text("version").parse::<i64>() {
+    if let Some(version) = form.version() {
         wanted["version"] = version.into();
     }
     match seat.api.patch::<Member>(&path(&id), &wanted).await {

@@ -39,6 +39,8 @@ mod webhooks;
 use axum::Router;
 use axum::routing::get;
 
+pub(crate) use enter::log_in_first;
+
 use crate::session::Seat;
 use crate::{Answer, Console, go};
 

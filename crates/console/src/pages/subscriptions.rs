@@ -310,7 +310,7 @@ async fn save(Path((id, subscription)): Path<(String, String)>, Post { seat, for
     let path = format!("/subscriptions/{}", segment(&subscription));
     let saved = match document(&form, &id, &groups) {
         Ok(mut wanted) => {
-            if let Ok(version) = form.text("version").parse::<i64>() {
+            if let Some(version) = form.version() {
                 wanted["version"] = version.into();
             }
             seat.api.put::<Value>(&path, &wanted).await

@@ -394,7 +394,7 @@ async fn save(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     let old: Value = seat.api.get(&path).await?;
     let mut wanted = document(&form, Some(&old));
     // What somebody else changed since the form was opened is not overwritten.
-    if let Ok(version) = form.text("version").parse::<i64>() {
+    if let Some(version) = form.version() {
         wanted["version"] = version.into();
     }
     match seat.api.put::<Value>(&path, &wanted).await {

@@ -243,7 +243,7 @@ async fn live_preview(Post { seat, form }: Post) -> Answer {
 /// What a form of the builder asks for: saving, or another look at the draft.
 async fn posted(seat: &Seat, one: Option<&Template>, form: Form) -> Answer {
     let mut blocks = blocks::of_form(&form);
-    if form.text("do") != "save" {
+    if !form.is_to_be_saved() {
         blocks::act(&mut blocks, form.text("do"));
         let previewed = show_preview(&preview(seat, form.text("sample"), form.raw("data"), &blocks).await);
         return builder(seat, one, StatusCode::OK, form.into(), &blocks, Some(previewed)).await;
@@ -252,7 +252,7 @@ async fn posted(seat: &Seat, one: Option<&Template>, form: Form) -> Answer {
     let saved = match one {
         None => seat.api.post::<Template>("/templates", &wanted).await,
         Some(one) => {
-            wanted["version"] = form.text("version").parse::<i64>().unwrap_or(one.version).into();
+            wanted["version"] = form.version().unwrap_or(one.version).into();
             seat.api.patch::<Template>(&format!("/templates/{}", segment(&one.id)), &wanted).await
         }
     };

@@ -210,12 +210,12 @@ async fn test(seat: &Seat, form: &Form) -> Result<Markup, Failure> {
 async fn change(Path((id, subscription)): Path<(String, String)>, Post { seat, form }: Post) -> Answer {
     let one = types::find(&seat, &id).await?;
     let subscription = find(&seat.api, &subscription).await?;
-    let refused = match form.text("do") {
-        "save" => match save(&seat, &subscription, &form).await {
+    let refused = match form.is_to_be_saved() {
+        true => match save(&seat, &subscription, &form).await {
             Ok(()) => return Ok(go(&Flash::Saved.to(&address(&one.id)))),
             Err(failure) => failure,
         },
-        _ => match test(&seat, &form).await {
+        false => match test(&seat, &form).await {
             Ok(found) => return page(&seat, &one, &subscription, StatusCode::OK, &form.into(), found).await,
             Err(failure) => failure,
         },
@@ -241,7 +241,7 @@ async fn save(seat: &Seat, subscription: &Subscription, form: &Form) -> Result<(
         None => Value::Null,
     };
     whole["description"] = form.text("description").into();
-    whole["version"] = form.text("version").parse::<i64>().unwrap_or(subscription.version).into();
+    whole["version"] = form.version().unwrap_or(subscription.version).into();
     seat.api.put::<serde::de::IgnoredAny>(&path, &whole).await.map(drop)
 }
 

@@ -404,7 +404,7 @@ async fn wanted(seat: &Seat, form: &Form, one: Option<&EventType>) -> Result<Val
     if let Some(text) = form.given("schema") {
         wanted["schema"] = sample::read("schema", text)?;
     }
-    if let (Some(_), Ok(version)) = (one, form.text("version").parse::<i64>()) {
+    if let (Some(_), Some(version)) = (one, form.version()) {
         wanted["version"] = version.into();
     }
     Ok(wanted)

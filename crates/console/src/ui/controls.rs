@@ -335,6 +335,9 @@ pub fn csrf(token: &str) -> Markup {
 /// What the API refused, above a form, with links to the fields. Nothing when nothing was refused.
 pub fn errors(draft: &Draft) -> Markup {
     let Some(problem) = &draft.problem else { return html! {} };
+    if let Some(version) = problem.stored_version {
+        return conflict(version);
+    }
     html! {
         div.notice.bad role="alert" {
             span.bad { (icon("bad")) }
@@ -343,6 +346,25 @@ pub fn errors(draft: &Draft) -> Markup {
                 @if let Some(line) = problem.line { " (line " (line) @if let Some(column) = problem.column { ", column " (column) } ")" }
                 @if !problem.errors.is_empty() {
                     ul { @for error in &problem.errors { li { a href=(format!("#{}", control_id(&error.field))) { (error.field) } ": " (error.detail) } } }
+                }
+            }
+        }
+    }
+}
+
+/// Somebody else saved while the form was open: theirs, or to save anyway. The form is at the address that shows what is saved.
+fn conflict(version: i64) -> Markup {
+    html! {
+        // Enter in a field asks once more; it never means "anyway".
+        button.unseen type="submit" name="do" value="save" tabindex="-1" aria-hidden="true" { "Save" }
+        div.notice.warn role="alert" {
+            span.warn { (icon("warn")) }
+            div.text.stack.tight {
+                strong { "Somebody else saved this while you were at it." }
+                span { "Nothing of yours is saved yet, and nothing is lost: it is in the form below. " a href="" target="_blank" { "See theirs in a new tab" } "." }
+                div.row {
+                    button.button type="submit" name="anyway" value=(version) { "Save mine anyway" }
+                    a.button.quiet href="" { "Take theirs, drop mine" }
                 }
             }
         }

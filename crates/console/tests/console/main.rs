@@ -1,6 +1,7 @@
 //! The console over the real router, engine and store: who gets in, what is inert, and the way from an empty installation to a delivery.
 
 mod account;
+mod conflicts;
 mod deliveries;
 mod enter;
 mod events;

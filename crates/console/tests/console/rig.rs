@@ -298,6 +298,50 @@ fn tags(text: &str) -> Vec<&str> {
     tags
 }
 
+/// What a browser would send of the form with this address: its fields as they are on the page. Buttons are the caller's.
+pub fn fields(page: &str, action: &str) -> Vec<(String, String)> {
+    let unescape = |text: &str| text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+    let attribute = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        rest.split('"').next().map(unescape)
+    };
+    let is = |tag: &str, word: &str| tag.split('"').step_by(2).any(|bare| bare.split_whitespace().any(|part| part == word));
+    let start = page.find(&format!("action=\"{action}\"")).unwrap_or_else(|| panic!("no form {action} in {page}"));
+    let form = &page[start..][..page[start..].find("</form>").expect("the form ends")];
+    let mut fields = Vec::new();
+    let mut rest = form;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at..];
+        let tag = if rest[1..].starts_with('/') { "" } else { tags(rest).first().copied().unwrap_or_default() };
+        let behind = &rest[1 + tag.len()..];
+        let kind = tag.split([' ', '>']).next().unwrap_or_default();
+        if let Some(name) = attribute(tag, "name") {
+            let value = attribute(tag, "value").unwrap_or_default();
+            match kind {
+                "input" if matches!(attribute(tag, "type").as_deref(), Some("checkbox" | "radio")) => {
+                    if is(tag, "checked") {
+                        fields.push((name, value));
+                    }
+                }
+                "input" => fields.push((name, value)),
+                "textarea" => {
+                    let (text, _) = behind.trim_start_matches('>').split_once("</textarea>").expect("the area ends");
+                    fields.push((name, unescape(text.strip_prefix('\n').unwrap_or(text))));
+                }
+                "select" => {
+                    let (choices, _) = behind.split_once("</select>").expect("the choices end");
+                    let options: Vec<&str> = tags(choices).into_iter().filter(|tag| tag.starts_with("option")).collect();
+                    let chosen = options.iter().find(|option| is(option, "selected")).or(options.first());
+                    fields.push((name, chosen.and_then(|option| attribute(option, "value")).unwrap_or_default()));
+                }
+                _ => {}
+            }
+        }
+        rest = &rest[1..];
+    }
+    fields
+}
+
 /// Keeps cookies and the token of the last page, like a browser with somebody in front of it.
 pub struct Browser {
     app: Router,

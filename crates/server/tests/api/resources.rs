@@ -112,6 +112,7 @@ async fn every_resource_is_created_read_changed_and_deleted() {
             with_version["version"] = json!(1);
             let refused = rig.call(method, &one, with_version).await;
             assert_eq!(refused.problem(), (412, "version_conflict".into(), Some("version".into())), "{method} {path}");
+            assert_eq!(refused.json()["stored_version"], version, "{method} {path}");
         }
         assert_eq!(rig.get(&one).await.expect(200)["version"], version, "{path}: a refused change changed something");
         let tag = format!("\"{version}\"");

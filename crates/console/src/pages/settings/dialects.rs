@@ -218,7 +218,7 @@ fn document(dialect: &str, form: &Form) -> Result<Value, Failure> {
 async fn change(Path(dialect): Path<String>, Post { seat, form }: Post) -> Answer {
     let save = async {
         let mut wanted = json!({"settings": document(&dialect, &form)?});
-        if let Ok(version) = form.text("version").parse::<i64>() {
+        if let Some(version) = form.version() {
             wanted["version"] = version.into();
         }
         seat.api.put::<Account>(&path(&dialect), &wanted).await

@@ -29,12 +29,14 @@ pub mod session;
 pub mod ui;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use posthaste_server::AppState;
+use tower::ServiceExt;
 
 use api::Failure;
 use session::Seat;
@@ -50,12 +52,39 @@ pub struct Console {
     app: AppState,
     native: Router,
     live: live::Places,
+    /// The routes of the pages alone, to be asked what they take.
+    routes: Option<Router>,
 }
 
 impl Console {
     /// How this server is reached from outside, without a slash at the end.
     pub(crate) fn base_url(&self) -> &str {
         self.app.engine.settings().public_base_url.trim_end_matches('/')
+    }
+
+    /// The address itself if a page is there, else the nearest one above that is a page: what takes forms alone is below the page with the form.
+    pub(crate) async fn page_at(&self, address: &str) -> String {
+        let mut path = address.split(['?', '#']).next().unwrap_or_default();
+        if self.is_page(path).await {
+            return address.to_owned();
+        }
+        while let Some((above, _)) = path.rsplit_once('/') {
+            path = above;
+            if self.is_page(path).await {
+                return path.to_owned();
+            }
+        }
+        "/console/".to_owned()
+    }
+
+    async fn is_page(&self, path: &str) -> bool {
+        let (Some(routes), Some(below)) = (&self.routes, path.strip_prefix("/console").filter(|below| below.starts_with('/'))) else {
+            return false;
+        };
+        // No route takes this method, so no handler runs; the answer says what the route takes.
+        let Ok(question) = Request::builder().method("PROBE").uri(below).body(Body::empty()) else { return false };
+        let Ok(answer) = routes.clone().oneshot(question).await;
+        answer.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok()).is_some_and(|allow| allow.contains("GET"))
     }
 }
 
@@ -65,8 +94,10 @@ pub type Answer = Result<Response, Failure>;
 /// The console's routes, all below `/console`.
 pub fn router(app: AppState) -> Router {
     let native = posthaste_server::native(app.clone());
-    let console = Console { app, native, live: live::Places::default() };
-    let pages = pages::router().fallback(lost).layer(axum::middleware::from_fn_with_state(console.clone(), guard)).with_state(console);
+    let mut console = Console { app, native, live: live::Places::default(), routes: None };
+    console.routes = Some(pages::router().with_state(console.clone()));
+    let pages = pages::router().fallback(lost).method_not_allowed_fallback(other_method);
+    let pages = pages.layer(axum::middleware::from_fn_with_state(console.clone(), guard)).with_state(console);
     Router::new()
         .route("/console/assets/{file}", get(assets::serve))
         .route("/console", get(|| async { Redirect::permanent("/console/") }))
@@ -75,6 +106,11 @@ pub fn router(app: AppState) -> Router {
 
 async fn lost(seat: Option<Seat>, session::Look { theme, .. }: session::Look) -> Response {
     pages::problem::lost(seat.as_ref(), theme)
+}
+
+async fn other_method(State(console): State<Console>, seat: Option<Seat>, session::Look { theme, query, .. }: session::Look) -> Response {
+    let page = console.page_at(&query.with("done", None)).await;
+    pages::problem::other_method(seat.as_ref(), theme, &page)
 }
 
 /// Around every page: no other site may post, failures become pages, and the headers that keep strangers' bytes harmless.

@@ -234,8 +234,10 @@ async fn log_out(State(console): State<Console>, Post { seat, .. }: Post) -> Res
     }
 }
 
-async fn theme(Post { form, .. }: Post) -> Response {
-    with_cookie(go(local(form.text("back"))), choice_cookie(Choice::Theme, Theme::named(form.text("theme")).name()))
+async fn theme(State(console): State<Console>, Post { form, .. }: Post) -> Response {
+    // The page may have been the answer to a form, at an address that takes nothing else.
+    let back = console.page_at(local(form.text("back"))).await;
+    with_cookie(go(&back), choice_cookie(Choice::Theme, Theme::named(form.text("theme")).name()))
 }
 
 async fn workspace(Post { form, .. }: Post) -> Response {

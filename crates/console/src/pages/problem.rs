@@ -24,6 +24,15 @@ pub(crate) fn lost(seat: Option<&Seat>, theme: Theme) -> Response {
     page(seat, theme, StatusCode::NOT_FOUND, "Not found", content)
 }
 
+/// What is at this address takes forms, or takes none. `way_back` is the page that the form is on.
+pub(crate) fn other_method(seat: Option<&Seat>, theme: Theme, way_back: &str) -> Response {
+    let content = html! {
+        p { "There is no page at this address: it is where a form is sent to. Nothing was changed." }
+        p { a href=(way_back) { "To the page of the form" } }
+    };
+    page(seat, theme, StatusCode::METHOD_NOT_ALLOWED, "Nothing to show here", content)
+}
+
 /// A page of the administrators, opened by a member: what it is, and what to do instead.
 pub(crate) fn administrators_only(seat: &Seat, title: &str, nav: &str, about: &str) -> Response {
     let next = html! { a.button href="/console/" { "To the console" } };

@@ -3,7 +3,7 @@
 use posthaste_server::ServerSettings;
 use serde_json::json;
 
-use crate::rig::{PASSWORD, Rig};
+use crate::rig::{PASSWORD, Rig, fields as fields_of};
 
 /// Every page that shows something of a workspace.
 const PAGES: &[&str] = &[
@@ -178,6 +178,43 @@ async fn choices_are_kept_in_cookies_and_the_server_writes_the_theme() {
     let page = browser.post("/console/theme", &[("theme", "\"><script>"), ("back", "https://evil.example")]).await;
     assert_eq!(page.to(), "/console/");
     browser.get("/console/overview").await.expect(200).lacks("data-theme=");
+}
+
+#[tokio::test]
+async fn an_address_that_takes_forms_alone_leads_back_to_their_page() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    for path in FORMS {
+        let page = browser.get(path).await;
+        // Pages of what is not there are another matter.
+        if page.status != 405 {
+            continue;
+        }
+        page.has("To the page of the form").is_inert();
+        assert!(page.headers["allow"].to_str().expect("text").contains("POST"), "{path}");
+        let (_, rest) = page.text.split_once("<p><a href=\"").expect("a way back");
+        let back = rest.split('"').next().expect("an address").to_owned();
+        assert!(path.starts_with(back.trim_end_matches('/')), "{path} {back}");
+        assert_ne!(browser.get(&back).await.status, 405, "{path} {back}");
+    }
+    assert_eq!(browser.get("/console/account/password").await.status, 405);
+    // To strangers as well.
+    rig.browser().get("/console/account/password").await.expect(405).is_inert();
+
+    // A form that was refused is shown at the address that took it: the theme menu leads to where it came from.
+    for (path, fields, home) in [
+        ("/console/account/password", &[("old", "wrong"), ("password", "x")][..], "/console/account"),
+        ("/console/account/sessions/ses_1", &[], "/console/account"),
+        ("/console/start/target", &[("settings.url", "nowhere")], "/console/start"),
+        ("/console/targets/new", &[("name", "")], "/console/targets/new"),
+        ("/console/suppressions/new?scope=sms", &[("address", "")], "/console/suppressions/new?scope=sms"),
+    ] {
+        let page = browser.post(path, fields).await;
+        // What leads on at once has no menu: whoever opens the address by hand then chooses a theme.
+        let menu = if page.text.contains("/console/theme") { fields_of(&page.text, "/console/theme") } else { Vec::new() };
+        let back = menu.into_iter().find(|(name, _)| name == "back").map_or_else(|| path.to_owned(), |(_, back)| back);
+        assert_eq!(browser.post("/console/theme", &[("theme", "dark"), ("back", &back)]).await.to(), home, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -318,11 +318,7 @@ pub fn fields(page: &str, action: &str) -> Vec<(String, String)> {
         if let Some(name) = attribute(tag, "name") {
             let value = attribute(tag, "value").unwrap_or_default();
             match kind {
-                "input" if matches!(attribute(tag, "type").as_deref(), Some("checkbox" | "radio")) => {
-                    if is(tag, "checked") {
-                        fields.push((name, value));
-                    }
-                }
+                "input" if matches!(attribute(tag, "type").as_deref(), Some("checkbox" | "radio")) && !is(tag, "checked") => {}
                 "input" => fields.push((name, value)),
                 "textarea" => {
                     let (text, _) = behind.trim_start_matches('>').split_once("</textarea>").expect("the area ends");

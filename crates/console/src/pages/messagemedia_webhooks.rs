@@ -265,6 +265,9 @@ fn document(form: &Form, is_new: bool) -> Value {
     let template = form.raw("template").replace("\r\n", "\n");
     if !template.trim().is_empty() {
         wanted["template"] = template.into();
+    } else if !is_new {
+        // An empty one takes away what there was.
+        wanted["template"] = "".into();
     }
     for name in ["read_timeout", "retries", "retry_delay"].into_iter().filter(|_| is_new) {
         if let Some(text) = form.given(name) {

@@ -221,6 +221,12 @@ async fn messagemedia_webhooks_have_a_template_and_show_what_it_makes() {
     ];
     assert_eq!(browser.post(&edit, &changed).await.to(), format!("{address}?done=saved"));
     browser.get(&address).await.expect(200).has("https://example.com/new").has("REJECTED_DR").has("&lt;s&gt;rejected&lt;/s&gt;").is_inert();
+    // Emptied, there is none any more, and the documented form is sent.
+    let mut emptied = changed;
+    emptied[4].1 = " ";
+    assert_eq!(browser.post(&edit, &emptied).await.to(), format!("{address}?done=saved"));
+    browser.get(&address).await.expect(200).lacks("&lt;s&gt;").has("vendor_account_id").is_inert();
+    browser.get(&edit).await.expect(200).lacks("&lt;s&gt;$status");
     browser.get(&format!("{address}/delete")).await.expect(200).has("Keep it").is_inert();
     assert_eq!(browser.post(&format!("{address}/delete"), &[]).await.to(), format!("{here}?done=deleted"));
     browser.get(&address).await.expect(404);

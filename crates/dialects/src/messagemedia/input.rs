@@ -51,6 +51,7 @@ pub(super) struct Given {
     pub(super) encoding: Option<Encoding>,
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) headers: Option<Map<String, Value>>,
+    /// Empty: none, whatever there was.
     pub(super) template: Option<String>,
     pub(super) read_timeout: Option<u64>,
     pub(super) retries: Option<u64>,

@@ -167,7 +167,7 @@ impl MessageMediaState {
             url: given.url.ok_or_else(|| missing("url"))?,
             encoding: given.encoding.ok_or_else(|| missing("encoding"))?,
             events: names(&given.events.ok_or_else(|| missing("events"))?),
-            template: given.template,
+            template: given.template.filter(|template| !template.is_empty()),
             read_timeout: given.read_timeout,
             retries: given.retries.unwrap_or(0),
             retry_delay: given.retry_delay.or_else(|| {
@@ -220,7 +220,7 @@ impl MessageMediaState {
             hook.url = given.url.unwrap_or(hook.url);
             hook.encoding = given.encoding.unwrap_or(hook.encoding);
             hook.events = given.events.as_deref().map_or(hook.events, names);
-            hook.template = given.template.or(hook.template);
+            hook.template = given.template.or(hook.template).filter(|template| !template.is_empty());
             if others.iter().any(|other| other.is_at(&hook.url, &method)) {
                 return Err(ResourceError::Duplicate { field: "url" });
             }

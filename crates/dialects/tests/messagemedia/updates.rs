@@ -42,6 +42,25 @@ async fn given_fields_change_and_others_stay() {
     assert_eq!(rig.call("GET", &target, Value::Null).await, (200, expected));
 }
 
+// `null` leaves the template (MESSAGEMEDIA-51), so something else must be able to take it away.
+#[tokio::test]
+async fn an_empty_template_is_none() {
+    let rig = Rig::start().await;
+    let receiver = Receiver::start().await;
+    let id = rig.hook(&receiver, &["DELIVERED_DR"], json!({ "template": "mine" })).await;
+    let target = format!("{WEBHOOKS}/{id}");
+    let (status, now) = rig.call("PATCH", &target, json!({ "template": "" })).await;
+    assert_eq!((status, now.get("template")), (200, None));
+    assert_eq!(rig.call("GET", &target, Value::Null).await, (200, now));
+    rig.publish("message.delivered", report()).await;
+    let received = receiver.first().await;
+    let body: Value = serde_json::from_str(received.text()).expect("the documented form");
+    assert_eq!(body["message_id"], "877c19ef-fa2e-4cec-827a-e1df9b5509f7", "{body}");
+    let made = json!({ "url": "http://other.example", "method": "POST", "encoding": "JSON", "events": ["RECEIVED_SMS"], "template": "" });
+    assert_eq!(rig.create(made).await.get("template"), None);
+    rig.finish().await;
+}
+
 // MESSAGEMEDIA-52, MESSAGEMEDIA-53, MESSAGEMEDIA-54
 #[tokio::test]
 async fn an_update_changes_something_that_can_change() {

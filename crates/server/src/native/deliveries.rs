@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use posthaste_domain::delivery::{Delivery, DeliveryState};
+use posthaste_domain::delivery::{Attempt, Delivery, DeliveryState};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::parse_delivery_id;
 use posthaste_domain::resource::{Kind, Scope, Target, TargetStatus};
@@ -87,11 +87,21 @@ async fn views(state: &AppState, deliveries: &[Delivery]) -> Result<Vec<Delivery
     let tried = deliveries.iter().filter(|delivery| delivery.attempts > 0).map(|delivery| delivery.key).collect::<Vec<_>>();
     let attempts = if tried.is_empty() { Vec::new() } else { state.engine.history().last_attempts(tried).await? };
     let mut attempts = attempts.into_iter();
-    let view = |delivery: &Delivery| {
-        let view = DeliveryView::of(&state.engine, delivery);
-        if delivery.attempts == 0 { view } else { view.with_last(attempts.next().flatten().as_ref()) }
-    };
-    Ok(deliveries.iter().map(view).collect())
+    let mut views = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let last = if delivery.attempts == 0 { None } else { attempts.next().flatten() };
+        let newer = match &last {
+            Some(last) if is_behind(delivery, last) => state.engine.history().delivery(delivery.workspace, delivery.key).await?,
+            _ => None,
+        };
+        views.push(DeliveryView::of(&state.engine, newer.as_ref().unwrap_or(delivery)).with_last(last.as_ref()));
+    }
+    Ok(views)
+}
+
+/// Whether an attempt was settled after the delivery was read: both are settled in one step, and read in two.
+fn is_behind(delivery: &Delivery, last: &Attempt) -> bool {
+    last.number > delivery.attempts
 }
 
 async fn list(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -204,8 +214,12 @@ async fn find(state: &AppState, workspace: i64, id: &str) -> Result<Delivery, Pr
 }
 
 async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id) -> Result<Response, Problem> {
-    let delivery = find(&state, caller.workspace(), &id).await?;
+    let mut delivery = find(&state, caller.workspace(), &id).await?;
     let attempts = state.engine.history().attempts(delivery.key).await?;
+    // What was settled meanwhile is read again, so that no attempt stands beside the state before it.
+    if attempts.last().is_some_and(|last| is_behind(&delivery, last)) {
+        delivery = find(&state, caller.workspace(), &id).await?;
+    }
     let mut view = DeliveryView::of(&state.engine, &delivery).with_attempts(&attempts);
     if delivery.is_batch {
         view = view.with_events(state.engine.members(delivery.key, MAX_SHOWN_EVENTS).await?);

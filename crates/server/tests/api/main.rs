@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod between;
 mod bins;
 mod carriers;
 mod contract;

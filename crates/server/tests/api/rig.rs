@@ -24,6 +24,7 @@ use posthaste_domain::resource::{KeyKind, Workspace};
 use posthaste_domain::template::Form;
 use posthaste_engine::{Engine, EngineSettings, Format, FormatBody, FormatError, FormatInput, Formats, NewKey, Parts};
 use posthaste_server::{AppState, Principal, ServerSettings, app};
+use posthaste_store::History;
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -244,12 +245,14 @@ pub struct Made {
     pub is_real: bool,
     /// The carrier of text messages of those channels.
     pub sms: SmsDefaults,
+    /// Another way to read the log than the store's own.
+    pub history: fn(Arc<SqliteStore>) -> Arc<dyn History>,
 }
 
 impl Default for Made {
     fn default() -> Self {
         let engine = EngineSettings { public_base_url: "http://posthaste.test".into(), ..EngineSettings::default() };
-        Self { server: ServerSettings::default(), engine, is_real: false, sms: SmsDefaults::default() }
+        Self { server: ServerSettings::default(), engine, is_real: false, sms: SmsDefaults::default(), history: |store| store }
     }
 }
 
@@ -267,7 +270,7 @@ impl Made {
         let parts = Parts {
             catalog: store.clone(),
             journal: store.clone(),
-            history: store.clone(),
+            history: (self.history)(store.clone()),
             bins: store.clone(),
             suppressions: store,
             channels: self.channels(recorder),

@@ -80,13 +80,27 @@
 
   const enhance = (from) => { times(from); localTimes(from); editors(from); };
 
+  // Without HTTPS browsers have no clipboard for scripts. The old way copies a selection, so there has to be one, in the dialog if one is open.
+  const copyText = async (text, button) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "unseen";
+    area.setAttribute("aria-hidden", "true");
+    (button.closest("dialog") ?? document.body).append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    button.focus();
+    if (!isCopied) throw new Error("not copied");
+  };
   document.addEventListener("click", async (event) => {
     const copy = event.target.closest("[data-copy]");
     if (copy) {
       const source = document.getElementById(copy.dataset.copy);
       const text = source.dataset.raw ?? source.value ?? source.textContent;
       try {
-        await navigator.clipboard.writeText(text);
+        await copyText(text, copy);
         toast("Copied");
       } catch {
         toast("The browser did not allow copying", "bad");
@@ -379,6 +393,12 @@
   });
 
   const begin = () => {
+    // What was done is said once: not again when the page is loaded again, or by a link that was copied.
+    const here = new URL(location.href);
+    if (here.searchParams.has("done")) {
+      here.searchParams.delete("done");
+      history.replaceState(history.state, "", here);
+    }
     // Before htmx, which was loaded after this, looks at the page.
     if (globalThis.htmx) htmx.createEventSource = (url) => new Stream(url);
     enhance(document);

@@ -12,6 +12,7 @@ use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use posthaste_server::people::PeopleError;
 use posthaste_server::{Closing, Principal};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -97,6 +98,23 @@ impl Failure {
             Self::Refused(problem) => (**problem).clone(),
             Self::Unreadable(_) => Problem { status: 500, title: "Internal error".into(), detail: self.to_string(), ..Problem::default() },
         }
+    }
+}
+
+/// What the people of the server refused: no matter of a workspace, and told in the same way.
+impl From<PeopleError> for Failure {
+    fn from(error: PeopleError) -> Self {
+        let problem = posthaste_server::Problem::from(error);
+        let (code, field) = (problem.code(), problem.field().map(str::to_owned));
+        Self::Refused(Box::new(Problem {
+            type_path: format!("{PREFIX}/errors/{}", code.name()),
+            status: code.status().as_u16(),
+            title: code.title().to_owned(),
+            detail: problem.detail().to_owned(),
+            code: code.name().to_owned(),
+            field,
+            ..Problem::default()
+        }))
     }
 }
 

@@ -229,13 +229,35 @@ impl Draft {
         self.values.iter().any(|(known, has)| known == name && has == value)
     }
 
-    /// What is wrong with a field. An error at a part of it (`scopes[0]`, `settings.headers.x`) is an error of the field.
-    pub fn error(&self, name: &str) -> Option<&str> {
+    /// What is wrong with a field, in words. An error at a part of it (`scopes[0]`, `settings.headers.x`) is an error of the field.
+    pub fn error(&self, name: &str) -> Option<String> {
         let is_at = |field: &str| field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
         let problem = self.problem.as_ref()?;
-        let listed = problem.errors.iter().find(|error| is_at(&error.field)).map(|error| error.detail.as_str());
-        listed.or_else(|| problem.field.as_deref().filter(|field| is_at(field)).map(|_| problem.detail.as_str()))
+        let listed = problem.errors.iter().find(|error| is_at(&error.field)).map(|error| reason(&error.field, &error.detail));
+        listed.or_else(|| problem.field.as_deref().filter(|field| is_at(field)).map(|field| reason(field, &problem.detail)))
     }
+}
+
+/// What is wrong, for a place beside the field: without its path, which the API puts in front.
+pub(crate) fn reason(field: &str, detail: &str) -> String {
+    let text = detail.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(detail);
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What is wrong, for a place away from the field: with its name in words and not with its path.
+pub(crate) fn sentence(field: Option<&str>, detail: &str) -> String {
+    let own = field.and_then(|field| detail.strip_prefix(field)?.strip_prefix(": ").map(|reason| (field, reason)));
+    own.map_or_else(|| detail.to_owned(), |(field, reason)| format!("{}: {reason}", called(field)))
+}
+
+/// A field of the API in words: `settings.token_url` is "Token URL".
+pub(crate) fn called(field: &str) -> String {
+    let last = field.rsplit('.').next().unwrap_or(field).split('[').next().unwrap_or_default();
+    let upper = |word: &str| matches!(word, "url" | "id" | "ip" | "html" | "json" | "sms" | "api").then(|| word.to_ascii_uppercase());
+    let words: Vec<String> = last.split('_').map(|word| upper(word).unwrap_or_else(|| word.to_owned())).collect();
+    let mut letters = words.join(" ").chars().collect::<Vec<_>>().into_iter();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 impl From<Form> for Draft {
@@ -275,8 +297,12 @@ mod tests {
         let draft = Draft { problem: Some(problem), ..Draft::new() };
         assert_eq!(
             (draft.error("settings.url"), draft.error("scopes"), draft.error("name")),
-            (Some("must be a URL"), Some("2 fields"), None)
+            (Some("Must be a URL".into()), Some("2 fields".into()), None)
         );
+        assert_eq!(reason("settings.url", "settings.url: must be a URL"), "Must be a URL");
+        assert_eq!(sentence(Some("settings.token_url"), "settings.token_url: is needed"), "Token URL: is needed");
+        assert_eq!(sentence(Some("scopes[1]"), "2 fields"), "2 fields");
+        assert_eq!((called("policy.retry"), called("event_types[0]"), called("")), ("Retry".into(), "Event types".into(), String::new()));
         assert_eq!(draft.error("scope"), None, "a longer name is another field");
     }
 }

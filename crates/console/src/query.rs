@@ -29,9 +29,9 @@ impl Query {
         names.iter().any(|name| self.given(name).is_some())
     }
 
-    /// The address of this page with one filter changed; the cursor goes unless it is what changes, because it belongs to the old list.
+    /// The address of this page with one filter changed. What was just done ([`crate::ui::Flash`]) is no part of it; the cursor goes unless it is what changes, because it belongs to the old list.
     pub fn with(&self, name: &str, value: Option<&str>) -> String {
-        let keep = |(known, value): &(&str, &str)| *known != name && *known != "cursor" && !value.is_empty();
+        let keep = |(known, value): &(&str, &str)| *known != name && !matches!(*known, "cursor" | "done") && !value.is_empty();
         let pairs = self.form.pairs().filter(keep).chain(value.map(|value| (name, value)));
         link(&self.path, pairs)
     }
@@ -72,5 +72,7 @@ mod tests {
         assert_eq!(query.with("state", Some("failed")), "/console/inbox?type=a+b&state=failed");
         assert_eq!(query.with("cursor", Some("y")), "/console/inbox?type=a+b&cursor=y");
         assert_eq!(query.pass("/events", &["type", "source"]), "/events?type=a+b");
+        let query = Query { path: "/console/inbox".into(), form: Form::parse(b"done=sent&type=a") };
+        assert_eq!(query.with("state", Some("failed")), "/console/inbox?type=a&state=failed");
     }
 }

@@ -182,7 +182,8 @@ pub(crate) fn entries(catalogue: &Catalogue, actor: &Actor, changes: &[Change]) 
             after.as_ref().map(|(doc, secrets)| Version { doc, secrets }),
         );
         let (old, new) = (before.as_ref().map(|(doc, _)| doc), after.as_ref().map(|(doc, _)| doc));
-        if old.is_some() && new.is_some() && fields.is_empty() {
+        let is_nothing = old.is_some() && new.is_some() && fields.is_empty();
+        if is_nothing || audit::is_log_in(kind, old, new, &fields) {
             continue;
         }
         let name = new.or(old).map(audit::name_of).unwrap_or_default();

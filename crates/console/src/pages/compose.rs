@@ -145,7 +145,7 @@ fn document(form: &Form) -> Value {
             document["reply_to"] = address.into();
         }
     }
-    if let Some(at) = form.given("deliver_at") {
+    if let Some(at) = form.moment("deliver_at") {
         document["deliver_at"] = at.into();
     }
     if let Some(tags) = form.given("tags") {

@@ -177,8 +177,10 @@ async fn list(seat: Seat) -> Answer {
             (ui::pager(&Pager { query, next: rows.next.as_deref(), shown: rows.items.len(), noun: "deliveries" }))
         }
     };
-    let again =
-        link("/console/replays/new", ["target_id", "type", "from", "to"].into_iter().filter_map(|name| Some((name, query.given(name)?))));
+    let again = link(
+        "/console/replays/new",
+        ["state", "target_id", "type", "from", "to"].into_iter().filter_map(|name| Some((name, query.given(name)?))),
+    );
     let actions = ui::button_link(&again, "", "again", "Send many again", false);
     let lede = if is_scheduled {
         html! { "What waits for a time: the one it was asked for, or its next attempt." }

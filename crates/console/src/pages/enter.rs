@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use maud::html;
 use posthaste_server::people::{FirstMember, Login, NewSession, PeopleError};
 
-use crate::api::Problem;
+use crate::api::{Failure, Problem};
 use crate::form::{Draft, Form};
 use crate::kept::{self, Kept};
 use crate::session::{Choice, Look, Post, Seat, Theme, choice_cookie, local};
@@ -113,6 +113,8 @@ async fn set_up(State(console): State<Console>, Look { theme, visitor, .. }: Loo
     };
     match console.app.people().set_up(form.text("token"), first, &visitor).await {
         Ok(session) => enter(&session, "/console/"),
+        // It was used, here or elsewhere, while the form was open: its page says what to do.
+        Err(PeopleError::Link) if console.app.people().has_members() => go("/console/setup"),
         Err(error) => setup_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(form.into(), &error)),
     }
 }
@@ -228,9 +230,18 @@ async fn set_password(State(console): State<Console>, Look { theme, visitor, .. 
 }
 
 async fn log_out(State(console): State<Console>, Post { seat, .. }: Post) -> Response {
-    match console.app.people().logout(&seat.signed_in).await {
+    let people = console.app.people();
+    match people.logout(&seat.signed_in).await {
         Ok(cookie) => with_cookie(go("/console/login?out=1"), cookie),
-        Err(error) => super::problem::failed(Some(&seat), &crate::api::Failure::Unreadable(error.to_string())),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let content = html! {
+                (ui::notice(Tone::Warn, html! { "This browser has forgotten the session. The server could not end it: " (failure.problem().detail) "." }))
+                p { "It ends by itself when nobody uses it, and an administrator can end it." }
+                p { a href="/console/login" { "Log in" } }
+            };
+            with_cookie(door("Logged out in this browser", seat.theme, failure.status(), content), people.no_cookie())
+        }
     }
 }
 

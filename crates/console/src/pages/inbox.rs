@@ -83,7 +83,8 @@ pub(super) struct Accepted {
 /// Publishes an event whose payload keeps its bytes, to be delivered no earlier than `deliver_at`.
 pub(super) async fn publish(seat: &Seat, type_name: &str, data: &str, deliver_at: Option<&str>) -> Result<Accepted, Failure> {
     let name = serde_json::Value::from(type_name);
-    let data = if data.trim().is_empty() { "null" } else { data };
+    // Read before it is put into the document around it: a mistake has its place in what was typed, and nothing typed gets out of its place.
+    let data: Box<RawValue> = super::sample::read("data", if data.trim().is_empty() { "null" } else { data })?;
     let at = deliver_at.map(|at| format!(",\"deliver_at\":{}", serde_json::Value::from(at))).unwrap_or_default();
     seat.api.post_text("/events", format!("{{\"type\":{name}{at},\"data\":{data}}}")).await
 }
@@ -103,11 +104,16 @@ const STATES: [Choice<'static>; 7] = [
     Choice::new("cancelled", "Cancelled"),
     Choice::new("none", "No delivery"),
 ];
-const SOURCES: [Choice<'static>; 5] = [
+/// Every way in which events come; each is what some part of the server calls itself.
+const SOURCES: [Choice<'static>; 9] = [
     Choice::new("", "Any"),
     Choice::new("api", "Native API"),
     Choice::new("inbox", "Inbox API"),
     Choice::new("console", "Console"),
+    Choice::new("mailgun", "Mailgun API"),
+    Choice::new("msgine", "MsGine API"),
+    Choice::new("carrier", "Carriers: what became of messages"),
+    Choice::new("tracking", "Tracking: what recipients did"),
     Choice::new("system", "This server"),
 ];
 const FILTERS: [&str; 6] = ["search", "type", "source", "state", "from", "to"];

@@ -169,10 +169,7 @@ async fn part(api: &Api, over: &str) -> Result<Markup, Failure> {
                 ("Targets", html! { (count(now.targets.active as u64)) " active"
                     @if now.targets.probing > 0 { ", " (now.targets.probing) " probing" }
                     @if now.targets.paused > 0 { ", " (now.targets.paused) " paused" }
-                    @if now.resources.targets == 0 {
-            (ui::notice(Tone::Info, html! { "Nothing is attached yet: events are stored and go nowhere. " a href="/console/start" { "Attach a first target" } "." }))
-        }
-        @if now.targets.disabled > 0 { ", " (now.targets.disabled) " disabled" } }),
+                    @if now.targets.disabled > 0 { ", " (now.targets.disabled) " disabled" } }),
                 ("Journal", html! { (ui::bytes(now.server.journal_bytes)) " on disk" }),
                 ("Server", html! { "Version " (now.server.version) ", started " (ui::ago(&now.server.started_at)) }),
             ])) }))
@@ -192,8 +189,11 @@ fn notices(now: &Statistics) -> Markup {
     let many = |count: usize, one: &str, more: &str| if count == 1 { format!("1 target {one}") } else { format!("{count} targets {more}") };
     html! {
         @if let Some(reason) = &now.server.not_ready { (ui::notice(Tone::Bad, html! { strong { "No events are accepted: " } (reason) "." })) }
+        @if now.resources.targets == 0 {
+            (ui::notice(Tone::Info, html! { "Nothing is attached yet: events are stored and go nowhere. " a href="/console/start" { "Attach a first target" } "." }))
+        }
         @if now.targets.disabled > 0 {
-            (ui::notice(Tone::Bad, html! { a href="/console/targets?status=disabled" { (many(now.targets.disabled, "is disabled", "are disabled")) } ": deliveries to it are held until somebody resumes it." }))
+            (ui::notice(Tone::Bad, html! { a href="/console/targets?status=disabled" { (many(now.targets.disabled, "is disabled", "are disabled")) } ": what was owed is held until somebody resumes it, and events that come meanwhile are not for it." }))
         }
         @if now.targets.paused > 0 {
             (ui::notice(Tone::Warn, html! { a href="/console/targets?status=paused" { (many(now.targets.paused, "is paused", "are paused")) } ". Deliveries are held." }))

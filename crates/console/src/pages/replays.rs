@@ -173,7 +173,14 @@ async fn form_page(seat: &Seat, draft: &Draft, counted: Option<Count>) -> Answer
 async fn new(seat: Seat) -> Answer {
     let query = &seat.query;
     let draft = ["target_id", "from", "to"].iter().fold(Draft::new(), |draft, name| draft.set(name, query.text(name)));
-    let draft = draft.set("event_type", query.text("type")).set("states", "failed");
+    let draft = draft.set("event_type", query.text("type"));
+    let is_final = |state: &&str| STATES.iter().any(|choice| choice.value == *state);
+    let chosen: Vec<&str> = query.text("state").split(',').filter(is_final).collect();
+    let draft = if chosen.is_empty() {
+        draft.set("states", "failed")
+    } else {
+        chosen.into_iter().fold(draft, |draft, state| draft.and("states", state))
+    };
     form_page(&seat, &draft, None).await
 }
 

@@ -41,8 +41,11 @@ pub(super) fn read<T: DeserializeOwned>(field: &str, text: &str) -> Result<T, Fa
     serde_json::from_str(text).map_err(|error| {
         let line = u32::try_from(error.line()).ok();
         let column = u32::try_from(error.column()).ok();
+        // The place is told with the problem.
+        let text = error.to_string();
+        let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
         let problem =
-            Problem { status: 422, detail: format!("This is not JSON: {error}"), field: Some(field.to_owned()), ..Problem::default() };
+            Problem { status: 422, detail: format!("This is not JSON: {reason}"), field: Some(field.to_owned()), ..Problem::default() };
         Failure::Refused(Box::new(Problem { line, column, ..problem }))
     })
 }

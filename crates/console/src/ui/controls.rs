@@ -3,7 +3,7 @@
 use maud::{Markup, Render, html};
 
 use super::icon;
-use crate::form::Draft;
+use crate::form::{Draft, called, reason, sentence};
 
 /// What a field is.
 #[derive(Clone, Copy, PartialEq)]
@@ -208,9 +208,9 @@ impl Render for Field<'_> {
         let error = self.draft.error(self.name);
         let (hint_id, error_id) = (format!("{id}-hint"), format!("{id}-error"));
         let described: Vec<&str> =
-            [error.map(|_| error_id.as_str()), self.hint.as_ref().map(|_| hint_id.as_str())].into_iter().flatten().collect();
+            [error.as_ref().map(|_| error_id.as_str()), self.hint.as_ref().map(|_| hint_id.as_str())].into_iter().flatten().collect();
         let described = Some(described.join(" ")).filter(|ids| !ids.is_empty());
-        let invalid = error.map(|_| "true");
+        let invalid = error.as_ref().map(|_| "true");
         let value = self.draft.text(self.name);
         let class = if self.is_code { "code" } else { "" };
         let list_id = (!self.list.is_empty()).then(|| format!("{id}-list"));
@@ -247,7 +247,7 @@ impl Render for Field<'_> {
                     }
                 }
                 @if let Some(list_id) = &list_id { datalist id=(list_id) { @for value in self.list { option value=(value) {} } } }
-                @if let Some(error) = error { div.error id=(error_id) { (icon("warn")) span { (error) } } }
+                @if let Some(error) = &error { div.error id=(error_id) { (icon("warn")) span { (error) } } }
                 @if let Some(hint) = &self.hint { div.hint id=(hint_id) { (hint) } }
             }
         }
@@ -342,10 +342,10 @@ pub fn errors(draft: &Draft) -> Markup {
         div.notice.bad role="alert" {
             span.bad { (icon("bad")) }
             div.text {
-                strong { (if problem.detail.is_empty() { &problem.title } else { &problem.detail }) }
+                strong { (if problem.detail.is_empty() { problem.title.clone() } else { sentence(problem.field.as_deref(), &problem.detail) }) }
                 @if let Some(line) = problem.line { " (line " (line) @if let Some(column) = problem.column { ", column " (column) } ")" }
                 @if !problem.errors.is_empty() {
-                    ul { @for error in &problem.errors { li { a href=(format!("#{}", control_id(&error.field))) { (error.field) } ": " (error.detail) } } }
+                    ul { @for error in &problem.errors { li { a href=(format!("#{}", control_id(&error.field))) { (called(&error.field)) } ": " (reason(&error.field, &error.detail)) } } }
                 }
             }
         }

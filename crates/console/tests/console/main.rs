@@ -3,6 +3,7 @@
 mod account;
 mod conflicts;
 mod deliveries;
+mod details;
 mod enter;
 mod events;
 mod inbox;

@@ -165,6 +165,13 @@ pub fn action_of(kind: Kind, before: Option<&Value>, after: Option<&Value>, fiel
     }
 }
 
+/// Whether a change of a member is nothing but a log-in: a code of its second factor was used up. Log-ins are no changes of the configuration.
+pub fn is_log_in(kind: Kind, before: Option<&Value>, after: Option<&Value>, fields: &[FieldChange]) -> bool {
+    let secret = |doc: Option<&Value>| doc.and_then(|doc| doc.pointer("/totp/secret")).and_then(Value::as_str).map(str::to_owned);
+    let is_of_totp = !fields.is_empty() && fields.iter().all(|field| field.field == "totp" || field.field.starts_with("totp."));
+    kind == Kind::Member && is_of_totp && secret(before).is_some() && secret(before) == secret(after)
+}
+
 /// What people call a resource.
 pub fn name_of(doc: &Value) -> String {
     let first = ["name", "description", "dialect", "event_type"].into_iter().find_map(|field| doc.get(field).and_then(Value::as_str));
@@ -290,6 +297,27 @@ mod tests {
         for known in Action::ALL {
             assert_eq!(Action::from_name(known.name()), Some(known));
         }
+    }
+
+    #[test]
+    fn a_code_that_is_used_up_is_a_log_in_and_a_new_factor_is_not() {
+        let member = |secret: &str, step: i64, codes: &[&str]| json!({"name": "a", "totp": {"secret": secret, "last_step": step, "recovery": codes}});
+        fn version(doc: &Value) -> Option<Version<'_>> {
+            Some(Version { doc, secrets: &[] })
+        }
+        let (old, none) = (member("s", 1, &["x", "y"]), json!({"name": "a", "totp": null}));
+        for (new, is) in [
+            (member("s", 2, &["x", "y"]), true),
+            (member("s", 1, &["x"]), true),
+            (member("other", 2, &["x", "y"]), false),
+            (none.clone(), false),
+            (json!({"name": "b", "totp": {"secret": "s", "last_step": 2, "recovery": []}}), false),
+        ] {
+            let fields = changes(version(&old), version(&new));
+            assert_eq!(is_log_in(Kind::Member, Some(&old), Some(&new), &fields), is, "{new}");
+        }
+        let fields = changes(version(&none), version(&old));
+        assert!(!is_log_in(Kind::Member, Some(&none), Some(&old), &fields));
     }
 
     #[test]

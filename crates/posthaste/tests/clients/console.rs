@@ -4,7 +4,7 @@ use crate::server::{KEY, Server};
 use crate::tools::run;
 
 /// What must have been gone through; the steps of each are in its output.
-const JOURNEYS: [&str; 10] = [
+const JOURNEYS: [&str; 12] = [
     "first visit",
     "first visit without scripts",
     "momentum webhook",
@@ -14,6 +14,8 @@ const JOURNEYS: [&str; 10] = [
     "add delivery",
     "template",
     "a member",
+    "second step",
+    "too late",
     "pages",
 ];
 

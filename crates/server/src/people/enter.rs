@@ -165,6 +165,11 @@ impl People {
     pub async fn logout(&self, who: &SignedIn) -> Result<HeaderValue, PeopleError> {
         let id = who.session.id.clone();
         self.engine_by(who).end_sessions(&who.member, false, move |session| session.id == id).await?;
-        Ok(cookie::write("", 0, self.is_secure()))
+        Ok(self.no_cookie())
+    }
+
+    /// The `Set-Cookie` that takes the cookie away, whatever becomes of the session.
+    pub fn no_cookie(&self) -> HeaderValue {
+        cookie::write("", 0, self.is_secure())
     }
 }

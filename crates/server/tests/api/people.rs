@@ -188,6 +188,9 @@ async fn the_second_factor_is_asked_for_and_its_codes_work_once() {
     assert!(matches!(people.remove_totp(&who, "wrong password", &home()).await, Err(PeopleError::Wrong)));
     people.remove_totp(&who, PASSWORD, &home()).await.expect("removed");
     done(sign_in(&rig, EMAIL, PASSWORD).await);
+    // Log-ins are no changes; that the factor was set and taken away are two.
+    let log = rig.get("/audit?kind=member&action=rotate").await.expect(200);
+    assert_eq!(log["items"].as_array().map(Vec::len), Some(2), "{log}");
     let log = rig.get("/audit?kind=member").await;
     assert!(!log.text().contains(&secret) && !log.text().contains(&recovery[0]) && !log.text().contains("argon2"), "{}", log.text());
 }

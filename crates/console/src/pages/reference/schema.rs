@@ -136,11 +136,28 @@ pub(super) fn table(doc: &Value, schema: &Value) -> Markup {
 
 /// A small value that fits a schema: what must be there, and what has an example.
 pub(super) fn example(doc: &Value, schema: &Value) -> Value {
-    example_within(doc, schema, 0).unwrap_or(Value::Null)
+    example_within(doc, schema, "", 0).unwrap_or(Value::Null)
+}
+
+/// A text that fits: one of the words of a pattern that lists some, else the name of the field, as long as it has to be.
+fn text(schema: &Value, name: &str) -> String {
+    let words = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^(")?.strip_suffix(")$"));
+    let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if let Some(word) = words.and_then(|words| words.split('|').next()).filter(is_plain) {
+        return word.to_owned();
+    }
+    let bound = |name: &str| schema[name].as_u64().and_then(|bound| usize::try_from(bound).ok());
+    let (least, most) = (bound("minLength").unwrap_or(0), bound("maxLength").unwrap_or(usize::MAX));
+    let text = match name {
+        "" => "text".to_owned(),
+        "email" | "recipient" | "address" => "ann@example.com".to_owned(),
+        name => name.to_owned(),
+    };
+    text.chars().chain(std::iter::repeat_n('x', least.saturating_sub(text.chars().count()))).take(most).collect()
 }
 
 /// `None` where nothing sensible can be made up.
-fn example_within(doc: &Value, schema: &Value, depth: usize) -> Option<Value> {
+fn example_within(doc: &Value, schema: &Value, name: &str, depth: usize) -> Option<Value> {
     let schema = resolve(doc, schema);
     if depth > DEEPEST {
         return None;
@@ -150,15 +167,15 @@ fn example_within(doc: &Value, schema: &Value, depth: usize) -> Option<Value> {
         return Some(value.clone());
     }
     if let Some(first) = choices(schema).first() {
-        return example_within(doc, first, depth + 1);
+        return example_within(doc, first, name, depth + 1);
     }
     let first_type = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
     match first_type {
         Some("string") if schema["format"] == "date-time" => Some(Value::from("2026-12-31T12:00:00Z")),
-        Some("string") => Some(Value::from("")),
+        Some("string") => Some(Value::from(text(schema, name))),
         Some("integer" | "number") => Some(schema["minimum"].as_i64().unwrap_or(0).into()),
         Some("boolean") => Some(Value::Bool(false)),
-        Some("array") => Some(Value::Array(example_within(doc, &schema["items"], depth + 1).into_iter().collect())),
+        Some("array") => Some(Value::Array(example_within(doc, &schema["items"], name, depth + 1).into_iter().collect())),
         _ if schema["properties"].is_object() || schema["allOf"].is_array() => {
             let mut object = Map::new();
             fill(doc, schema, depth, &mut object);
@@ -178,7 +195,7 @@ fn fill(doc: &Value, schema: &Value, depth: usize, object: &mut Map<String, Valu
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
         let has_example = !resolve(doc, inner)["example"].is_null();
         if required.contains(&name.as_str()) || has_example {
-            object.insert(name.clone(), example_within(doc, inner, depth + 1).unwrap_or(Value::Null));
+            object.insert(name.clone(), example_within(doc, inner, name, depth + 1).unwrap_or_else(|| Value::Object(Map::new())));
         }
     }
 }
@@ -188,6 +205,78 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Where a value does not fit a schema, as far as examples need to know.
+    fn misfit(doc: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
+        let schema = resolve(doc, schema);
+        let all = ["oneOf", "anyOf"].into_iter().find_map(|name| schema[name].as_array());
+        if let Some(all) = all {
+            let wrong: Vec<String> = all.iter().map_while(|one| misfit(doc, one, value, path)).collect();
+            return (wrong.len() == all.len()).then(|| wrong.join(", and "));
+        }
+        let types: Vec<&str> = match &schema["type"] {
+            Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+            one => one.as_str().into_iter().collect(),
+        };
+        let is = |name: &str| match name {
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => value.is_null(),
+        };
+        if !types.is_empty() && !types.iter().any(|name| is(name)) {
+            return Some(format!("{path}: {value} is none of {types:?}"));
+        }
+        if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
+            return Some(format!("{path}: {value} is none of {}", schema["enum"]));
+        }
+        let length = value.as_str().map(|text| text.chars().count()).or(value.as_array().map(Vec::len)).unwrap_or(usize::MAX) as u64;
+        if ["minLength", "minItems"].iter().any(|name| schema[*name].as_u64().is_some_and(|least| length < least)) {
+            return Some(format!("{path}: {value} is too short"));
+        }
+        let words = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix("^(")?.strip_suffix(")$"));
+        if let (Some(words), Some(text)) = (words, value.as_str())
+            && !words.split('|').any(|word| word == text)
+        {
+            return Some(format!("{path}: {value} is none of {words}"));
+        }
+        let parts = schema["allOf"].as_array().into_iter().flatten().find_map(|part| misfit(doc, part, value, path));
+        let items = || value.as_array().into_iter().flatten().find_map(|item| misfit(doc, &schema["items"], item, &format!("{path}[]")));
+        let needed = || {
+            let names = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            names.into_iter().find(|name| value.get(name).is_none()).map(|name| format!("{path}.{name} is missing"))
+        };
+        let fields = || {
+            let own = schema["properties"].as_object().into_iter().flatten();
+            own.filter_map(|(name, inner)| Some((name, inner, value.get(name)?)))
+                .find_map(|(name, inner, value)| misfit(doc, inner, value, &format!("{path}.{name}")))
+        };
+        parts.or_else(items).or_else(needed).or_else(fields)
+    }
+
+    #[test]
+    fn every_example_of_the_reference_fits_its_schema() {
+        let doc: Value = serde_json::from_str(&posthaste_server::openapi_json()).expect("JSON");
+        let mut bodies = 0;
+        for (path, methods) in doc["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let body = resolve(&doc, &operation["requestBody"]);
+                let schema = &body["content"]["application/json"]["schema"];
+                if schema.is_null() {
+                    continue;
+                }
+                bodies += 1;
+                let value = example(&doc, schema);
+                assert_eq!(misfit(&doc, schema, &value, ""), None, "{method} {path}: {value}");
+            }
+        }
+        assert!(bodies > 30, "{bodies}");
+        let short = json!({"type": "object", "properties": {"name": {"type": "string", "minLength": 3}}});
+        assert!(misfit(&doc, &short, &json!({"name": ""}), "").is_some(), "the check checks nothing");
+    }
 
     #[test]
     fn references_that_go_round_end_and_examples_fit() {

@@ -28,11 +28,13 @@ function kind(address) {
 const isVariant = (path, name) => ALIKE.some((alike) => alike.test(path)) || (/-by-/.test(name) && !/-(new|send)-by-/.test(name));
 
 /** Rules whose findings depend on the colours or the width; the others are asked once. */
-const OF_LOOKS = ["color-contrast", "link-in-text-block", "scrollable-region-focusable"];
+const OF_LOOKS = ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"];
+/** Rules that are off unless they are asked for. */
+const MORE_RULES = { "target-size": { enabled: true } };
 
 async function findings(page, isFirst) {
   if (isFirst) await page.evaluate(AXE);
-  const options = { resultTypes: ["violations"], ...(isFirst ? {} : { runOnly: OF_LOOKS }) };
+  const options = { resultTypes: ["violations"], ...(isFirst ? { rules: MORE_RULES } : { runOnly: OF_LOOKS }) };
   const result = await page.evaluate((options) => globalThis.axe.run(document, options), options);
   return result.violations.map((one) => ({
     impact: one.impact,
@@ -66,6 +68,14 @@ async function seed({ api, url }) {
   const to = ["ann@example.org", "fail@example.org"];
   await api.post("/messages", { channel: "email", from: "Shop <shop@mail.example.com>", to, subject: SCRIPT, text: SCRIPT, html: SCRIPT });
   await api.post("/messages", { channel: "sms", from: "+15550100", to: ["+15550123"], text: SCRIPT });
+}
+
+/** Looks at the page that a visitor is on: for pages that no link leads to. */
+export async function lookAt(visitor, name) {
+  const size = visitor.page.viewportSize();
+  const bad = (await look(visitor.page, name)).filter(isBad);
+  await visitor.page.setViewportSize(size);
+  check(bad.length === 0, bad.map((one) => one.text).join("\n"));
 }
 
 const isBad = ({ impact }) => ["serious", "critical"].includes(impact);

@@ -4,9 +4,11 @@ import { first } from "./first.mjs";
 import { failure, replay } from "./deliveries.mjs";
 import { delivery, template } from "./events.mjs";
 import { keyboard } from "./keyboard.mjs";
+import { late } from "./late.mjs";
 import { Api, Receiver, SHOTS, launch } from "./rig.mjs";
 import { pages } from "./pages.mjs";
 import { member } from "./people.mjs";
+import { secondStep } from "./second.mjs";
 import { momentum } from "./webhooks.mjs";
 
 const env = (name) => process.env[name] ?? (() => { throw new Error(`${name} is not set`); })();
@@ -36,7 +38,7 @@ try {
     async () => { world.storageState = await first(browser, server, true); },
     () => first(browser, plain, false),
   ]);
-  await go(world, [replay, failure, momentum, delivery, template, keyboard, member]);
+  await go(world, [replay, failure, momentum, delivery, template, keyboard, member, secondStep, late]);
   if (!process.env.NO_PAGES) await pages(world);
 } catch (error) {
   console.error(error.message ?? error);

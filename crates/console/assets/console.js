@@ -208,6 +208,10 @@
       streams.delete(this);
     }
   }
+  // The server ends the streams of a session with it: whoever logs out needs no news of that.
+  document.addEventListener("submit", (event) => {
+    if (event.target.getAttribute("action") === "/console/logout") for (const stream of streams) stream.sleep();
+  });
   // Parts are sent whole when their stream opens. Lists are not: what came meanwhile is read with the page.
   const catchUp = async () => {
     for (const stream of streams) { stream.sleep(); stream.wake(); }
@@ -399,11 +403,12 @@
       here.searchParams.delete("done");
       history.replaceState(history.state, "", here);
     }
-    // Before htmx, which was loaded after this, looks at the page.
+    // Before htmx looks at the page.
     if (globalThis.htmx) htmx.createEventSource = (url) => new Stream(url);
     enhance(document);
     choices();
     follow(document);
   };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
+  // All scripts have been loaded then, and htmx, which listens later, has not begun.
+  if (document.readyState === "complete") begin(); else document.addEventListener("DOMContentLoaded", begin);
 })();

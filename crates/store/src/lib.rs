@@ -17,8 +17,16 @@ pub mod catalog;
 pub mod contract;
 pub mod history;
 pub mod journal;
+mod needle;
+mod page;
+pub mod postgres;
+pub mod secrets;
+mod span;
 pub mod sqlite;
+mod subject;
 pub mod suppressions;
+mod tell;
+mod varint;
 
 pub use catalog::{AuditFilter, AuditRecord, Catalog, CatalogError, Change, Record};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Piece, Range, StoreSize, WhenFull};
@@ -61,6 +69,13 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database cannot be reached, or did not answer in time. What was being written may be stored or not; reaching for it goes on
+    /// in the background.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another node took over what this was about: this one may not change it any more.
+    #[error("another node took this over")]
+    Fenced,
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

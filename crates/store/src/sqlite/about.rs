@@ -9,7 +9,6 @@ use posthaste_domain::event::Event;
 use posthaste_domain::id::Sequence;
 use posthaste_domain::message;
 use rusqlite::params;
-use sha2::{Digest, Sha256};
 
 use super::lists::{in_order, sequences, type_id};
 use super::marks::{BLOCK, Name};
@@ -17,6 +16,7 @@ use super::readers::{Pool, Reader};
 use super::rows;
 use super::schema::BLOCK_BITS;
 use super::segments::Segments;
+pub(super) use crate::subject::hash;
 use crate::{Order, Range, StoreError};
 
 pub(super) const ABOUT_ASCENDING: &str =
@@ -30,12 +30,6 @@ pub(super) const INSERT: &str = "INSERT OR IGNORE INTO subject(block, hash, sequ
 
 /// Sequences that are looked up at a time.
 const PAGE: i64 = 256;
-
-/// What stands for a subject in the index.
-pub(super) fn hash(subject: &str) -> i64 {
-    let digest = Sha256::digest(subject.as_bytes());
-    i64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 has 32 bytes"))
-}
 
 /// See `History::about`.
 pub(super) fn about(

@@ -5,21 +5,14 @@ use std::path::{Path, PathBuf};
 use posthaste_domain::people::audit::Entry;
 use posthaste_domain::resource::Kind;
 use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::master::MasterKeys;
+use super::master;
 use super::schema::{self, Access, Misfit};
 use super::{people, suppressions};
 use crate::StoreError;
 use crate::catalog::{CatalogError, Change, Record};
-
-/// A document or its sealed part that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("the document of resource {id} is damaged")]
-struct Damaged {
-    id: String,
-    source: serde_json::Error,
-}
+use crate::secrets::MasterKeys;
 
 /// The open catalog.
 pub(super) struct CatalogDb {
@@ -47,11 +40,11 @@ impl CatalogDb {
             .query_row("SELECT EXISTS(SELECT 1 FROM resource WHERE sealed IS NOT NULL)", [], |row| row.get(0))
             .map_err(schema::failed(&path))?;
         let key_file = dir.join("master.key");
-        let keys = match MasterKeys::load(&key_file)? {
+        let keys = match master::load(&key_file)? {
             Some(keys) => keys,
             // A fresh key would not open what is there.
             None if has_secrets => return Err(StoreError::MasterKey),
-            None => MasterKeys::create(&key_file)?,
+            None => master::create(&key_file)?,
         };
         let mut catalog = Self { conn, path, keys };
         catalog.seal_anew()?;
@@ -111,7 +104,7 @@ impl CatalogDb {
                     {
                         return Err(CatalogError::Conflict { expected, found: stored.version });
                     }
-                    let (doc, sealed) = hide(&self.keys, &stored.id, doc, secrets)?;
+                    let (doc, sealed) = self.keys.hide(&stored.id, doc, secrets)?;
                     tx.execute(
                         "UPDATE resource SET version = version + 1, updated_ms = ?2, doc = ?3, sealed = ?4 WHERE number = ?1",
                         params![number, at_ms, doc, sealed],
@@ -153,7 +146,7 @@ fn create(
     if exists {
         return Err(CatalogError::Exists);
     }
-    let (doc, sealed) = hide(keys, id, doc, secrets)?;
+    let (doc, sealed) = keys.hide(id, doc, secrets)?;
     let mut insert = tx
         .prepare_cached(
             "INSERT INTO resource(id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed)
@@ -165,20 +158,6 @@ fn create(
         tx.execute("UPDATE resource SET workspace = number WHERE number = ?1", [number]).map_err(failed(tx))?;
     }
     Ok(number)
-}
-
-/// Takes the secrets out of a document and seals them.
-fn hide(keys: &MasterKeys, id: &str, mut doc: Value, pointers: Vec<String>) -> Result<(String, Option<Vec<u8>>), StoreError> {
-    let mut secrets = Map::new();
-    for pointer in pointers {
-        if let Some(place) = doc.pointer_mut(&pointer)
-            && !place.is_null()
-        {
-            secrets.insert(pointer, place.take());
-        }
-    }
-    let sealed = if secrets.is_empty() { None } else { Some(keys.seal(id, Value::Object(secrets).to_string().as_bytes())?) };
-    Ok((doc.to_string(), sealed))
 }
 
 fn select(rest: &str) -> String {
@@ -234,18 +213,7 @@ impl Stored {
 
     /// Puts the secrets back.
     fn open(self, keys: &MasterKeys) -> Result<Record, StoreError> {
-        let damaged = |source| StoreError::Engine(Damaged { id: self.id.clone(), source }.into());
-        let mut doc: Value = serde_json::from_str(&self.doc).map_err(damaged)?;
-        if let Some(sealed) = &self.sealed {
-            let (secrets, _) = keys.open(&self.id, sealed)?;
-            let secrets: Map<String, Value> = serde_json::from_slice(&secrets).map_err(damaged)?;
-            // In reverse: a secret inside another was taken out before it.
-            for (pointer, secret) in secrets.into_iter().rev() {
-                if let Some(place) = doc.pointer_mut(&pointer) {
-                    *place = secret;
-                }
-            }
-        }
+        let doc = keys.reveal(&self.id, &self.doc, self.sealed.as_deref())?;
         Ok(Record {
             number: self.number,
             id: self.id,

@@ -17,7 +17,7 @@ use super::readers::{Lent, Pool, Reader};
 use super::rows::{self, RawEvent};
 use super::segments::{Pending, Segment, SegmentState, Segments};
 use super::span::{self, Span};
-use super::text::Needle;
+use super::needle::Needle;
 use super::walk::{self, Ended};
 use super::{sql_count, varint};
 use crate::{DeliveryFilter, EventFilter, Order, PageLimit, Piece, Range, StoreError};

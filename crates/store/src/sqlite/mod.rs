@@ -41,14 +41,11 @@ mod retire;
 mod rows;
 mod schema;
 mod segments;
-mod span;
 mod store;
 mod summary;
 mod suppressions;
 mod tally;
-mod text;
 mod upgrade;
-mod varint;
 mod wait;
 mod walk;
 mod words;
@@ -63,7 +60,7 @@ use std::time::Duration;
 pub use backup::{BackupError, BackupProgress, backup};
 pub use store::SqliteStore;
 
-use crate::StoreError;
+use crate::{StoreError, needle, span, varint};
 
 /// Told after each group commit; feeds metrics. Called on the writer thread, so it must be quick.
 pub trait CommitObserver: Send + Sync {

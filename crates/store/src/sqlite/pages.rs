@@ -14,6 +14,7 @@ use super::readers::{Pool, Reader};
 use super::rows;
 use super::segments::{Segment, Segments};
 use super::sql_count;
+pub(super) use crate::page::Page;
 use crate::{IdempotencyRecord, LaneSummary, PageLimit, Recovered, StoreError};
 
 /// How long an idempotency key is remembered.
@@ -27,41 +28,6 @@ pub(super) const DUE_AT: &str = "SELECT due_ms, key FROM delivery INDEXED BY due
 pub(super) const DUE_AFTER: &str = "SELECT due_ms, key FROM delivery INDEXED BY due \
      WHERE target = ?1 AND state = 3 AND due_ms > ?2 AND due_ms <= ?3 ORDER BY due_ms, key LIMIT ?4";
 pub(super) const IDEMPOTENT: &str = "SELECT hash, first, count, at_ms FROM idempotency WHERE workspace = ?1 AND key = ?2";
-
-/// Collects items up to a limit, at least one.
-pub(super) struct Page<T> {
-    /// What was collected.
-    pub(super) items: Vec<T>,
-    bytes: usize,
-    limit: PageLimit,
-}
-
-impl<T> Page<T> {
-    /// An empty page; a limit of no items is one of one.
-    pub(super) fn new(limit: PageLimit) -> Self {
-        Self { items: Vec::new(), bytes: 0, limit: PageLimit { items: limit.items.max(1), bytes: limit.bytes } }
-    }
-
-    /// How many more items may come.
-    pub(super) fn room(&self) -> usize {
-        self.limit.items - self.items.len()
-    }
-
-    /// Bytes that may still come.
-    pub(super) fn bytes_left(&self) -> usize {
-        self.limit.bytes.saturating_sub(self.bytes)
-    }
-
-    /// Takes an item; `false` when it does not fit and the page is complete.
-    pub(super) fn push(&mut self, item: T, bytes: usize) -> bool {
-        if self.room() == 0 || (!self.items.is_empty() && self.bytes.saturating_add(bytes) > self.limit.bytes) {
-            return false;
-        }
-        self.bytes += bytes;
-        self.items.push(item);
-        true
-    }
-}
 
 /// The event of a delivery; deliveries of one event that follow each other share it.
 fn event_of(

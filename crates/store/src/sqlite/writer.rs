@@ -28,6 +28,7 @@ use super::readers::Pool;
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
+use crate::tell::teller;
 use crate::{Append, Settlement, StoreError};
 
 /// Commands in one group.
@@ -485,26 +486,5 @@ impl Writer {
                 tracing::warn!(%error, segment = open.segment.id, "the last checkpoint failed; the next start does it");
             }
         }
-    }
-}
-
-/// Tells one failure to several callers.
-fn teller(error: StoreError) -> impl Fn() -> StoreError {
-    type Source = Arc<dyn std::error::Error + Send + Sync>;
-    enum Told {
-        Full(Source),
-        File(String, Source),
-        Other(Source),
-    }
-    let told = match error {
-        StoreError::Full(source) => Told::Full(source.into()),
-        StoreError::File { file, source } => Told::File(file, source.into()),
-        StoreError::Engine(source) => Told::Other(source.into()),
-        other => Told::Other(Arc::new(other)),
-    };
-    move || match &told {
-        Told::Full(source) => StoreError::Full(Box::new(source.clone())),
-        Told::File(file, source) => StoreError::File { file: file.clone(), source: Box::new(source.clone()) },
-        Told::Other(source) => StoreError::Engine(Box::new(source.clone())),
     }
 }

@@ -3,7 +3,7 @@
 use posthaste_domain::id::Sequence;
 
 /// Packs ascending sequences.
-pub(super) fn pack(members: &[Sequence]) -> Vec<u8> {
+pub(crate) fn pack(members: &[Sequence]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(members.len() * 2 + 6);
     let mut last = 0;
     for member in members {
@@ -14,7 +14,7 @@ pub(super) fn pack(members: &[Sequence]) -> Vec<u8> {
 }
 
 /// Adds one number.
-pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -23,7 +23,7 @@ pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Takes one number off; `None` when there is none.
-pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -37,7 +37,7 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Unpacks them. Bytes that were not made by [`pack`] end the list early.
-pub(super) fn unpack(bytes: &[u8]) -> Vec<Sequence> {
+pub(crate) fn unpack(bytes: &[u8]) -> Vec<Sequence> {
     let mut members = Vec::new();
     let (mut last, mut delta, mut shift) = (0i64, 0u64, 0u32);
     for byte in bytes {

@@ -4,14 +4,14 @@ use crate::Order;
 
 /// Keys from `low` to `high`, both included.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) low: i64,
-    pub(super) high: i64,
+pub(crate) struct Span {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
 }
 
 impl Span {
     /// What follows `key` in an order.
-    pub(super) fn after(self, order: Order, key: Option<i64>) -> Self {
+    pub(crate) fn after(self, order: Order, key: Option<i64>) -> Self {
         match (order, key) {
             (_, None) => self,
             (Order::Asc, Some(key)) => Self { low: self.low.max(key.saturating_add(1)), ..self },
@@ -20,7 +20,7 @@ impl Span {
     }
 
     /// What does not come after `key` in an order.
-    pub(super) fn until(self, order: Order, key: Option<i64>) -> Self {
+    pub(crate) fn until(self, order: Order, key: Option<i64>) -> Self {
         match (order, key) {
             (_, None) => self,
             (Order::Asc, Some(key)) => Self { high: self.high.min(key), ..self },
@@ -29,20 +29,20 @@ impl Span {
     }
 
     /// What lies from `low` to `high`.
-    pub(super) fn within(self, low: i64, high: i64) -> Self {
+    pub(crate) fn within(self, low: i64, high: i64) -> Self {
         Self { low: self.low.max(low), high: self.high.min(high) }
     }
 
-    pub(super) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.low > self.high
     }
 
-    pub(super) fn contains(self, key: i64) -> bool {
+    pub(crate) fn contains(self, key: i64) -> bool {
         self.low <= key && key <= self.high
     }
 
     /// Its last key in an order.
-    pub(super) fn end(self, order: Order) -> i64 {
+    pub(crate) fn end(self, order: Order) -> i64 {
         match order {
             Order::Asc => self.high,
             Order::Desc => self.low,
@@ -51,7 +51,7 @@ impl Span {
 }
 
 /// The key before one in an order.
-pub(super) fn before(order: Order, key: i64) -> i64 {
+pub(crate) fn before(order: Order, key: i64) -> i64 {
     match order {
         Order::Asc => key.saturating_sub(1),
         Order::Desc => key.saturating_add(1),
@@ -59,7 +59,7 @@ pub(super) fn before(order: Order, key: i64) -> i64 {
 }
 
 /// Puts keys in order.
-pub(super) fn sort(keys: &mut [i64], order: Order) {
+pub(crate) fn sort(keys: &mut [i64], order: Order) {
     match order {
         Order::Asc => keys.sort_unstable(),
         Order::Desc => keys.sort_unstable_by(|a, b| b.cmp(a)),

@@ -1,18 +1,18 @@
 //! Looking for text in documents.
 
 /// What is looked for, and how.
-pub(super) struct Needle {
+pub(crate) struct Needle {
     bytes: Vec<u8>,
 }
 
 impl Needle {
     /// Small and capital letters of ASCII are the same.
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self { bytes: text.to_ascii_lowercase().into_bytes() }
     }
 
     /// Whether a document has it in it.
-    pub(super) fn is_in(&self, document: &[u8]) -> bool {
+    pub(crate) fn is_in(&self, document: &[u8]) -> bool {
         let Some((first, rest)) = self.bytes.split_first() else { return true };
         let (small, capital) = (*first, first.to_ascii_uppercase());
         let Some(last_start) = document.len().checked_sub(self.bytes.len()) else { return false };

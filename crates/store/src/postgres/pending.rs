@@ -1,0 +1,127 @@
+//! What this node holds, and about where in it something is queued. In memory, derived.
+//!
+//! Queued deliveries are counted by *chunks* of [`CHUNK`] sequences, for each stream and part that is held. So a lane that has nothing
+//! queued is answered without asking the database, and a scan begins where the first one can be.
+//!
+//! Invariant: the counts are never too small. What is being written is counted before, and what may have been settled or not stays counted;
+//! [`super::nodes::recover`] counts anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthaste_domain::id::ORDINAL_BITS;
+
+use super::buckets::Bucket;
+
+/// Sequences of a chunk.
+pub(super) const CHUNK: i64 = 1 << 12;
+/// Bits of a key below those that tell its chunk.
+const CHUNK_BITS: u32 = ORDINAL_BITS + 12;
+/// Parts of a stream.
+pub(super) const PARTS: i16 = 8;
+
+/// The part of a target in each stream.
+pub(super) fn part_of(target: i64) -> i16 {
+    (target & i64::from(PARTS - 1)) as i16
+}
+
+/// The chunk of a delivery.
+pub(super) fn chunk_of(key: i64) -> i64 {
+    key >> CHUNK_BITS
+}
+
+/// A stream and a part of it.
+pub(super) type Claim = (i32, i16);
+
+/// Counts by claim and chunk.
+#[derive(Default)]
+pub(super) struct Pending {
+    held: BTreeSet<Claim>,
+    queued: BTreeMap<(Claim, i64), i64>,
+}
+
+impl Pending {
+    /// Holds one more.
+    pub(super) fn hold(&mut self, claim: Claim) {
+        self.held.insert(claim);
+    }
+
+    /// Another node has it now.
+    pub(super) fn lose(&mut self, claim: Claim) {
+        self.held.remove(&claim);
+        self.queued.retain(|(of, _), _| *of != claim);
+    }
+
+    /// Whether it is held.
+    pub(super) fn holds(&self, claim: Claim) -> bool {
+        self.held.contains(&claim)
+    }
+
+    /// All that is held.
+    pub(super) fn held(&self) -> Vec<Claim> {
+        self.held.iter().copied().collect()
+    }
+
+    /// Forgets all counts.
+    pub(super) fn clear(&mut self) {
+        self.queued.clear();
+    }
+
+    /// Counts queued deliveries of a chunk.
+    pub(super) fn add(&mut self, claim: Claim, chunk: i64, by: i64) {
+        if by == 0 || !self.held.contains(&claim) {
+            return;
+        }
+        let count = self.queued.entry((claim, chunk)).or_default();
+        *count += by;
+        if *count <= 0 {
+            self.queued.remove(&(claim, chunk));
+        }
+    }
+
+    /// Takes over what was counted elsewhere.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.held.extend(other.held);
+        self.queued.extend(other.queued);
+    }
+
+    /// The key from which on something may be queued.
+    pub(super) fn low(&self, claim: Claim) -> Option<i64> {
+        self.queued.range((claim, i64::MIN)..=(claim, i64::MAX)).next().map(|((_, chunk), _)| chunk << CHUNK_BITS)
+    }
+
+    /// Streams in which something of a target may be queued within a bucket behind a key, and the key to go on after.
+    pub(super) fn streams(&self, target: i64, after: i64, bucket: &Bucket) -> Vec<(i32, i64)> {
+        let part = part_of(target);
+        let (first, last) = (chunk_of(bucket.keys().0.max(after)), chunk_of(bucket.keys().1));
+        let streams = self.held.iter().filter(|claim| claim.1 == part).filter_map(|claim| {
+            let ((_, chunk), _) = self.queued.range((*claim, first)..=(*claim, last)).next()?;
+            Some((claim.0, after.max((chunk << CHUNK_BITS) - 1)))
+        });
+        if first > last { Vec::new() } else { streams.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_found_where_something_may_be_queued() {
+        let bucket = Bucket { id: 1, first: 1, until: Some(3 * CHUNK), floor_ms: 0 };
+        let next = Bucket { id: 2, first: 3 * CHUNK, until: None, floor_ms: 0 };
+        let mut pending = Pending::default();
+        pending.add((1, 5), 2, 4);
+        assert_eq!(pending.low((1, 5)), None, "what is not held is not counted");
+        pending.hold((1, 5));
+        pending.add((1, 5), 2, 4);
+        pending.add((1, 5), 7, 1);
+        assert_eq!(pending.streams(13, 0, &bucket), [(1, (2 << CHUNK_BITS) - 1)]);
+        assert_eq!(pending.streams(12, 0, &bucket), []);
+        assert_eq!(pending.streams(13, 0, &next), [(1, (7 << CHUNK_BITS) - 1)]);
+        pending.add((1, 5), 2, -4);
+        assert_eq!(pending.low((1, 5)), Some(7 << CHUNK_BITS));
+        assert_eq!(pending.streams(13, 0, &bucket), []);
+        pending.lose((1, 5));
+        assert_eq!(pending.low((1, 5)), None);
+    }
+}

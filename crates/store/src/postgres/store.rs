@@ -1,0 +1,347 @@
+//! The store as others see it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use posthaste_domain::delivery::{Attempt, Delivery, PendingDelivery};
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_domain::people::Session;
+use posthaste_domain::people::audit::Entry;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::command::{Command, Reply};
+use super::error::Failure;
+use super::link::{Address, Link};
+use super::nodes::{self, Adopted, Held, Identity};
+use super::shared::Shared;
+use super::tls::Tls;
+use super::writer::Writer;
+use super::{PostgresOptions, bins, buckets, catalog, deliveries, lists, pages, people, rows, schema, suppressions};
+use crate::{
+    Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
+    IdempotencyRecord, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
+    Suppression, Suppressions,
+};
+
+/// Commands that may wait for the writer.
+const WAITING_COMMANDS: usize = 1024;
+
+/// A database. Cheap to clone; all clones are the same node.
+#[derive(Clone)]
+pub struct PostgresStore {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl PostgresStore {
+    /// Opens a database as a node of its own, and brings the schema up. `url` is as `libpq` has it: `postgres://user@host/database`, or
+    /// `host=… user=…`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be reached, [`StoreError::TooNew`] when a newer release needs its own kind,
+    /// [`StoreError::MasterKey`] when the keys do not open its secrets, [`StoreError::Engine`] for a URL that is none and all else.
+    pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Engine(error.into()))?;
+        config.application_name(format!("posthaste {}", options.name));
+        config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.answer_timeout);
+        let address = Address {
+            config,
+            tls: Tls::new(options.authorities.as_deref())?,
+            connect_timeout: options.connect_timeout,
+            answer_timeout: options.answer_timeout,
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let link = || Link::open(address.clone(), &tasks, stop.clone());
+        // If it fails from here on, the connections go.
+        let guard = stop.clone().drop_guard();
+        let side = link().await?;
+        let identity = prepare(&side, &options).await?;
+        let mut history = Vec::new();
+        for _ in 0..options.list_connections.max(1) {
+            history.push(link().await?);
+        }
+        let shared = Arc::new(Shared::new(options, identity, link().await?, link().await?, history, side));
+        shared.refresh(&*shared.lane()?).await?;
+        let mut pending = shared.pending.lock();
+        (0..super::pending::PARTS).for_each(|part| pending.hold((identity.stream, part)));
+        drop(pending);
+        let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
+        guard.disarm();
+        tasks.spawn(Writer::new(shared.clone(), stop).run(queue));
+        tasks.close();
+        Ok(Self { commands, shared, tasks })
+    }
+
+    /// Which node this is.
+    pub fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    /// Says that this node lives, and looks at what others changed of the buckets. To be called every second or so where there are other
+    /// nodes.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when others took it for gone: it has to be opened again.
+    pub async fn heartbeat(&self) -> Result<(), StoreError> {
+        let conn = self.shared.lane()?;
+        if !nodes::heartbeat(&conn, self.shared.identity.node).await? {
+            return Err(StoreError::Fenced);
+        }
+        Ok(self.shared.refresh(&conn).await?)
+    }
+
+    /// Takes over at most `limit` streams' parts of nodes that are gone, leaving alone what others are taking over.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn adopt(&self, limit: usize) -> Result<Adopted, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.command(|reply| Command::Adopt(limit, reply)).await
+    }
+
+    /// What this node holds, as the database knows it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn held(&self) -> Result<Vec<Held>, StoreError> {
+        Ok(nodes::held(&*self.shared.lane()?, self.shared.identity.node).await?)
+    }
+
+    /// Takes a block of `count` sequences that no other node gets; answers the first of them. Lists go by time as well as by sequence, so
+    /// a node gives back nothing, but lets a block lapse that it did not use up within minutes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn lease_sequences(&self, count: u32) -> Result<Sequence, StoreError> {
+        let conn = self.shared.lane()?;
+        let first = nodes::lease(&conn, i64::from(count)).await?;
+        if self.shared.buckets().current().is_none_or(|current| current.until.is_some_and(|until| first + i64::from(count) > until)) {
+            self.shared.refresh(&conn).await?;
+        }
+        Ok(Sequence(first))
+    }
+
+    /// Raised by every write of the catalog, on whichever node.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn catalog_version(&self) -> Result<i64, StoreError> {
+        catalog::version(&self.shared).await
+    }
+
+    async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Brings the schema up and makes a node.
+async fn prepare(side: &Link, options: &PostgresOptions) -> Result<Identity, StoreError> {
+    let tx = side.alone().await?;
+    let prepared = async {
+        schema::migrate(&tx).await?;
+        buckets::begin(&tx).await?;
+        catalog::seal_anew(&tx, &options.master_keys).await.map_err(Failure::other)?;
+        nodes::register(&tx, &options.name).await
+    };
+    let prepared = prepared.await;
+    Ok(tx.finish(prepared).await?)
+}
+
+#[async_trait]
+impl Journal for PostgresStore {
+    async fn recover(&self) -> Result<Recovered, StoreError> {
+        self.command(Command::Recover).await
+    }
+
+    async fn append(&self, group: Append) -> Result<(), StoreError> {
+        self.command(|reply| Command::Append(group, reply)).await
+    }
+
+    async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
+        self.command(|reply| Command::Settle(outcomes, reply)).await
+    }
+
+    async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError> {
+        Ok(pages::queued(&self.shared, &*self.shared.lane()?, target, after, limit).await?)
+    }
+
+    async fn due(
+        &self,
+        target: i64,
+        after: (i64, DeliveryKey),
+        until_ms: i64,
+        limit: PageLimit,
+    ) -> Result<Vec<PendingDelivery>, StoreError> {
+        Ok(pages::due(&self.shared, &*self.shared.lane()?, target, after, until_ms, limit).await?)
+    }
+
+    async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
+        Ok(pages::members(&self.shared, &*self.shared.lane()?, batch, after, limit).await?)
+    }
+
+    async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError> {
+        Ok(pages::idempotent(&self.shared, &*self.shared.lane()?, workspace, key, now_ms).await?)
+    }
+
+    async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.command(|reply| Command::Reopen(keys, at_ms, reply)).await
+    }
+
+    async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
+        self.command(|reply| Command::Retire(rule, now_ms, reply)).await
+    }
+
+    async fn close(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).await.is_ok() {
+            done.await.ok();
+        }
+        self.tasks.wait().await;
+    }
+}
+
+#[async_trait]
+impl History for PostgresStore {
+    async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError> {
+        let conn = self.shared.list()?;
+        let Some(bucket) = self.shared.buckets().of(sequence.0) else { return Ok(None) };
+        let event = rows::events(&self.shared, &conn, &bucket, &[sequence.0]).await?.remove(&sequence);
+        Ok(event.filter(|event| event.workspace == workspace))
+    }
+
+    async fn events_piece(&self, workspace: i64, filter: EventFilter, range: Range, bytes: usize) -> Result<Piece<Arc<Event>>, StoreError> {
+        Ok(lists::events(&self.shared, &*self.shared.list()?, workspace, &filter, &range, bytes).await?)
+    }
+
+    async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
+        Ok(lists::about(&self.shared, &*self.shared.list()?, workspace, subject, &range).await?)
+    }
+
+    async fn count(&self, workspace: i64, type_name: &str) -> Result<u64, StoreError> {
+        Ok(lists::count(&self.shared, &*self.shared.list()?, workspace, type_name).await?)
+    }
+
+    async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {
+        let found = rows::by_key(&self.shared, &*self.shared.list()?, &[key]).await?.remove(&key);
+        Ok(found.filter(|delivery| delivery.workspace == workspace))
+    }
+
+    async fn deliveries_piece(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Piece<Delivery>, StoreError> {
+        Ok(deliveries::deliveries(&self.shared, &*self.shared.list()?, workspace, &filter, &range).await?)
+    }
+
+    async fn deliveries_of_each(&self, workspace: i64, events: Vec<Sequence>) -> Result<Vec<Vec<Delivery>>, StoreError> {
+        Ok(deliveries::deliveries_of_each(&self.shared, &*self.shared.list()?, workspace, &events).await?)
+    }
+
+    async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
+        Ok(deliveries::attempts(&self.shared, &*self.shared.list()?, key).await?)
+    }
+
+    async fn last_attempts(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<Attempt>>, StoreError> {
+        Ok(deliveries::last_attempts(&self.shared, &*self.shared.list()?, &keys).await?)
+    }
+
+    async fn size(&self) -> Result<StoreSize, StoreError> {
+        let sizes = buckets::sizes(&*self.shared.list()?, self.shared.options.answer_timeout).await?;
+        Ok(StoreSize { buckets: sizes.len(), bytes: sizes.iter().map(|(_, bytes)| bytes).sum(), ..StoreSize::default() })
+    }
+}
+
+#[async_trait]
+impl Catalog for PostgresStore {
+    async fn load(&self) -> Result<Vec<Record>, StoreError> {
+        catalog::load(&self.shared).await
+    }
+
+    async fn write(&self, changes: Vec<Change>, entries: Vec<Entry>) -> Result<Vec<Record>, CatalogError> {
+        catalog::write(&self.shared, changes, &entries).await
+    }
+
+    async fn audit(&self, workspace: i64, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        let tx = self.shared.alone().await?;
+        let found = people::list(&tx, workspace, &filter, before, limit).await;
+        Ok(tx.finish(found).await?)
+    }
+
+    async fn drop_audit(&self, before_ms: i64) -> Result<usize, StoreError> {
+        let tx = self.shared.alone().await?;
+        let dropped = people::drop_before(&tx, before_ms).await;
+        Ok(tx.finish(dropped).await?)
+    }
+
+    async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+        let tx = self.shared.alone().await?;
+        let found = people::sessions(&tx).await;
+        Ok(tx.finish(found).await?)
+    }
+
+    async fn put_session(&self, session: Session) -> Result<(), StoreError> {
+        let tx = self.shared.alone().await?;
+        let put = people::put_session(&tx, &session).await;
+        Ok(tx.finish(put).await?)
+    }
+
+    async fn end_sessions(&self, ids: Vec<String>, entries: Vec<Entry>) -> Result<(), StoreError> {
+        let tx = self.shared.alone().await?;
+        let ended = people::end_sessions(&tx, &ids, &entries).await;
+        Ok(tx.finish(ended).await?)
+    }
+}
+
+#[async_trait]
+impl Bins for PostgresStore {
+    async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
+        let tx = self.shared.alone().await?;
+        let put = bins::put_request(&tx, bin, &request, room).await;
+        Ok(tx.finish(put).await?)
+    }
+
+    async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
+        let tx = self.shared.alone().await?;
+        let found = bins::list(&tx, bin, before, limit).await;
+        Ok(tx.finish(found).await?)
+    }
+
+    async fn clear(&self, bin: i64) -> Result<(), StoreError> {
+        let tx = self.shared.alone().await?;
+        let cleared = bins::clear(&tx, bin).await;
+        Ok(tx.finish(cleared).await?)
+    }
+}
+
+#[async_trait]
+impl Suppressions for PostgresStore {
+    async fn suppress(&self, workspace: i64, suppression: Suppression) -> Result<(), StoreError> {
+        Ok(suppressions::suppress(&*self.shared.lane()?, workspace, &suppression).await?)
+    }
+
+    async fn suppressed(
+        &self,
+        workspace: i64,
+        scopes: Vec<String>,
+        addresses: Vec<String>,
+    ) -> Result<Vec<Option<Suppression>>, StoreError> {
+        Ok(suppressions::find(&*self.shared.lane()?, workspace, &scopes, &addresses).await?)
+    }
+
+    async fn suppressions(
+        &self,
+        workspace: i64,
+        scope: Option<String>,
+        after: Option<(String, String)>,
+        limit: usize,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        Ok(suppressions::list(&*self.shared.list()?, workspace, scope.as_deref(), after.as_ref(), limit).await?)
+    }
+
+    async fn unsuppress(&self, workspace: i64, scope: &str, address: &str) -> Result<bool, StoreError> {
+        Ok(suppressions::remove(&*self.shared.lane()?, workspace, scope, address).await?)
+    }
+}

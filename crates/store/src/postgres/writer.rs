@@ -1,0 +1,362 @@
+//! The one task that writes the journal.
+//!
+//! It takes every command that waits, stores them in one transaction and one round trip, and then answers them all. Outcomes alone that
+//! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
+//! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use posthaste_domain::delivery::PendingDelivery;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Row;
+use tokio_util::sync::CancellationToken;
+
+use super::append::{self, Sources};
+use super::command::Command;
+use super::error::{Failure, Kind};
+use super::group::{Group, Verdict};
+use super::link::{BEGIN_KEYED, Conn};
+use super::lows::Lows;
+use super::nodes::{self, Adopted};
+use super::pending::{Claim, part_of};
+use super::rows;
+use super::settle::{LOWER, Places, REOPEN};
+use super::shared::Shared;
+use crate::tell::teller;
+use crate::{Recovered, StoreError};
+
+/// Commands, and bytes, in one group, unless one command alone has more.
+const GROUP_COMMANDS: usize = 2048;
+const GROUP_BYTES: usize = 16 << 20;
+/// How long outcomes wait for an append.
+const COMPANY: Duration = Duration::from_millis(5);
+/// How often a group is tried when buckets change below it.
+const TRIES: usize = 4;
+/// Runs of own sequences that are remembered.
+const RUNS: usize = 4096;
+
+/// The state of the task.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) lows: Lows,
+    pub(super) sources: Sources,
+    own: Own,
+    stop: CancellationToken,
+}
+
+/// Which sequences this node appended: their deliveries are of its stream, without a look.
+#[derive(Default)]
+pub(super) struct Own(Vec<(i64, i64)>);
+
+impl Own {
+    /// Adds a run.
+    pub(super) fn add(&mut self, first: i64, last: i64) {
+        match self.0.last_mut() {
+            Some((_, end)) if *end + 1 == first => *end = last,
+            _ => {
+                if self.0.len() >= RUNS {
+                    self.0.drain(..RUNS / 2);
+                }
+                let place = self.0.partition_point(|(before, _)| *before < first);
+                self.0.insert(place, (first, last));
+            }
+        }
+    }
+
+    /// Whether it is remembered.
+    pub(super) fn has(&self, sequence: i64) -> bool {
+        let behind = self.0.partition_point(|(first, _)| *first <= sequence);
+        behind.checked_sub(1).is_some_and(|place| sequence <= self.0[place].1)
+    }
+
+    /// The last one.
+    pub(super) fn last(&self) -> Option<i64> {
+        self.0.last().map(|(_, last)| *last)
+    }
+}
+
+impl Writer {
+    /// A writer for an open store. `stop` ends the store's connections.
+    pub(super) fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        Self { shared, lows: Lows::default(), sources: Sources::default(), own: Own::default(), stop }
+    }
+
+    /// Works until told to close, or until nobody can send any more.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut group = Vec::new();
+        while let Some(first) = commands.recv().await {
+            let mut next = Some(first);
+            let (mut bytes, mut only_outcomes) = (0, true);
+            let patience = Instant::now() + COMPANY;
+            let alone = loop {
+                match next {
+                    Some(command) if command.is_of_groups() => {
+                        bytes += command.bytes();
+                        only_outcomes &= command.has_time();
+                        group.push(command);
+                    }
+                    other => break other,
+                }
+                if group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES {
+                    break None;
+                }
+                next = match commands.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(_) if only_outcomes => timeout_at(patience, commands.recv()).await.unwrap_or(None),
+                    Err(_) => None,
+                };
+            };
+            self.group(&mut group).await;
+            match alone {
+                Some(Command::Reopen(keys, at_ms, reply)) => drop(reply.send(self.reopen(keys, at_ms).await)),
+                Some(Command::Recover(reply)) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
+                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt_some(limit).await.map_err(StoreError::from))),
+                Some(Command::Retire(rule, now_ms, reply)) => {
+                    drop(reply.send(self.retire(rule, now_ms).await.map_err(StoreError::from)));
+                }
+                Some(Command::Close(reply)) => {
+                    commands.close();
+                    self.close().await;
+                    reply.send(()).ok();
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.close().await;
+    }
+
+    /// Stores a group and answers its commands.
+    async fn group(&mut self, commands: &mut Vec<Command>) {
+        if commands.is_empty() {
+            return;
+        }
+        let verdicts = self.store(commands).await;
+        for (command, verdict) in commands.drain(..).zip(verdicts) {
+            command.answer(verdict);
+        }
+    }
+
+    async fn store(&mut self, commands: &[Command]) -> Vec<Verdict> {
+        // Those that can never be stored do not hold up the others.
+        let mut verdicts: Vec<Option<Verdict>> = commands.iter().map(refusal).collect();
+        let open: Vec<usize> = (0..commands.len()).filter(|place| verdicts[*place].is_none()).collect();
+        let together: Vec<&Command> = open.iter().map(|place| &commands[*place]).collect();
+        match self.attempt(&together).await {
+            Err(Failure { kind: Kind::OfOne, .. }) if together.len() > 1 => {
+                for place in open {
+                    let mut alone = self.attempt(&[&commands[place]]).await.unwrap_or_else(|failure| vec![Err(failure.error)]);
+                    verdicts[place] = alone.pop();
+                }
+            }
+            Err(failure) => {
+                let tell = teller(failure.error);
+                open.iter().for_each(|place| verdicts[*place] = Some(Err(tell())));
+            }
+            Ok(done) => open.iter().zip(done).for_each(|(place, verdict)| verdicts[*place] = Some(verdict)),
+        }
+        verdicts.into_iter().map(|verdict| verdict.unwrap_or(Ok(()))).collect()
+    }
+
+    /// One transaction, again if the buckets changed.
+    async fn attempt(&mut self, commands: &[&Command]) -> Result<Vec<Verdict>, Failure> {
+        let conn = self.shared.writing.conn().map_err(Failure::other)?;
+        for _ in 1..TRIES {
+            match self.transact(&conn, commands).await {
+                Err(Failure { kind: Kind::Moved, .. }) => self.shared.refresh(&conn).await?,
+                other => return other,
+            }
+        }
+        self.transact(&conn, commands).await
+    }
+
+    async fn transact(&mut self, conn: &Conn, commands: &[&Command]) -> Result<Vec<Verdict>, Failure> {
+        let shared = self.shared.clone();
+        let group = Group::plan(&shared, conn, &mut self.sources, &self.own, commands).await?;
+        let queries = group.queries(conn, &self.lows).await?;
+        if queries.is_empty() {
+            return Ok(group.verdicts);
+        }
+        // Counted before, so that nobody looks for them in vain; taken back if it is sure that they are not there.
+        group.count(&mut shared.pending.lock(), 1);
+        match conn.transaction(BEGIN_KEYED, &queries).await {
+            Ok(answers) => {
+                drop(queries);
+                for (bucket, addition) in &group.additions {
+                    addition.runs().into_iter().for_each(|(first, last)| self.own.add(first, last));
+                    self.lows.begin(bucket.id, shared.identity.stream, addition.first);
+                }
+                Ok(group.finish(&mut shared.pending.lock(), &answers))
+            }
+            Err(failure) => {
+                if failure.kind != Kind::Uncertain {
+                    group.count(&mut shared.pending.lock(), -1);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// See `Journal::reopen`. Deliveries that this node does not hold are left alone.
+    async fn reopen(&mut self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
+        let mut keys = keys;
+        keys.sort_unstable();
+        keys.dedup();
+        let mut reopened = Vec::new();
+        let conn = self.shared.writing.conn()?;
+        for (bucket, keys) in rows::by_bucket(&self.shared, keys) {
+            match self.reopen_in(&conn, &bucket, &keys, at_ms).await {
+                Ok(found) => reopened.extend(found),
+                Err(Failure { kind: Kind::Moved, .. }) => self.shared.refresh(&conn).await?,
+                // What was changed has to be told, whatever became of the rest.
+                Err(failure) if reopened.is_empty() => return Err(failure.error),
+                Err(_) => break,
+            }
+        }
+        reopened.sort_unstable_by_key(|pending| pending.delivery.key);
+        Ok(reopened)
+    }
+
+    async fn reopen_in(
+        &mut self,
+        conn: &Conn,
+        bucket: &super::buckets::Bucket,
+        keys: &[DeliveryKey],
+        at_ms: i64,
+    ) -> Result<Vec<PendingDelivery>, Failure> {
+        let mut sequences: Vec<i64> = keys.iter().map(|key| key.sequence().0).collect();
+        sequences.dedup();
+        // The events are read first: what is reopened and could then not be told would wait until the next start.
+        let events = rows::events(&self.shared, conn, bucket, &sequences).await?;
+        let lists = rows::lists(conn, bucket, &sequences).await?;
+        let (mut places, mut lowest) = (Places::default(), HashMap::<Claim, i64>::new());
+        for key in keys {
+            let Some(place) = lists.get(&key.sequence().0).and_then(|list| list.place(key.ordinal())) else { continue };
+            places.add(*key, place);
+            let low = lowest.entry((place.stream, part_of(place.target))).or_insert(key.0);
+            *low = key.0.min(*low);
+        }
+        if places.key.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (streams, parts): (Vec<i32>, Vec<i16>) = lowest.keys().copied().unzip();
+        let lows: Vec<i64> = lowest.values().copied().collect();
+        let reopen = conn.prepare(&bucket.sql(REOPEN)).await?;
+        let lower = conn.prepare(LOWER).await?;
+        let node = self.shared.identity.node;
+        let queries = [
+            (lower, vec![&bucket.id as &(dyn tokio_postgres::types::ToSql + Sync), &streams, &parts, &lows]),
+            (reopen, vec![&node as _, &places.target, &places.stream, &places.key, &at_ms]),
+        ];
+        let answers = conn.transaction(BEGIN_KEYED, &queries).await?;
+        for (claim, low) in &lowest {
+            self.lows.lower(bucket.id, *claim, *low);
+        }
+        let mut found = Vec::new();
+        for row in &answers[1] {
+            let delivery = rows::delivery(row)?;
+            let claim = (row.get(11), part_of(delivery.target));
+            self.shared.pending.lock().add(claim, super::pending::chunk_of(delivery.key.0), 1);
+            if let Some(event) = events.get(&delivery.key.sequence()) {
+                found.push(PendingDelivery { event: event.clone(), delivery });
+            }
+        }
+        Ok(found)
+    }
+
+    /// See `Journal::recover`.
+    async fn recover(&mut self) -> Result<Recovered, Failure> {
+        let conn = self.shared.writing.conn().map_err(Failure::other)?;
+        self.shared.refresh(&conn).await?;
+        let buckets = self.shared.buckets();
+        let mut recovered = nodes::last(&conn, &buckets).await?;
+        let tx = self.shared.alone().await.map_err(Failure::other)?;
+        let raised = nodes::raise(&tx, recovered.last_sequence).await;
+        tx.finish(raised).await?;
+        self.adopt(None).await?;
+        let claims = self.shared.pending.lock().held();
+        let (lanes, pending) = nodes::recover(&conn, &claims, &buckets).await?;
+        *self.shared.pending.lock() = pending;
+        recovered.lanes = lanes;
+        Ok(recovered)
+    }
+
+    /// Takes over claims of nodes that are gone.
+    async fn adopt(&mut self, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
+        let shared = self.shared.clone();
+        let tx = shared.alone().await.map_err(Failure::other)?;
+        let worked = async {
+            let taken = nodes::take_over(&tx, shared.identity.node, shared.options.lapse, limit).await?;
+            nodes::tidy(&tx).await?;
+            Ok::<_, Failure>(taken)
+        };
+        let worked = worked.await;
+        let taken = tx.finish(worked).await?;
+        taken.iter().for_each(|claim| shared.pending.lock().hold(*claim));
+        let conn = shared.writing.conn().map_err(Failure::other)?;
+        self.lows.read(&conn, shared.identity.node).await?;
+        Ok(taken)
+    }
+
+    /// See [`super::PostgresStore::adopt`].
+    async fn adopt_some(&mut self, limit: i64) -> Result<Adopted, Failure> {
+        let claims = self.adopt(Some(limit)).await?;
+        let conn = self.shared.writing.conn().map_err(Failure::other)?;
+        self.shared.refresh(&conn).await?;
+        let (lanes, pending) = nodes::recover(&conn, &claims, &self.shared.buckets()).await?;
+        self.shared.pending.lock().merge(pending);
+        Ok(Adopted { claims, lanes })
+    }
+
+    /// Writes down from where on something may be queued.
+    pub(super) async fn keep_lows(&mut self) -> Result<(), Failure> {
+        let conn = self.shared.writing.conn().map_err(Failure::other)?;
+        let changed = {
+            let pending = self.shared.pending.lock();
+            let next = self.own.last().map_or(i64::MIN, |last| DeliveryKey::new(Sequence(last + 1), 0).0);
+            self.lows.changed(&pending, self.shared.identity.stream, next)
+        };
+        self.lows.write(&conn, self.shared.identity.node, changed).await
+    }
+
+    /// Lets go of everything, so that the next one need not wait.
+    async fn close(&mut self) {
+        let shared = self.shared.clone();
+        if let Err(failure) = self.keep_lows().await {
+            tracing::debug!(error = %failure.error, "could not note what is queued; the next start looks further");
+        }
+        let left = async {
+            let tx = shared.side.alone().await.map_err(Failure::other)?;
+            let left = nodes::leave(&tx, shared.identity.node).await;
+            tx.finish(left).await
+        };
+        if let Err(failure) = left.await {
+            tracing::warn!(error = %failure.error, "could not say that this node is gone; its work is taken over when its heartbeat is missed");
+        }
+        shared.closed.store(true, Ordering::Release);
+        self.stop.cancel();
+    }
+}
+
+fn refusal(command: &Command) -> Option<Verdict> {
+    let Command::Append(group, _) = command else { return None };
+    append::refusal(group).map(|refusal| Err(StoreError::Engine(refusal.into())))
+}
+
+/// The claims that a statement of outcomes had, and how the counts changed.
+pub(super) fn changes(rows: &[Row]) -> (Vec<Claim>, Vec<(Claim, i64, i64)>) {
+    let (mut held, mut counts) = (Vec::new(), Vec::new());
+    for row in rows {
+        let claim = (row.get(0), row.get(1));
+        match row.get::<_, Option<i64>>(2) {
+            None => held.push(claim),
+            Some(chunk) => counts.push((claim, chunk, row.get(3))),
+        }
+    }
+    (held, counts)
+}

@@ -1,0 +1,185 @@
+//! Several nodes on one database, and a database that goes away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_store::postgres::{PostgresOptions, PostgresStore};
+use posthaste_store::{History, Journal, RetentionRule, Settlement, StoreError};
+
+use super::server::{Server, options};
+use super::support::{ALL, append, delivered, event, key, queued};
+
+/// A node that takes others for gone at once, or practically never.
+fn lapse(lapse: Duration) -> PostgresOptions {
+    PostgresOptions { lapse, ..options() }
+}
+
+const NEVER: Duration = Duration::from_secs(3_600);
+
+async fn settle(store: &PostgresStore, outcome: Settlement) -> Result<(), StoreError> {
+    store.settle([outcome].into()).await
+}
+
+/// What a stalled node wakes up with is refused once another took over, and the other finds all of it.
+#[tokio::test]
+async fn who_lost_its_claims_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stalled = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    stalled.append(append(vec![event(1, 5), event(2, 6), event(3, 5)])).await.expect("append");
+    let later = Settlement { state: DeliveryState::Scheduled, due_ms: 9, attempt: None, ..delivered(3, 5) };
+    settle(&stalled, later).await.expect("settle");
+    let other = Server::shared().open(dir.path(), lapse(Duration::ZERO)).await;
+    assert!(queued(&other, 5).await.is_empty(), "what another holds is not read");
+    assert!(matches!(settle(&other, delivered(1, 5)).await, Err(StoreError::Fenced)));
+
+    let recovered = other.recover().await.expect("recover");
+    assert_eq!((recovered.last_sequence, recovered.lanes.len()), (3, 2));
+    assert_eq!((recovered.lanes[0].queued, recovered.lanes[0].scheduled), (1, 1));
+    assert_eq!((queued(&other, 5).await, queued(&other, 6).await), (vec![1], vec![2]));
+    assert_eq!(other.due(5, (0, DeliveryKey(0)), 10, ALL).await.expect("due").len(), 1);
+
+    assert!(matches!(stalled.append(append(vec![event(4, 5)])).await, Err(StoreError::Fenced)));
+    assert!(matches!(settle(&stalled, delivered(1, 5)).await, Err(StoreError::Fenced)));
+    assert!(matches!(stalled.heartbeat().await, Err(StoreError::Fenced)));
+    assert!(stalled.reopen(vec![key(1)], 5).await.expect("reopen").is_empty());
+    assert!(stalled.held().await.expect("held").is_empty());
+    assert_eq!(other.attempts(key(1)).await.expect("attempts"), []);
+    assert_eq!(other.event(1, Sequence(4)).await.expect("event"), None);
+    let held = other.held().await.expect("held");
+    assert_eq!((held.len(), held.iter().filter(|held| held.fence == 2).count()), (16, 8));
+
+    settle(&other, delivered(1, 5)).await.expect("settle");
+    settle(&other, delivered(3, 5)).await.expect("settle");
+    other.append(append(vec![event(4, 5)])).await.expect("append");
+    assert_eq!(queued(&other, 5).await, [4]);
+    assert!(other.due(5, (0, DeliveryKey(0)), i64::MAX, ALL).await.expect("due").is_empty());
+    other.close().await;
+}
+
+/// Outcomes of a group that are still its own are stored; only what was lost is told to be.
+#[tokio::test]
+async fn a_group_keeps_what_is_still_held() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    one.append(append(vec![event(1, 5), event(2, 6)])).await.expect("append");
+    let database = Server::shared().database(dir.path()).await;
+    let admin = Server::shared().connect(&database).await;
+    // As a takeover of one part would.
+    admin.execute("UPDATE posthaste.claim SET holder = 0, fence = fence + 1 WHERE part = 5", &[]).await.expect("update");
+    let (lost, kept) = tokio::join!(settle(&one, delivered(1, 5)), settle(&one, delivered(2, 6)));
+    assert!(matches!(lost, Err(StoreError::Fenced)), "{lost:?}");
+    assert!(kept.is_ok(), "{kept:?}");
+    assert_eq!(one.attempts(key(1)).await.expect("attempts"), []);
+    assert_eq!(one.attempts(key(2)).await.expect("attempts").len(), 1);
+    one.close().await;
+}
+
+/// Nobody takes what is held by a node that lives; those that share what a dead one left get different parts.
+#[tokio::test]
+async fn takeovers_are_shared() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nodes: Vec<Arc<PostgresStore>> = vec![
+        Server::shared().open(dir.path(), lapse(NEVER)).await,
+        Server::shared().open(dir.path(), lapse(NEVER)).await,
+        Server::shared().open(dir.path(), lapse(NEVER)).await,
+    ];
+    let first = nodes[0].lease_sequences(16).await.expect("a lease");
+    nodes[0].append(append((0..16).map(|n| event(first.0 + n, n)).collect())).await.expect("append");
+    assert!(nodes[1].adopt(100).await.expect("adopt").claims.is_empty());
+    nodes[0].close().await;
+    let few = nodes[1].adopt(3).await.expect("adopt");
+    let rest = nodes[2].adopt(100).await.expect("adopt");
+    assert_eq!((few.claims.len(), rest.claims.len()), (3, 5));
+    assert_eq!((few.lanes.len(), rest.lanes.len()), (6, 10));
+    for lane in few.lanes.iter().map(|lane| (&nodes[1], lane)).chain(rest.lanes.iter().map(|lane| (&nodes[2], lane))) {
+        let (node, lane) = lane;
+        assert_eq!(queued(node, lane.target).await, [first.0 + lane.target]);
+    }
+    nodes[1].close().await;
+    nodes[2].close().await;
+}
+
+/// Blocks of sequences do not overlap, and a node that does not know of a new bucket finds it when it needs it.
+#[tokio::test]
+async fn a_bucket_begins_on_one_node_and_is_met_on_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let (a, b) = (one.lease_sequences(10).await.expect("a lease"), two.lease_sequences(10).await.expect("a lease"));
+    assert_eq!((a.0, b.0), (1, 11));
+    one.append(append(vec![event(a.0, 5)])).await.expect("append");
+    two.append(append(vec![event(b.0, 5)])).await.expect("append");
+    let keep = RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX };
+    one.retire(keep, i64::MAX / 2).await.expect("retire");
+    assert_eq!(one.size().await.expect("size").buckets, 2);
+    // Leased before, it still belongs to the first bucket; leased after, to the second, of which the other node was not told. One that is
+    // not leased at all, as a node alone counts on, meets the constraint.
+    two.append(append(vec![event(b.0 + 1, 5)])).await.expect("append");
+    two.append(append(vec![event(25, 5)])).await.expect("append");
+    let c = two.lease_sequences(10).await.expect("a lease");
+    assert_eq!(c.0, 21);
+    two.append(append(vec![event(c.0, 5)])).await.expect("append");
+    one.heartbeat().await.expect("heartbeat");
+    for n in [1, 11, 12, 21, 25] {
+        assert!(one.event(1, Sequence(n)).await.expect("event").is_some(), "event {n}");
+    }
+    let database = Server::shared().database(dir.path()).await;
+    let admin = Server::shared().connect(&database).await;
+    let counts = "SELECT (SELECT count(*) FROM posthaste.event_1), (SELECT count(*) FROM posthaste.event_2)";
+    let row = admin.query_one(counts, &[]).await.expect("counts");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (3, 2));
+    assert_eq!(queued(&two, 5).await, [11, 12, 21, 25]);
+    one.close().await;
+    two.close().await;
+}
+
+/// A newer release's database is refused, a foreign master key too; several nodes may bring a schema up at once.
+#[tokio::test]
+async fn opening_is_safe() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::shared();
+    let database = server.database(dir.path()).await;
+    let url = server.url(&database);
+    let open = || PostgresStore::open(&url, options());
+    let (a, b, c) = tokio::join!(open(), open(), open());
+    for store in [a, b, c] {
+        store.expect("the store opens").close().await;
+    }
+    let admin = server.connect(&database).await;
+    let row = admin.query_one("SELECT count(*), (SELECT count(*) FROM posthaste.migration) FROM posthaste.bucket", &[]).await.expect("counts");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1), "one bucket, and one made ahead");
+    admin.execute("INSERT INTO posthaste.migration(number, oldest) VALUES (900, 7)", &[]).await.expect("insert");
+    assert!(matches!(open().await, Err(StoreError::TooNew { found: 7, known: 1 })));
+}
+
+/// While the database is away, calls fail at once; when it comes back, so does everything.
+#[tokio::test]
+async fn a_database_that_goes_away_comes_back() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = server.open(dir.path(), lapse(NEVER)).await;
+    store.append(append(vec![event(1, 5)])).await.expect("append");
+    server.stop();
+    let patience = Duration::from_secs(2);
+    for n in 2..5 {
+        let refused = tokio::time::timeout(patience, store.append(append(vec![event(n, 5)]))).await.expect("an answer at once");
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    assert!(matches!(store.queued(5, DeliveryKey(0), ALL).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(PostgresStore::open(&server.url("postgres"), options()).await.err(), Some(StoreError::Unavailable(_))));
+    server.resume();
+    let back = async {
+        while let Err(error) = store.append(append(vec![event(5, 5)])).await {
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back");
+    settle(&store, delivered(1, 5)).await.expect("settle");
+    let back = async { while store.queued(5, DeliveryKey(0), ALL).await.is_err() { tokio::time::sleep(Duration::from_millis(20)).await } };
+    tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back");
+    assert_eq!(queued(&store, 5).await, [5]);
+    store.close().await;
+}

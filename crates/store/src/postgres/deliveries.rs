@@ -80,15 +80,11 @@ pub(super) async fn deliveries(
         return Ok(nothing);
     }
     let effort = i64::from(shared.options.piece_effort).max(1);
-    let mut search = Search { shared, conn, workspace, targets, states, type_id, range, effort, found: Vec::new() };
+    let mut search = Search { conn, workspace, targets, states, type_id, range, effort, found: Vec::new() };
     let list = shared.buckets().in_order(range, range.after.map(|key| key >> ORDINAL_BITS));
     let count = list.len();
     for (place, bucket) in list.into_iter().enumerate() {
-        let sequences = lists::sequences(conn, &bucket, range, None).await?;
-        if sequences.is_empty() {
-            continue;
-        }
-        let span = lists::keys_of_events(sequences).after(range.order, range.after);
+        let span = lists::keys_of_events(lists::sequences(&bucket, range, None)).after(range.order, range.after);
         if span.is_empty() {
             continue;
         }
@@ -109,7 +105,6 @@ pub(super) async fn deliveries(
 
 /// What a list shows, and what was found so far.
 struct Search<'a> {
-    shared: &'a Shared,
     conn: &'a Conn,
     workspace: i64,
     targets: Option<Vec<i64>>,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use posthaste_domain::event::Event;
-use posthaste_domain::id::{ORDINAL_BITS, Sequence};
+use posthaste_domain::id::{MAX_ORDINAL, ORDINAL_BITS, Sequence};
 use posthaste_domain::message::{self, OUTGOING_EMAIL, OUTGOING_SMS};
 use tokio_postgres::Row;
 
@@ -124,12 +124,10 @@ pub(super) async fn pick(
     Ok(Picked { rows, looked, last })
 }
 
-/// The sequences that a bucket has, as far as they lie behind `after`.
-pub(super) async fn sequences(conn: &Conn, bucket: &Bucket, range: &Range, after: Option<i64>) -> Result<Span, Failure> {
-    let rows = conn.keyed(&bucket.sql(ENDS), &[]).await?;
-    let ends = rows.first().and_then(|row| Some((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)));
-    let (low, high) = ends.unwrap_or((1, 0));
-    Ok(Span { low, high }.after(range.order, after))
+/// The sequences that a bucket may have, as far as they lie behind `after`.
+pub(super) fn sequences(bucket: &Bucket, range: &Range, after: Option<i64>) -> Span {
+    let (low, high) = bucket.sequences();
+    Span { low, high }.after(range.order, after)
 }
 
 /// See `History::events_piece`.
@@ -153,10 +151,7 @@ pub(super) async fn events(
     let list = shared.buckets().in_order(range, range.after);
     let count = list.len();
     for (place, bucket) in list.into_iter().enumerate() {
-        let mut span = sequences(conn, &bucket, range, range.after).await?;
-        if span.is_empty() {
-            continue;
-        }
+        let mut span = sequences(&bucket, range, range.after);
         let end = span.end(order);
         effort -= BUCKET;
         while !span.is_empty() {
@@ -246,7 +241,10 @@ pub(super) async fn about(
         range.from_ms.is_none_or(|from| event.received_ms >= from) && range.to_ms.is_none_or(|to| event.received_ms < to)
     };
     for bucket in shared.buckets().in_order(range, range.after) {
-        let mut span = sequences(conn, &bucket, range, range.after).await?;
+        let ends = conn.keyed(&bucket.sql(ENDS), &[]).await?;
+        let ends = ends.first().and_then(|row| Some((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)));
+        let Some((low, high)) = ends else { continue };
+        let mut span = sequences(&bucket, range, range.after).within(low, high);
         let sql = bucket.sql(&ordered(ABOUT, range.order));
         while found.len() < range.limit && !span.is_empty() {
             let (first, last) = (span.low >> BLOCK_BITS, span.high >> BLOCK_BITS);
@@ -279,5 +277,5 @@ pub(super) async fn count(shared: &Shared, conn: &Conn, workspace: i64, type_nam
 
 /// All keys of the deliveries of events.
 pub(super) fn keys_of_events(sequences: Span) -> Span {
-    Span { low: sequences.low << ORDINAL_BITS, high: ((sequences.high + 1) << ORDINAL_BITS) - 1 }
+    Span { low: sequences.low << ORDINAL_BITS, high: sequences.high << ORDINAL_BITS | i64::from(MAX_ORDINAL) }
 }

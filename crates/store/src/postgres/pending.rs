@@ -1,6 +1,6 @@
 //! What this node holds, and about where in it something is queued. In memory, derived.
 //!
-//! Queued deliveries are counted by *chunks* of [`CHUNK`] sequences, for each stream and part that is held. So a lane that has nothing
+//! Queued deliveries are counted by *chunks* of 4,096 sequences, for each stream and part that is held. So a lane that has nothing
 //! queued is answered without asking the database, and a scan begins where the first one can be.
 //!
 //! Invariant: the counts are never too small. What is being written is counted before, and what may have been settled or not stays counted;
@@ -12,8 +12,6 @@ use posthaste_domain::id::ORDINAL_BITS;
 
 use super::buckets::Bucket;
 
-/// Sequences of a chunk.
-pub(super) const CHUNK: i64 = 1 << 12;
 /// Bits of a key below those that tell its chunk.
 const CHUNK_BITS: u32 = ORDINAL_BITS + 12;
 /// Parts of a stream.
@@ -61,11 +59,6 @@ impl Pending {
         self.held.iter().copied().collect()
     }
 
-    /// Forgets all counts.
-    pub(super) fn clear(&mut self) {
-        self.queued.clear();
-    }
-
     /// Counts queued deliveries of a chunk.
     pub(super) fn add(&mut self, claim: Claim, chunk: i64, by: i64) {
         if by == 0 || !self.held.contains(&claim) {
@@ -104,6 +97,8 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CHUNK: i64 = 1 << 12;
 
     #[test]
     fn lanes_are_found_where_something_may_be_queued() {

@@ -1,6 +1,6 @@
 //! Retention: whole buckets go.
 
-use super::buckets;
+use super::buckets::{self, Buckets};
 use super::error::{Failure, Kind};
 use super::writer::Writer;
 use crate::{RetentionRule, Retired};
@@ -26,6 +26,7 @@ impl Writer {
         self.keep_lows().await?;
         let all = shared.buckets();
         let mut total: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let mut living = Buckets::clone(&all);
         for pair in all.0.windows(2) {
             let (bucket, next) = (pair[0], pair[1]);
             // The next one begins with the time of this one's last event.
@@ -33,13 +34,14 @@ impl Writer {
                 break;
             }
             let tx = shared.alone().await.map_err(Failure::other)?;
-            let dropped = buckets::drop_bucket(&tx, &bucket, &all).await;
+            let dropped = buckets::drop_bucket(&tx, &bucket, &living).await;
             match tx.finish(dropped).await {
                 Ok(true) => {
                     let bytes = size_of(&sizes, bucket.id);
                     total -= bytes;
                     retired.buckets += 1;
                     retired.bytes += bytes;
+                    living.0.retain(|other| other.id != bucket.id);
                     self.lows.forget(bucket.id);
                 }
                 Ok(false) => retired.kept_for_pending += 1,

@@ -1,5 +1,6 @@
 //! TLS to the database, by rustls: certificates are always verified.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -47,17 +48,19 @@ impl Tls {
 impl MakeTlsConnect<Socket> for Tls {
     type Stream = Stream;
     type TlsConnect = Connector;
-    type Error = rustls::pki_types::InvalidDnsNameError;
+    type Error = Infallible;
 
-    fn make_tls_connect(&mut self, domain: &str) -> Result<Connector, Self::Error> {
-        Ok(Connector { config: self.0.clone(), name: ServerName::try_from(domain)?.to_owned() })
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Connector, Infallible> {
+        // A socket in the file system has no name, and is not asked for one.
+        let name = ServerName::try_from(domain).map(|name| name.to_owned()).ok();
+        Ok(Connector { config: self.0.clone(), name })
     }
 }
 
 /// Speaks TLS on one socket.
 pub(super) struct Connector {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    name: Option<ServerName<'static>>,
 }
 
 impl TlsConnect<Socket> for Connector {
@@ -66,7 +69,10 @@ impl TlsConnect<Socket> for Connector {
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        Box::pin(async move { TlsConnector::from(self.config).connect(self.name, socket).await.map(Stream) })
+        Box::pin(async move {
+            let name = self.name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the host has no name to verify"))?;
+            TlsConnector::from(self.config).connect(name, socket).await.map(Stream)
+        })
     }
 }
 

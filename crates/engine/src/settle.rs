@@ -162,7 +162,7 @@ async fn store(journal: &dyn Journal, complaint: &Seldom, outcomes: Arc<[Settlem
         match journal.settle(Arc::clone(&outcomes)).await {
             Ok(()) => return true,
             Err(StoreError::Closed) => return false,
-            Err(error @ StoreError::File { .. }) => {
+            Err(error @ (StoreError::File { .. } | StoreError::Fenced)) => {
                 if let [outcome] = &*outcomes {
                     tracing::error!(%error, delivery = outcome.key.0, "an outcome is not stored; on disk its delivery is still pending");
                     return true;

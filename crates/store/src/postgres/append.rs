@@ -282,10 +282,7 @@ impl<'a> Addition<'a> {
         }
         let rows = &self.idempotency;
         if !rows.key.is_empty() {
-            out.push((
-                prepare(IDEMPOTENCY).await?,
-                vec![&rows.workspace, &rows.key, &rows.hash, &rows.first, &rows.count, &rows.at_ms],
-            ));
+            out.push((prepare(IDEMPOTENCY).await?, vec![&rows.workspace, &rows.key, &rows.hash, &rows.first, &rows.count, &rows.at_ms]));
         }
         Ok(())
     }

@@ -95,7 +95,8 @@ impl Buckets {
 /// Begins the first bucket of a new database.
 pub(super) async fn begin(tx: &Alone<'_>) -> Result<(), Failure> {
     schema::make_ahead(tx).await?;
-    let sql = "UPDATE posthaste.bucket SET first = 1 WHERE first IS NULL AND NOT EXISTS (SELECT 1 FROM posthaste.bucket WHERE first IS NOT NULL)";
+    let sql =
+        "UPDATE posthaste.bucket SET first = 1 WHERE first IS NULL AND NOT EXISTS (SELECT 1 FROM posthaste.bucket WHERE first IS NOT NULL)";
     if tx.execute(sql, &[]).await? > 0 {
         schema::make_ahead(tx).await?;
     }

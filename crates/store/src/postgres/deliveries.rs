@@ -26,9 +26,9 @@ const TOGETHER: usize = 2048;
 const ALL_STATES: [DeliveryState; 5] =
     [DeliveryState::Queued, DeliveryState::Scheduled, DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Cancelled];
 
-/// Deliveries of the targets `$1` with keys from `$2` to `$3`, in order; `$4` are looked at.
+/// Deliveries of the targets `$1` with keys from `$2` to `$3` in bucket `$5`, in order; `$4` are looked at.
 const OF_TARGETS: &str = "WITH looked AS MATERIALIZED (
-       SELECT d.* FROM unnest($1::int8[]) AS t(target) CROSS JOIN unnest($5::int4[]) AS s(stream)
+       SELECT d.* FROM unnest($1::int8[]) AS t(target) CROSS JOIN (SELECT DISTINCT stream FROM posthaste.low WHERE bucket = $5) AS s
        CROSS JOIN LATERAL (SELECT * FROM posthaste.delivery_$_ d
                            WHERE d.target = t.target AND d.stream = s.stream AND d.key BETWEEN $2 AND $3 ORDER BY d.key @ORDER LIMIT $4) d
        ORDER BY d.key @ORDER LIMIT $4)
@@ -41,7 +41,6 @@ const OF_TARGETS: &str = "WITH looked AS MATERIALIZED (
          AND ($10::int4 IS NULL OR EXISTS (SELECT 1 FROM posthaste.event_$_ e WHERE e.sequence = l.key >> 20 AND e.type = $10))
        ORDER BY l.key @ORDER LIMIT $11) m ON true
      ORDER BY m.key @ORDER";
-const STREAMS: &str = "SELECT DISTINCT stream FROM posthaste.low WHERE bucket = $1 ORDER BY stream";
 const ATTEMPTS: &str = "SELECT delivery, at_ms, duration_us, number, status, fault, error, message, request, response, body
      FROM posthaste.attempt_$_ WHERE delivery = $1 ORDER BY number";
 const LAST_ATTEMPTS: &str = "SELECT a.* FROM unnest($1::int8[]) AS i(delivery)
@@ -127,8 +126,8 @@ impl Search<'_> {
     /// Those of some targets; answers the last key that was looked at if that is not the end of the bucket.
     async fn of_targets(&mut self, bucket: &Bucket, targets: &[i64], mut span: Span) -> Result<Option<i64>, Failure> {
         let order = self.range.order;
-        let streams: Vec<i32> = self.conn.keyed(STREAMS, &[&bucket.id]).await?.iter().map(|row| row.get(0)).collect();
-        let runs = i64::try_from(targets.len() * streams.len()).unwrap_or(i64::MAX).max(1);
+        // Streams of a bucket are few: one for each start of a node in its time.
+        let runs = i64::try_from(targets.len()).unwrap_or(i64::MAX).max(1);
         let sql = bucket.sql(&ordered(OF_TARGETS, order));
         let (from_ms, to_ms) = (self.range.from_ms.unwrap_or(i64::MIN), self.range.to_ms.unwrap_or(i64::MAX));
         while !span.is_empty() {
@@ -140,7 +139,7 @@ impl Search<'_> {
                 &span.low,
                 &span.high,
                 &look,
-                &streams,
+                &bucket.id,
                 &self.workspace,
                 &self.states,
                 &from_ms,

@@ -70,7 +70,11 @@ impl From<Error> for Failure {
         let Some(state) = error.code().cloned() else {
             // Without a code it is not the database that speaks: the connection is gone, or a value does not fit its column.
             let is_connection = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
-            return if is_connection { Self::uncertain(error) } else { Self { error: StoreError::Engine(error.into()), kind: Kind::OfOne } };
+            return if is_connection {
+                Self::uncertain(error)
+            } else {
+                Self { error: StoreError::Engine(error.into()), kind: Kind::OfOne }
+            };
         };
         let (wrap, kind): (fn(Box<dyn StdError + Send + Sync>) -> StoreError, Kind) = match &state {
             // Only the look at one's own stream divides, see `append`.

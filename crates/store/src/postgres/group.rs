@@ -69,9 +69,8 @@ impl<'a> Group<'a> {
             })
         };
         let types = group.types(shared, conn, appends().map(|(_, append)| append)).await?;
-        let closed: HashMap<DeliveryKey, i64> = appends()
-            .flat_map(|(_, append)| append.batches.iter().filter_map(|part| Some((part.batch, part.closed_due_ms?))))
-            .collect();
+        let closed: HashMap<DeliveryKey, i64> =
+            appends().flat_map(|(_, append)| append.batches.iter().filter_map(|part| Some((part.batch, part.closed_due_ms?)))).collect();
         for (place, append) in appends() {
             if let Err(refusal) = group.append(&buckets, sources, append, &types, &closed) {
                 group.verdicts[place] = Err(StoreError::Engine(refusal.into()));

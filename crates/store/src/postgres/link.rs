@@ -179,23 +179,14 @@ pub(super) async fn in_order<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> 
 
 impl Conn {
     fn new(client: Client, address: &Address) -> Self {
-        Self {
-            client,
-            prepared: Mutex::default(),
-            given_up: CancellationToken::new(),
-            answer_timeout: address.answer_timeout,
-        }
+        Self { client, prepared: Mutex::default(), given_up: CancellationToken::new(), answer_timeout: address.answer_timeout }
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
         self.within_time(self.answer_timeout, work).await
     }
 
-    async fn within_time<T>(
-        &self,
-        limit: Duration,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Failure> {
+    async fn within_time<T>(&self, limit: Duration, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
         match timeout(limit, work).await {
             Ok(done) => done.map_err(Failure::from),
             Err(_) => {

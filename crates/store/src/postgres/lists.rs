@@ -152,6 +152,9 @@ pub(super) async fn events(
     let count = list.len();
     for (place, bucket) in list.into_iter().enumerate() {
         let mut span = sequences(&bucket, range, range.after);
+        if span.is_empty() {
+            continue;
+        }
         let end = span.end(order);
         effort -= BUCKET;
         while !span.is_empty() {
@@ -237,9 +240,8 @@ pub(super) async fn about(
     const PAGE: i64 = 256;
     let mut found = Vec::new();
     let hash = subject::hash(name);
-    let is_in_time = |event: &Event| {
-        range.from_ms.is_none_or(|from| event.received_ms >= from) && range.to_ms.is_none_or(|to| event.received_ms < to)
-    };
+    let is_in_time =
+        |event: &Event| range.from_ms.is_none_or(|from| event.received_ms >= from) && range.to_ms.is_none_or(|to| event.received_ms < to);
     for bucket in shared.buckets().in_order(range, range.after) {
         let ends = conn.keyed(&bucket.sql(ENDS), &[]).await?;
         let ends = ends.first().and_then(|row| Some((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)));

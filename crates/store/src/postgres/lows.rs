@@ -9,7 +9,8 @@ use super::link::Conn;
 use super::pending::{Claim, PARTS, Pending};
 use super::settle::SET_LOW;
 
-const READ: &str = "SELECT l.bucket, l.stream, l.part, l.key FROM posthaste.low l JOIN posthaste.claim c USING (stream, part) WHERE c.holder = $1";
+const READ: &str =
+    "SELECT l.bucket, l.stream, l.part, l.key FROM posthaste.low l JOIN posthaste.claim c USING (stream, part) WHERE c.holder = $1";
 
 /// Keys by bucket and claim, of all claims that are held.
 #[derive(Default)]

@@ -97,7 +97,8 @@ pub(super) async fn take_over(tx: &Alone<'_>, node: i64, lapse: Duration, limit:
 
 /// Forgets streams of nodes that are gone, once all buckets that they wrote to are.
 pub(super) async fn tidy(tx: &Alone<'_>) -> Result<(), Failure> {
-    let streams = "DELETE FROM posthaste.stream s WHERE NOT s.is_open AND NOT EXISTS (SELECT 1 FROM posthaste.low l WHERE l.stream = s.stream)
+    let streams =
+        "DELETE FROM posthaste.stream s WHERE NOT s.is_open AND NOT EXISTS (SELECT 1 FROM posthaste.low l WHERE l.stream = s.stream)
                      AND NOT EXISTS (SELECT 1 FROM posthaste.node n WHERE n.id = s.node AND NOT n.closed)";
     tx.execute(streams, &[]).await?;
     let claims = "DELETE FROM posthaste.claim c WHERE NOT EXISTS (SELECT 1 FROM posthaste.stream s WHERE s.stream = c.stream)";

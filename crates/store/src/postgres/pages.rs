@@ -24,7 +24,8 @@ const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 const LOOK: usize = 1024;
 
 /// Queued deliveries of a target in the streams `i`, each behind a key: one range of the primary key per stream.
-pub(super) const QUEUED: &str = "SELECT d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms,
+pub(super) const QUEUED: &str =
+    "SELECT d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms,
        d.attempts, d.state, d.is_batch, octet_length(e.payload)
      FROM (SELECT d.* FROM unnest($2::int4[], $3::int8[]) AS i(stream, after)
            CROSS JOIN LATERAL (SELECT * FROM posthaste.delivery_$_ d
@@ -47,7 +48,13 @@ fn bytes_of(length: i32) -> usize {
 }
 
 /// See `Journal::queued`.
-pub(super) async fn queued(shared: &Shared, conn: &Conn, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, Failure> {
+pub(super) async fn queued(
+    shared: &Shared,
+    conn: &Conn,
+    target: i64,
+    after: DeliveryKey,
+    limit: PageLimit,
+) -> Result<Vec<PendingDelivery>, Failure> {
     let mut page: Page<(Bucket, Delivery)> = Page::new(limit);
     'buckets: for bucket in &shared.buckets().0 {
         let mut after = after.0;
@@ -88,7 +95,8 @@ async fn with_events(shared: &Shared, conn: &Conn, page: Vec<(Bucket, Delivery)>
         sequences.dedup();
         events.extend(rows::events(shared, conn, &bucket, &sequences).await?);
     }
-    let with_event = |(_, delivery): (Bucket, Delivery)| Some(PendingDelivery { event: events.get(&delivery.key.sequence())?.clone(), delivery });
+    let with_event =
+        |(_, delivery): (Bucket, Delivery)| Some(PendingDelivery { event: events.get(&delivery.key.sequence())?.clone(), delivery });
     Ok(page.into_iter().filter_map(with_event).collect())
 }
 
@@ -144,13 +152,20 @@ pub(super) async fn due(
 }
 
 /// See `Journal::members`. A batch that was taken over has members of several streams, so its parts are put in order here.
-pub(super) async fn members(shared: &Shared, conn: &Conn, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, Failure> {
+pub(super) async fn members(
+    shared: &Shared,
+    conn: &Conn,
+    batch: DeliveryKey,
+    after: Sequence,
+    limit: PageLimit,
+) -> Result<Vec<Arc<Event>>, Failure> {
     let mut page = Page::new(limit);
     let buckets = shared.buckets();
     let Some(home) = buckets.of(batch.sequence().0) else { return Ok(Vec::new()) };
     for bucket in buckets.0.iter().filter(|bucket| bucket.first >= home.first && bucket.sequences().1 > after.0) {
         let parts = conn.keyed(&bucket.sql(PARTS), &[&batch.0, &after.0]).await?;
-        let members: BTreeSet<Sequence> = parts.iter().flat_map(|row| varint::unpack(row.get(0))).filter(|member| *member > after).collect();
+        let members: BTreeSet<Sequence> =
+            parts.iter().flat_map(|row| varint::unpack(row.get(0))).filter(|member| *member > after).collect();
         let members: Vec<i64> = members.into_iter().map(|member| member.0).collect();
         for run in members.chunks(page.room().clamp(1, LOOK)) {
             let mut sizes = BTreeMap::new();
@@ -180,7 +195,13 @@ pub(super) async fn members(shared: &Shared, conn: &Conn, batch: DeliveryKey, af
 }
 
 /// See `Journal::idempotent`.
-pub(super) async fn idempotent(shared: &Shared, conn: &Conn, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, Failure> {
+pub(super) async fn idempotent(
+    shared: &Shared,
+    conn: &Conn,
+    workspace: i64,
+    key: &str,
+    now_ms: i64,
+) -> Result<Option<IdempotencyRecord>, Failure> {
     let oldest_ms = now_ms - IDEMPOTENCY_MS;
     let stored = words::put(key);
     for bucket in shared.buckets().0.iter().rev() {

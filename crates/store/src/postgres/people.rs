@@ -105,7 +105,8 @@ pub(super) async fn sessions(tx: &Alone<'_>) -> Result<Vec<Session>, Failure> {
 
 /// See `Catalog::put_session`.
 pub(super) async fn put_session(tx: &Alone<'_>, session: &Session) -> Result<(), Failure> {
-    let sql = "INSERT INTO posthaste.session(id, token_hash, member, user_agent, ip, created_ms, seen_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    let sql =
+        "INSERT INTO posthaste.session(id, token_hash, member, user_agent, ip, created_ms, seen_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)
                ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms";
     let Session { id, token_hash, member, user_agent, ip, created_ms, seen_ms } = session;
     let values: [&(dyn ToSql + Sync); 7] = [&put(id), &put(token_hash), &put(member), &put(user_agent), &put(ip), created_ms, seen_ms];

@@ -19,7 +19,8 @@ use crate::varint;
 
 const EVENTS: &str = "SELECT sequence, workspace, received_ms, type, source, payload FROM posthaste.event_$_ WHERE sequence = ANY($1)";
 const LISTS: &str = "SELECT sequence, stream, deliveries FROM posthaste.event_$_ WHERE sequence = ANY($1)";
-const BY_PLACE: &str = "SELECT d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms, d.attempts,
+const BY_PLACE: &str =
+    "SELECT d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms, d.attempts,
        d.state, d.is_batch
      FROM unnest($1::int8[], $2::int4[], $3::int8[]) AS i(target, stream, key)
      JOIN posthaste.delivery_$_ d ON d.target = i.target AND d.stream = i.stream AND d.key = i.key";
@@ -89,6 +90,12 @@ pub(super) async fn events(
         events.insert(event.sequence, Arc::new(event));
     }
     Ok(events)
+}
+
+/// The event at a sequence.
+pub(super) async fn event(shared: &Shared, conn: &Conn, sequence: Sequence) -> Result<Option<Arc<Event>>, Failure> {
+    let Some(bucket) = shared.buckets().of(sequence.0) else { return Ok(None) };
+    Ok(events(shared, conn, &bucket, &[sequence.0]).await?.remove(&sequence))
 }
 
 /// An event's stream and deliveries, as ordinal and target.

@@ -1,5 +1,6 @@
 //! The store as others see it.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::command::{Command, Reply};
-use super::error::Failure;
-use super::link::{Address, Link};
+use super::error::{Failure, Kind};
+use super::link::{Address, Conn, Link};
 use super::nodes::{self, Adopted, Held, Identity};
 use super::shared::Shared;
 use super::tls::Tls;
@@ -133,6 +134,17 @@ impl PostgresStore {
         catalog::version(&self.shared).await
     }
 
+    /// A read, again if the buckets changed below it.
+    async fn read<T, F: Future<Output = Result<T, Failure>>>(&self, conn: &Conn, read: impl Fn() -> F) -> Result<T, StoreError> {
+        match read().await {
+            Err(Failure { kind: Kind::Moved, .. }) => {
+                self.shared.refresh(conn).await?;
+                Ok(read().await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
     async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
@@ -168,7 +180,8 @@ impl Journal for PostgresStore {
     }
 
     async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError> {
-        Ok(pages::queued(&self.shared, &*self.shared.lane()?, target, after, limit).await?)
+        let conn = self.shared.lane()?;
+        self.read(&conn, || pages::queued(&self.shared, &conn, target, after, limit)).await
     }
 
     async fn due(
@@ -178,15 +191,18 @@ impl Journal for PostgresStore {
         until_ms: i64,
         limit: PageLimit,
     ) -> Result<Vec<PendingDelivery>, StoreError> {
-        Ok(pages::due(&self.shared, &*self.shared.lane()?, target, after, until_ms, limit).await?)
+        let conn = self.shared.lane()?;
+        self.read(&conn, || pages::due(&self.shared, &conn, target, after, until_ms, limit)).await
     }
 
     async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
-        Ok(pages::members(&self.shared, &*self.shared.lane()?, batch, after, limit).await?)
+        let conn = self.shared.lane()?;
+        self.read(&conn, || pages::members(&self.shared, &conn, batch, after, limit)).await
     }
 
     async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError> {
-        Ok(pages::idempotent(&self.shared, &*self.shared.lane()?, workspace, key, now_ms).await?)
+        let conn = self.shared.lane()?;
+        self.read(&conn, || pages::idempotent(&self.shared, &conn, workspace, key, now_ms)).await
     }
 
     async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
@@ -210,42 +226,50 @@ impl Journal for PostgresStore {
 impl History for PostgresStore {
     async fn event(&self, workspace: i64, sequence: Sequence) -> Result<Option<Arc<Event>>, StoreError> {
         let conn = self.shared.list()?;
-        let Some(bucket) = self.shared.buckets().of(sequence.0) else { return Ok(None) };
-        let event = rows::events(&self.shared, &conn, &bucket, &[sequence.0]).await?.remove(&sequence);
+        let event = self.read(&conn, || rows::event(&self.shared, &conn, sequence)).await?;
         Ok(event.filter(|event| event.workspace == workspace))
     }
 
     async fn events_piece(&self, workspace: i64, filter: EventFilter, range: Range, bytes: usize) -> Result<Piece<Arc<Event>>, StoreError> {
-        Ok(lists::events(&self.shared, &*self.shared.list()?, workspace, &filter, &range, bytes).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || lists::events(&self.shared, &conn, workspace, &filter, &range, bytes)).await
     }
 
     async fn about(&self, workspace: Option<i64>, subject: &str, range: Range) -> Result<Vec<Arc<Event>>, StoreError> {
-        Ok(lists::about(&self.shared, &*self.shared.list()?, workspace, subject, &range).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || lists::about(&self.shared, &conn, workspace, subject, &range)).await
     }
 
     async fn count(&self, workspace: i64, type_name: &str) -> Result<u64, StoreError> {
-        Ok(lists::count(&self.shared, &*self.shared.list()?, workspace, type_name).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || lists::count(&self.shared, &conn, workspace, type_name)).await
     }
 
     async fn delivery(&self, workspace: i64, key: DeliveryKey) -> Result<Option<Delivery>, StoreError> {
-        let found = rows::by_key(&self.shared, &*self.shared.list()?, &[key]).await?.remove(&key);
+        let conn = self.shared.list()?;
+        let keys = [key];
+        let found = self.read(&conn, || rows::by_key(&self.shared, &conn, &keys)).await?.remove(&key);
         Ok(found.filter(|delivery| delivery.workspace == workspace))
     }
 
     async fn deliveries_piece(&self, workspace: i64, filter: DeliveryFilter, range: Range) -> Result<Piece<Delivery>, StoreError> {
-        Ok(deliveries::deliveries(&self.shared, &*self.shared.list()?, workspace, &filter, &range).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || deliveries::deliveries(&self.shared, &conn, workspace, &filter, &range)).await
     }
 
     async fn deliveries_of_each(&self, workspace: i64, events: Vec<Sequence>) -> Result<Vec<Vec<Delivery>>, StoreError> {
-        Ok(deliveries::deliveries_of_each(&self.shared, &*self.shared.list()?, workspace, &events).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || deliveries::deliveries_of_each(&self.shared, &conn, workspace, &events)).await
     }
 
     async fn attempts(&self, key: DeliveryKey) -> Result<Vec<Attempt>, StoreError> {
-        Ok(deliveries::attempts(&self.shared, &*self.shared.list()?, key).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || deliveries::attempts(&self.shared, &conn, key)).await
     }
 
     async fn last_attempts(&self, keys: Vec<DeliveryKey>) -> Result<Vec<Option<Attempt>>, StoreError> {
-        Ok(deliveries::last_attempts(&self.shared, &*self.shared.list()?, &keys).await?)
+        let conn = self.shared.list()?;
+        self.read(&conn, || deliveries::last_attempts(&self.shared, &conn, &keys)).await
     }
 
     async fn size(&self) -> Result<StoreSize, StoreError> {

@@ -24,7 +24,12 @@ pub(super) async fn suppress(conn: &Conn, workspace: i64, suppression: &Suppress
 }
 
 /// See `Suppressions::suppressed`.
-pub(super) async fn find(conn: &Conn, workspace: i64, scopes: &[String], addresses: &[String]) -> Result<Vec<Option<Suppression>>, Failure> {
+pub(super) async fn find(
+    conn: &Conn,
+    workspace: i64,
+    scopes: &[String],
+    addresses: &[String],
+) -> Result<Vec<Option<Suppression>>, Failure> {
     let scopes: Vec<String> = scopes.iter().map(|scope| stored(scope)).collect();
     let addresses: Vec<String> = addresses.iter().map(|address| stored(address)).collect();
     let sql = "SELECT s.scope, s.address, s.reason, s.at_ms FROM unnest($2::text[]) AS i(scope) CROSS JOIN unnest($3::text[]) AS j(address)

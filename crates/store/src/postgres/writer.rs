@@ -188,8 +188,11 @@ impl Writer {
             Ok(answers) => {
                 drop(queries);
                 for (bucket, addition) in &group.additions {
-                    addition.runs().into_iter().for_each(|(first, last)| self.own.add(first, last));
-                    self.lows.begin(bucket.id, shared.identity.stream, addition.first);
+                    let runs = addition.runs();
+                    if !runs.is_empty() {
+                        self.lows.begin(bucket.id, shared.identity.stream, addition.first);
+                    }
+                    runs.into_iter().for_each(|(first, last)| self.own.add(first, last));
                 }
                 Ok(group.finish(&mut shared.pending.lock(), &answers))
             }
@@ -279,7 +282,8 @@ impl Writer {
         let raised = nodes::raise(&tx, recovered.last_sequence).await;
         tx.finish(raised).await?;
         self.adopt(None).await?;
-        let claims = self.shared.pending.lock().held();
+        let held = nodes::held(&conn, self.shared.identity.node).await?;
+        let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
         let (lanes, pending) = nodes::recover(&conn, &claims, &buckets).await?;
         *self.shared.pending.lock() = pending;
         recovered.lanes = lanes;

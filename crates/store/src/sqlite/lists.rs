@@ -12,12 +12,12 @@ use rusqlite::{OptionalExtension, params};
 
 use super::effort::Effort;
 use super::marks::Name;
+use super::needle::Needle;
 use super::pages::Page;
 use super::readers::{Lent, Pool, Reader};
 use super::rows::{self, RawEvent};
 use super::segments::{Pending, Segment, SegmentState, Segments};
 use super::span::{self, Span};
-use super::needle::Needle;
 use super::walk::{self, Ended};
 use super::{sql_count, varint};
 use crate::{DeliveryFilter, EventFilter, Order, PageLimit, Piece, Range, StoreError};

@@ -148,7 +148,8 @@ async fn opening_is_safe() {
         store.expect("the store opens").close().await;
     }
     let admin = server.connect(&database).await;
-    let row = admin.query_one("SELECT count(*), (SELECT count(*) FROM posthaste.migration) FROM posthaste.bucket", &[]).await.expect("counts");
+    let row =
+        admin.query_one("SELECT count(*), (SELECT count(*) FROM posthaste.migration) FROM posthaste.bucket", &[]).await.expect("counts");
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1), "one bucket, and one made ahead");
     admin.execute("INSERT INTO posthaste.migration(number, oldest) VALUES (900, 7)", &[]).await.expect("insert");
     assert!(matches!(open().await, Err(StoreError::TooNew { found: 7, known: 1 })));
@@ -178,7 +179,11 @@ async fn a_database_that_goes_away_comes_back() {
     };
     tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back");
     settle(&store, delivered(1, 5)).await.expect("settle");
-    let back = async { while store.queued(5, DeliveryKey(0), ALL).await.is_err() { tokio::time::sleep(Duration::from_millis(20)).await } };
+    let back = async {
+        while store.queued(5, DeliveryKey(0), ALL).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await
+        }
+    };
     tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back");
     assert_eq!(queued(&store, 5).await, [5]);
     store.close().await;

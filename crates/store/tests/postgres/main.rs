@@ -1,7 +1,7 @@
 //! The shared store: the contract of all stores, and what it does when nodes and the database fail.
 
-mod contract;
 mod cluster;
+mod contract;
 mod plans;
 mod server;
 mod support;

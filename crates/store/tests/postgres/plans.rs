@@ -38,6 +38,8 @@ async fn lanes_are_ranges_of_the_primary_key() {
          SELECT 5, n << 20, 1, 1, 0, 0, 0, 1, 1, 1, 0, CASE WHEN n < 1000 THEN 2 ELSE 0 END, 0, false FROM generate_series(3, {MANY}::int8) n"
     );
     filler.batch_execute(&fill).await.expect("rows");
+    // Counted anew, because they came by another way.
+    store.recover().await.expect("recover");
     let page = store.queued(5, DeliveryKey(150_000 << 20), PageLimit { items: 100, bytes: usize::MAX }).await.expect("queued");
     assert_eq!(page.len(), 100);
     assert_eq!(page[0].delivery.key.sequence().0, 150_001);
@@ -49,7 +51,7 @@ async fn lanes_are_ranges_of_the_primary_key() {
     assert!(plan.contains("Index Cond: ((target = ") && plan.contains("(key > "), "{plan}");
     let plan = plans(&server, "AS i(target, stream, key, state").pop().expect("a plan");
     assert!(plan.contains("Index Scan using delivery_1_pkey") && !plan.contains("Seq Scan"), "{plan}");
-    assert!(plan.contains("Index Cond: ((target = i.target) AND (stream = i.stream) AND (key = i.key))"), "{plan}");
+    assert!(plan.contains("(target = i.target)") && plan.contains("(key = i.key)") && plan.contains("rows=1 loops=100)"), "{plan}");
     store.close().await;
 }
 
@@ -59,10 +61,15 @@ async fn outcomes_update_in_place() {
     const EVENTS: i64 = 3_000;
     let dir = tempfile::tempdir().expect("a directory");
     let store = Server::shared().open(dir.path(), options()).await;
-    store.append(append((1..=EVENTS).map(|n| event(n, n % 7)).collect())).await.expect("append");
-    for group in [1..=10, 11..=500, 501..=EVENTS] {
-        store.settle(group.map(|n| delivered(n, n % 7)).collect()).await.expect("settle");
+    // As at work: each group is settled while the next is appended.
+    for first in (1..=EVENTS).step_by(60) {
+        let (appended, settled) = tokio::join!(
+            store.append(append((first..first + 60).map(|n| event(n, n % 7)).collect())),
+            store.settle((first - 60..first).filter(|n| *n > 0).map(|n| delivered(n, n % 7)).collect()),
+        );
+        assert!(appended.is_ok() && settled.is_ok(), "{appended:?} {settled:?}");
     }
+    store.settle((EVENTS - 59..=EVENTS).map(|n| delivered(n, n % 7)).collect()).await.expect("settle");
     store.close().await;
     let admin = Server::shared().connect(&Server::shared().database(dir.path()).await).await;
     let sql = "SELECT relname, n_tup_upd, n_tup_hot_upd, n_tup_del FROM pg_stat_user_tables WHERE schemaname = 'posthaste' AND n_tup_upd + n_tup_del > 0";

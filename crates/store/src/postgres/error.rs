@@ -46,6 +46,9 @@ pub(super) enum Kind {
     Other,
 }
 
+/// Makes a source the error that others see.
+type Wrap = fn(Box<dyn StdError + Send + Sync>) -> StoreError;
+
 /// A failure of a statement or transaction.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -76,7 +79,7 @@ impl From<Error> for Failure {
                 Self { error: StoreError::Engine(error.into()), kind: Kind::OfOne }
             };
         };
-        let (wrap, kind): (fn(Box<dyn StdError + Send + Sync>) -> StoreError, Kind) = match &state {
+        let (wrap, kind): (Wrap, Kind) = match &state {
             // Only the look at one's own stream divides, see `append`.
             state if *state == SqlState::DIVISION_BY_ZERO => return Self { error: StoreError::Fenced, kind: Kind::OfOne },
             state if *state == SqlState::CHECK_VIOLATION || *state == SqlState::UNDEFINED_TABLE => (StoreError::Engine, Kind::Moved),

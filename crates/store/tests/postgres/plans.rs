@@ -51,7 +51,9 @@ async fn lanes_are_ranges_of_the_primary_key() {
     assert!(plan.contains("Index Cond: ((target = ") && plan.contains("(key > "), "{plan}");
     let plan = plans(&server, "AS i(target, stream, key, state").pop().expect("a plan");
     assert!(plan.contains("Index Scan using delivery_1_pkey") && !plan.contains("Seq Scan"), "{plan}");
-    assert!(plan.contains("(target = i.target)") && plan.contains("(key = i.key)") && plan.contains("rows=1 loops=100)"), "{plan}");
+    // Each outcome one look.
+    let looks = plan.lines().skip_while(|line| !line.contains("Index Scan using delivery_1_pkey")).take(2).collect::<String>();
+    assert!(looks.contains("rows=1 loops=100") && looks.contains("(target = ") && looks.contains("(key = "), "{plan}");
     store.close().await;
 }
 

@@ -105,6 +105,7 @@ impl Server {
     }
 
     /// A connection of the test's own.
+    #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
     pub async fn connect(&self, database: &str) -> Client {
         let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.expect("a connection");
         tokio::spawn(connection);

@@ -100,6 +100,15 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         }
     }
 
+    /// There are deliveries in the journal that nobody will push: those of a machine that is gone, say. None of their keys is below `lowest`, and
+    /// `after` is a key below it. `last_key` is not below any of theirs, nor below any that was pushed; all that will be pushed lie above it.
+    pub fn reread(&mut self, after: Option<K>, lowest: K, last_key: K) {
+        self.horizon = self.horizon.max(Some(last_key));
+        self.fresh.reread(after, lowest);
+        // Their times are not known.
+        self.scheduled.reread(None, (i64::MIN, lowest));
+    }
+
     /// Follows a changed policy. Bounds take effect with the next delivery that comes in.
     pub fn set_limits(&mut self, limits: LaneLimits) {
         self.limits = limits;

@@ -3,7 +3,7 @@
 //! While something is spilled, `after` cuts the line of positions: what lies above the cut is only in
 //! the journal, what lies at or below is in memory, or has left. The cut moves down when memory is full
 //! (the highest positions are dropped) and up when a page arrives. `after: None` is the cut before the
-//! first position.
+//! first position. After [`Queue::reread`] some above the cut are in memory as well: a page passes over them.
 //!
 //! A page is a picture of the past. Whatever fell above the cut since it was asked for may be missing
 //! in it, so a page counts only up to the lowest such position; the next one brings the rest.
@@ -126,12 +126,19 @@ impl<P: Ord + Copy, T> Queue<P, T> {
             let Some((position, held)) = self.items.pop_last() else { break };
             self.bytes -= held.bytes;
             let last = self.items.last_key_value().map(|(position, _)| *position);
-            let spill = self.spill.get_or_insert(Spill { after: None, asked: None });
-            spill.after = last;
+            let spill = self.spill.get_or_insert(Spill { after: last, asked: None });
+            spill.after = spill.after.min(last);
             spill.dropped(position);
             evicted.push(position);
         }
         evicted
+    }
+
+    /// There may be positions in the journal that nobody brought, none below `lowest`: moves the cut down to `after`, which is below it.
+    pub(super) fn reread(&mut self, after: Option<P>, lowest: P) {
+        let spill = self.spill.get_or_insert(Spill { after, asked: None });
+        spill.after = spill.after.min(after);
+        spill.dropped(lowest);
     }
 
     fn full(&self) -> bool {

@@ -121,6 +121,21 @@ fn a_full_lane_leaves_the_rest_in_the_journal() {
 }
 
 #[test]
+fn what_is_taken_over_is_read_even_when_memory_shrinks() {
+    let mut lane = lane(4);
+    lane.push(5, 5, 1);
+    lane.push(9, 9, 1);
+    lane.reread(Some(2), 3, 9);
+    let one = Bound { items: 1, bytes: 1000 };
+    lane.set_bounds(one, one);
+    lane.trim();
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::NeedScheduled { after: None });
+    lane.scheduled_arrived(vec![], true);
+    assert_eq!(run(&mut lane, 0), Some(5));
+    assert_eq!(lane.next(0, &mut breaker(), None, 9), Next::NeedPage { after_key: Some(2) });
+}
+
+#[test]
 fn breaker_and_limiter_are_obeyed() {
     let mut lane = lane(10);
     for key in 1..=3 {
@@ -158,6 +173,7 @@ enum Step {
     Reopen { which: usize },
     Resize { items: usize, bytes: usize },
     Cancel { which: usize },
+    Adopt { first: u64, count: u64, later: Option<i64> },
     Pass(i64),
     Restart,
 }
@@ -180,6 +196,8 @@ fn steps(wild: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => which.clone().prop_map(move |which| only_wild(Step::Hasten { which })),
         1 => which.clone().prop_map(move |which| only_wild(Step::Reopen { which })),
         1 => which.prop_map(move |which| only_wild(Step::Cancel { which })),
+        1 => (0..40_u64, 1..5_u64, proptest::option::of(0..50_i64))
+            .prop_map(move |(first, count, later)| only_wild(Step::Adopt { first, count, later })),
         2 => (1..6_usize, 1..30_usize).prop_map(|(items, bytes)| Step::Resize { items, bytes }),
         3 => (0..40_i64).prop_map(Step::Pass),
         1 => Just(Step::Restart),
@@ -246,6 +264,10 @@ impl World {
         }
     }
 
+    fn last_key(&self) -> u64 {
+        self.journal.keys().next_back().copied().unwrap_or_default()
+    }
+
     fn busy(&self) -> BTreeSet<u64> {
         self.out.keys().copied().chain(self.undispatched.iter().map(|(key, _)| *key)).collect()
     }
@@ -257,7 +279,9 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Commit { later } => {
-                let key = self.journal.len() as u64 + 1;
+                // Some numbers are another machine's.
+                let last = self.last_key();
+                let key = last + 1 + last % 3;
                 let row = match later {
                     Some(after) => Row::Scheduled { due_ms: self.now_ms + after, retry: false },
                     None => Row::Queued,
@@ -385,6 +409,17 @@ impl World {
                 let Some(key) = pick(&waiting, which) else { return };
                 self.journal.insert(key, Row::Done);
                 self.lane.cancel(key);
+            }
+            Step::Adopt { first, count, later } => {
+                // Whoever takes something over has pushed all of its own before, and pushes above it from now on.
+                while !self.undispatched.is_empty() {
+                    self.step(Step::Dispatch);
+                }
+                let free: Vec<u64> = (first + 1..).filter(|key| !self.journal.contains_key(key)).take(count as usize).collect();
+                let row = later.map_or(Row::Queued, |after| Row::Scheduled { due_ms: self.now_ms + after, retry: after % 2 == 0 });
+                self.journal.extend(free.iter().map(|key| (*key, row)));
+                let below = Some(free[0] - 1).filter(|below| *below > 0);
+                self.lane.reread(below, free[0], self.last_key());
             }
             Step::Pass(millis) => self.now_ms += millis,
             Step::Restart => {

@@ -322,7 +322,14 @@ impl Committer {
                 }
                 (_, deliver_at) => {
                     let due_ms = deliver_at.filter(|at| *at > now_ms);
-                    NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false }
+                    NewDelivery {
+                        ordinal,
+                        subscription: subscription.number,
+                        target: subscription.target,
+                        due_ms,
+                        is_batch: false,
+                        for_owner: false,
+                    }
                 }
             };
             // A batch is handed to its lane when it is closed.
@@ -346,7 +353,14 @@ fn addressed(
     now_ms: i64,
 ) -> Vec<NewDelivery> {
     let due_ms = deliver_at_ms.filter(|at| *at > now_ms);
-    let new = |&ordinal| NewDelivery { ordinal, subscription: subscription.number, target: subscription.target, due_ms, is_batch: false };
+    let new = |&ordinal| NewDelivery {
+        ordinal,
+        subscription: subscription.number,
+        target: subscription.target,
+        due_ms,
+        is_batch: false,
+        for_owner: false,
+    };
     let deliveries: Vec<NewDelivery> = ordinals.iter().map(new).collect();
     let how = || due_ms.map_or(How::Fresh, How::Later);
     group.arrivals.extend(deliveries.iter().map(|new| Arrival { delivery: pending(event, new, now_ms), how: how() }));

@@ -120,7 +120,14 @@ impl Batches {
         }
         let new = joined.opened.then(|| {
             let due_ms = Some(joined.due_ms);
-            let new = NewDelivery { ordinal: key.ordinal(), subscription: number, target: subscription.target, due_ms, is_batch: true };
+            let new = NewDelivery {
+                ordinal: key.ordinal(),
+                subscription: number,
+                target: subscription.target,
+                due_ms,
+                is_batch: true,
+                for_owner: false,
+            };
             self.gate.open.lock().insert(key);
             self.due.insert((joined.due_ms, number));
             open.first = Some(First { delivery: pending(event, &new, now_ms), due_ms: joined.due_ms, durable: false });

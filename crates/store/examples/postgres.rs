@@ -64,7 +64,14 @@ impl Maker {
             source: self.source.clone(),
             payload: payload(n),
             about: Vec::new(),
-            deliveries: vec![NewDelivery { ordinal: 0, subscription: 6, target: TARGET + n % 8, due_ms: None, is_batch: false }],
+            deliveries: vec![NewDelivery {
+                ordinal: 0,
+                subscription: 6,
+                target: TARGET + n % 8,
+                due_ms: None,
+                is_batch: false,
+                for_owner: false,
+            }],
         };
         Append { events: vec![event], ..Append::default() }
     }

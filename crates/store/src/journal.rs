@@ -55,6 +55,9 @@ pub struct NewDelivery {
     pub due_ms: Option<i64>,
     /// Whether it is a batch (the event is its first member, and a [`BatchPart`] of the same append says so).
     pub is_batch: bool,
+    /// Whether it is for the owner of the target, and not for the node that appends it; see [`crate::cluster`]. Where there is one node alone, it
+    /// means nothing.
+    pub for_owner: bool,
 }
 
 /// Members that one batch gained in one group commit.

@@ -4,7 +4,7 @@
 //! - [`Journal`]: the hot path. Append, settle, page in. Keys are ordered by time: the order on disk is the schedule.
 //! - [`History`]: range scans for people. Never read on the delivery path.
 //!
-//! Beside them, [`Bins`] keeps caught requests and [`Suppressions`] the addresses that nothing more is sent to.
+//! Where several machines share a store, [`Cluster`] is what they share besides. Beside them, [`Bins`] keeps caught requests and [`Suppressions`] the addresses that nothing more is sent to.
 //!
 //! Invariants every implementation keeps (the contract suite proves them):
 //! 1. When `append` or `settle` returned `Ok`, its data survives `kill -9` and power loss.
@@ -13,6 +13,7 @@
 //! 4. Payload bytes come back exactly.
 
 pub mod catalog;
+pub mod cluster;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod history;
@@ -29,6 +30,7 @@ mod tell;
 mod varint;
 
 pub use catalog::{AuditFilter, AuditRecord, Catalog, CatalogError, Change, Record};
+pub use cluster::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Piece, Range, StoreSize, WhenFull};
 pub use journal::{
     Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,

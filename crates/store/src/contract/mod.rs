@@ -67,7 +67,7 @@ fn event(sequence: i64, workspace: i64, deliveries: Vec<NewDelivery>) -> NewEven
 }
 
 fn delivery(ordinal: u32, target: i64, due_ms: Option<i64>) -> NewDelivery {
-    NewDelivery { ordinal, subscription: target + 100, target, due_ms, is_batch: false }
+    NewDelivery { ordinal, subscription: target + 100, target, due_ms, is_batch: false, for_owner: false }
 }
 
 fn append(events: Vec<NewEvent>) -> Append {

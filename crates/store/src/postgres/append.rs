@@ -9,6 +9,7 @@ use posthaste_domain::event::Source;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
+use super::arrivals::{Heralds, OWNERS};
 use super::buckets::Bucket;
 use super::error::{Failure, Refusal};
 use super::link::{Conn, Query};
@@ -27,11 +28,11 @@ const EVENTS: &str = "INSERT INTO posthaste.event_$_(sequence, workspace, receiv
        AS n(sequence, workspace, received_ms, type, source, deliveries, payload)";
 const DELIVERIES: &str = "INSERT INTO posthaste.delivery_$_(target, key, workspace, subscription, first_attempt_ms, due_ms, prior_due_ms,
        updated_ms, received_ms, stream, attempts, state, prior, is_batch)
-     SELECT target, key, workspace, subscription, 0, due_ms, 0, received_ms, received_ms, $1, 0, state, state, is_batch
-     FROM unnest($2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int2[], $9::bool[])
-       AS n(target, key, workspace, subscription, due_ms, received_ms, state, is_batch)";
+     SELECT target, key, workspace, subscription, 0, due_ms, 0, received_ms, received_ms, stream, 0, state, state, is_batch
+     FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int2[], $9::bool[])
+       AS n(stream, target, key, workspace, subscription, due_ms, received_ms, state, is_batch)";
 const DUE: &str = "INSERT INTO posthaste.due(target, stream, due_ms, key)
-     SELECT target, $1, due_ms, key FROM unnest($2::int8[], $3::int8[], $4::int8[]) AS n(target, due_ms, key)";
+     SELECT target, stream, due_ms, key FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[]) AS n(stream, target, due_ms, key)";
 const TALLY: &str = "INSERT INTO posthaste.tally_$_ AS t (workspace, type, stream, count)
      SELECT workspace, type, $1, count FROM unnest($2::int8[], $3::int4[], $4::int8[]) AS n(workspace, type, count)
      ON CONFLICT (workspace, type, stream) DO UPDATE SET count = t.count + excluded.count";
@@ -90,6 +91,7 @@ struct EventRows<'a> {
 
 #[derive(Default)]
 struct DeliveryRows {
+    stream: Vec<i32>,
     target: Vec<i64>,
     key: Vec<i64>,
     workspace: Vec<i64>,
@@ -117,9 +119,10 @@ struct PartRows {
     members: Vec<Vec<u8>>,
 }
 
-/// Columns of three that need no names.
+/// Columns of `due`.
 #[derive(Default)]
 struct Due {
+    stream: Vec<i32>,
     target: Vec<i64>,
     due_ms: Vec<i64>,
     key: Vec<i64>,
@@ -131,6 +134,7 @@ pub(super) struct Addition<'a> {
     events: EventRows<'a>,
     deliveries: DeliveryRows,
     due: Due,
+    arrivals: Heralds,
     parts: PartRows,
     idempotency: IdempotencyRows<'a>,
     subjects: (Vec<i64>, Vec<i64>),
@@ -142,7 +146,7 @@ pub(super) struct Addition<'a> {
 
 impl<'a> Addition<'a> {
     /// Adds an event.
-    pub(super) fn event(&mut self, event: &'a NewEvent, type_id: i32, sources: &mut Sources, closed: &HashMap<DeliveryKey, i64>) {
+    pub(super) fn event(&mut self, event: &'a NewEvent, own: i32, type_id: i32, sources: &mut Sources, closed: &HashMap<DeliveryKey, i64>) {
         let sequence = event.sequence.0;
         if self.events.sequence.is_empty() {
             (self.first, self.first_key) = (sequence, DeliveryKey::new(event.sequence, 0).0);
@@ -158,12 +162,14 @@ impl<'a> Addition<'a> {
         for new in &event.deliveries {
             let key = DeliveryKey::new(event.sequence, new.ordinal);
             varint::put(&mut list, u64::from(new.ordinal.wrapping_sub(last)));
-            varint::put(&mut list, new.target as u64);
+            varint::put(&mut list, (new.target as u64) << 1 | u64::from(new.for_owner));
+            let stream = if new.for_owner { OWNERS } else { own };
             last = new.ordinal;
             // A batch that is full within the group that opened it is due at once.
             let due_ms = new.due_ms.map(|due_ms| closed.get(&key).map_or(due_ms, |closed| due_ms.min(*closed)));
             let state = if due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
             let rows = &mut self.deliveries;
+            rows.stream.push(stream);
             rows.target.push(new.target);
             rows.key.push(key.0);
             rows.workspace.push(event.workspace);
@@ -172,7 +178,11 @@ impl<'a> Addition<'a> {
             rows.received_ms.push(event.received_ms);
             rows.state.push(words::state_code(state));
             rows.is_batch.push(new.is_batch);
+            if new.for_owner {
+                self.arrivals.add(new.target, key, due_ms.is_none());
+            }
             if let Some(due_ms) = due_ms {
+                self.due.stream.push(stream);
                 self.due.target.push(new.target);
                 self.due.due_ms.push(due_ms);
                 self.due.key.push(key.0);
@@ -230,14 +240,20 @@ impl<'a> Addition<'a> {
         sequences.chunk_by(|a, b| a + 1 == *b).filter_map(|run| Some((*run.first()?, *run.last()?))).collect()
     }
 
-    /// How many queued deliveries there are by claim and chunk.
+    /// How many queued deliveries there are by claim and chunk. Those for owners are counted when they are heard of.
     pub(super) fn queued(&self, stream: i32) -> HashMap<(Claim, i64), i64> {
         let mut counts = HashMap::new();
         let rows = &self.deliveries;
-        for ((target, key), _) in rows.target.iter().zip(&rows.key).zip(&rows.state).filter(|(_, state)| **state == 0) {
+        let of_own = rows.stream.iter().zip(&rows.state).map(|(of, state)| *of == stream && *state == 0);
+        for ((target, key), _) in rows.target.iter().zip(&rows.key).zip(of_own).filter(|(_, counts)| *counts) {
             *counts.entry(((stream, part_of(*target)), chunk_of(*key))).or_default() += 1;
         }
         counts
+    }
+
+    /// Targets with an owner that it has deliveries for.
+    pub(super) fn owned(&self) -> impl Iterator<Item = i64> {
+        self.arrivals.targets()
     }
 
     /// The statements, in the order in which they have to be done.
@@ -265,13 +281,14 @@ impl<'a> Addition<'a> {
         let rows = &self.deliveries;
         if !rows.key.is_empty() {
             let statement = prepare(DELIVERIES).await?;
-            let head: [&(dyn ToSql + Sync); 5] = [stream, &rows.target, &rows.key, &rows.workspace, &rows.subscription];
+            let head: [&(dyn ToSql + Sync); 5] = [&rows.stream, &rows.target, &rows.key, &rows.workspace, &rows.subscription];
             let tail: [&(dyn ToSql + Sync); 4] = [&rows.due_ms, &rows.received_ms, &rows.state, &rows.is_batch];
             out.push((statement, head.into_iter().chain(tail).collect()));
         }
         if !self.due.key.is_empty() {
-            out.push((conn.prepare(DUE).await?, vec![stream, &self.due.target, &self.due.due_ms, &self.due.key]));
+            out.push((conn.prepare(DUE).await?, vec![&self.due.stream, &self.due.target, &self.due.due_ms, &self.due.key]));
         }
+        self.arrivals.queries(conn, out).await?;
         out.push((prepare(TALLY).await?, vec![stream, &self.tally.0, &self.tally.1, &self.tally.2]));
         if !self.subjects.0.is_empty() {
             out.push((prepare(SUBJECTS).await?, vec![&BLOCK_BITS, &self.subjects.0, &self.subjects.1]));

@@ -12,7 +12,7 @@ fn count(count: usize) -> i64 {
 }
 
 /// See `Bins::put`. The bin's row is locked first, so requests of one bin follow each other on all nodes.
-pub(super) async fn put_request(tx: &Alone<'_>, bin: i64, request: &BinRequest, room: BinRoom) -> Result<Option<i64>, Failure> {
+pub(super) async fn put_request(tx: &Alone, bin: i64, request: &BinRequest, room: BinRoom) -> Result<Option<i64>, Failure> {
     let lock = "INSERT INTO posthaste.bin AS b (bin, last) VALUES ($1, 0) ON CONFLICT (bin) DO UPDATE SET last = b.last RETURNING last";
     let number = tx.query(lock, &[&bin]).await?[0].get::<_, i64>(0) + 1;
     if room.when_full == WhenFull::Refuse {
@@ -45,7 +45,7 @@ pub(super) async fn put_request(tx: &Alone<'_>, bin: i64, request: &BinRequest, 
 }
 
 /// See `Bins::list`.
-pub(super) async fn list(tx: &Alone<'_>, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, Failure> {
+pub(super) async fn list(tx: &Alone, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, Failure> {
     let sql = "SELECT number, at_ms, method, target, headers, body, ip FROM posthaste.request
                WHERE bin = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
     let rows = tx.query(sql, &[&bin, &before.unwrap_or(i64::MAX), &count(limit)]).await?;
@@ -64,7 +64,7 @@ pub(super) async fn list(tx: &Alone<'_>, bin: i64, before: Option<i64>, limit: u
 }
 
 /// See `Bins::clear`.
-pub(super) async fn clear(tx: &Alone<'_>, bin: i64) -> Result<(), Failure> {
+pub(super) async fn clear(tx: &Alone, bin: i64) -> Result<(), Failure> {
     tx.execute("DELETE FROM posthaste.request WHERE bin = $1", &[&bin]).await?;
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Buckets {
 }
 
 /// Begins the first bucket of a new database.
-pub(super) async fn begin(tx: &Alone<'_>) -> Result<(), Failure> {
+pub(super) async fn begin(tx: &Alone) -> Result<(), Failure> {
     schema::make_ahead(tx).await?;
     let sql =
         "UPDATE posthaste.bucket SET first = 1 WHERE first IS NULL AND NOT EXISTS (SELECT 1 FROM posthaste.bucket WHERE first IS NOT NULL)";
@@ -104,7 +104,7 @@ pub(super) async fn begin(tx: &Alone<'_>) -> Result<(), Failure> {
 }
 
 /// Begins the next bucket, unless another node did.
-pub(super) async fn roll(tx: &Alone<'_>, current: &Bucket) -> Result<(), Failure> {
+pub(super) async fn roll(tx: &Alone, current: &Bucket) -> Result<(), Failure> {
     tx.script(&format!("SELECT pg_advisory_xact_lock({LOCK}, {LOCK_SCHEMA});{LOCK_TIMEOUT}")).await?;
     let known = tx.query("SELECT until FROM posthaste.bucket WHERE id = $1 FOR UPDATE", &[&current.id]).await?;
     if known.first().is_none_or(|row| row.get::<_, Option<i64>>(0).is_some()) {
@@ -126,10 +126,14 @@ pub(super) async fn roll(tx: &Alone<'_>, current: &Bucket) -> Result<(), Failure
 }
 
 /// Whether deliveries of a bucket are pending, or it holds what such a batch needs.
-pub(super) async fn has_pending(tx: &Alone<'_>, bucket: &Bucket, buckets: &Buckets) -> Result<bool, Failure> {
+pub(super) async fn has_pending(tx: &Alone, bucket: &Bucket, buckets: &Buckets) -> Result<bool, Failure> {
     let (first, last) = bucket.keys();
     let due = "SELECT 1 FROM posthaste.due WHERE key BETWEEN $1 AND $2 LIMIT 1";
     if !tx.query(due, &[&first, &last]).await?.is_empty() {
+        return Ok(true);
+    }
+    let owners = "SELECT 1 FROM posthaste.arrival WHERE first BETWEEN $1 AND $2 LIMIT 1";
+    if !tx.query(owners, &[&first, &last]).await?.is_empty() {
         return Ok(true);
     }
     let queued = bucket.sql(
@@ -153,7 +157,7 @@ pub(super) async fn has_pending(tx: &Alone<'_>, bucket: &Bucket, buckets: &Bucke
 }
 
 /// Drops a bucket, unless something in it is pending; answers whether it went.
-pub(super) async fn drop_bucket(tx: &Alone<'_>, bucket: &Bucket, buckets: &Buckets) -> Result<bool, Failure> {
+pub(super) async fn drop_bucket(tx: &Alone, bucket: &Bucket, buckets: &Buckets) -> Result<bool, Failure> {
     if has_pending(tx, bucket, buckets).await? {
         return Ok(false);
     }

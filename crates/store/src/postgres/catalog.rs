@@ -2,6 +2,7 @@
 //!
 //! Every write raises the catalog's version first. So writes follow each other, and whoever knows a version knows whether it has them all.
 
+use async_trait::async_trait;
 use posthaste_domain::people::audit::Entry;
 use posthaste_domain::resource::Kind;
 use serde_json::Value;
@@ -9,10 +10,11 @@ use tokio_postgres::Row;
 
 use super::error::{Failure, unknown};
 use super::link::Alone;
+use super::listen::Bell;
 use super::people;
 use super::shared::Shared;
 use crate::secrets::MasterKeys;
-use crate::{CatalogError, Change, Record, StoreError};
+use crate::{CatalogError, CatalogNews, Change, Pen, Record, StoreError};
 
 const COLUMNS: &str = "number, id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed";
 
@@ -23,7 +25,7 @@ impl From<Failure> for CatalogError {
 }
 
 /// Seals anew what was sealed under an older master key.
-pub(super) async fn seal_anew(tx: &Alone<'_>, keys: &MasterKeys) -> Result<(), StoreError> {
+pub(super) async fn seal_anew(tx: &Alone, keys: &MasterKeys) -> Result<(), StoreError> {
     for row in tx.query("SELECT number, id, sealed FROM posthaste.resource WHERE sealed IS NOT NULL", &[]).await? {
         let (number, id, sealed): (i64, &str, &[u8]) = (row.get(0), row.get(1), row.get(2));
         let (secrets, current) = keys.open(id, sealed)?;
@@ -44,21 +46,98 @@ pub(super) async fn load(shared: &Shared) -> Result<Vec<Record>, StoreError> {
     rows.iter().map(|row| record(row, &shared.options.master_keys)).collect()
 }
 
-/// The number of the last write.
-pub(super) async fn version(shared: &Shared) -> Result<i64, StoreError> {
-    let rows = shared.lane()?.keyed("SELECT value FROM posthaste.counter WHERE name = 'catalog'", &[]).await?;
-    Ok(rows.first().map_or(0, |row| row.get(0)))
+/// Begins a change: nobody else changes anything until the transaction ends. Answers the version with it.
+pub(super) async fn begin(tx: &Alone) -> Result<i64, Failure> {
+    let sql = "UPDATE posthaste.counter SET value = value + 1 WHERE name = 'catalog' RETURNING value";
+    tx.query(sql, &[]).await?.first().map(|row| row.get(0)).ok_or_else(|| unknown("counter"))
+}
+
+/// What changed since a version, up to one that this transaction knows.
+pub(super) async fn news(tx: &Alone, keys: &MasterKeys, known: i64) -> Result<CatalogNews, StoreError> {
+    let counters = "SELECT name, value FROM posthaste.counter WHERE name IN ('catalog', 'session')";
+    let mut news = CatalogNews::default();
+    for row in tx.query(counters, &[]).await? {
+        match row.get(0) {
+            "catalog" => news.version = row.get(1),
+            _ if row.get::<_, i64>(1) > known => news.sessions = Some(people::sessions(tx).await?),
+            _ => {}
+        }
+    }
+    let changed = format!("SELECT {COLUMNS} FROM posthaste.resource WHERE changed > $1 ORDER BY changed, number");
+    for row in tx.query(&changed, &[&known]).await? {
+        news.records.push(record(&row, keys)?);
+    }
+    Ok(news)
+}
+
+/// The right to change the catalog, as a transaction that has begun to.
+pub(super) struct PostgresPen {
+    tx: Alone,
+    keys: MasterKeys,
+    version: i64,
+    news: CatalogNews,
+}
+
+/// See `Cluster::pen`.
+pub(super) async fn pen(shared: &Shared, known: i64) -> Result<PostgresPen, StoreError> {
+    let tx = shared.alone().await?;
+    let keys = shared.options.master_keys.clone();
+    let begun = async {
+        let version = begin(&tx).await?;
+        let mut news = news(&tx, &keys, known).await?;
+        // The one that has begun here may come to nothing.
+        news.version = version - 1;
+        Ok::<_, StoreError>((version, news))
+    };
+    match begun.await {
+        Ok((version, news)) => Ok(PostgresPen { tx, keys, version, news }),
+        Err(error) => tx.finish(Err(error)).await,
+    }
+}
+
+#[async_trait]
+impl Pen for PostgresPen {
+    fn news(&mut self) -> CatalogNews {
+        std::mem::take(&mut self.news)
+    }
+
+    async fn write(self: Box<Self>, changes: Vec<Change>, entries: Vec<Entry>) -> Result<(i64, Vec<Record>), CatalogError> {
+        let Self { tx, keys, version, .. } = *self;
+        let written = write_in(&tx, &keys, version, changes, &entries).await;
+        Ok((version, tx.finish(written).await?))
+    }
+
+    async fn put_back(self: Box<Self>) {
+        // Undone in any case.
+        self.tx.finish(Err::<(), _>(Failure::other(StoreError::Closed))).await.ok();
+    }
 }
 
 /// See `Catalog::write`.
 pub(super) async fn write(shared: &Shared, changes: Vec<Change>, entries: &[Entry]) -> Result<Vec<Record>, CatalogError> {
     let tx = shared.alone().await?;
-    let written = write_in(&tx, &shared.options.master_keys, changes, entries).await;
+    let written = async {
+        let version = begin(&tx).await?;
+        write_in(&tx, &shared.options.master_keys, version, changes, entries).await
+    };
+    let written = written.await;
     tx.finish(written).await
 }
 
-async fn write_in(tx: &Alone<'_>, keys: &MasterKeys, changes: Vec<Change>, entries: &[Entry]) -> Result<Vec<Record>, CatalogError> {
-    tx.execute("UPDATE posthaste.counter SET value = value + 1 WHERE name = 'catalog'", &[]).await?;
+/// Says that sessions changed, in a change that has begun.
+pub(super) async fn sessions_changed(tx: &Alone) -> Result<(), Failure> {
+    let version = begin(tx).await?;
+    tx.execute("UPDATE posthaste.counter SET value = $1 WHERE name = 'session'", &[&version]).await?;
+    tx.script(Bell::News.ring()).await
+}
+
+async fn write_in(
+    tx: &Alone,
+    keys: &MasterKeys,
+    catalog: i64,
+    changes: Vec<Change>,
+    entries: &[Entry],
+) -> Result<Vec<Record>, CatalogError> {
     let mut records = Vec::with_capacity(changes.len());
     for change in changes {
         let rows = match change {
@@ -66,11 +145,11 @@ async fn write_in(tx: &Alone<'_>, keys: &MasterKeys, changes: Vec<Change>, entri
                 let (doc, sealed) = keys.hide(&id, doc, secrets)?;
                 // A workspace owns itself.
                 let sql = format!(
-                    "INSERT INTO posthaste.resource(id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed)
-                     VALUES ($1, $2, coalesce($3::int8, currval(pg_get_serial_sequence('posthaste.resource', 'number'))), 1, $4, $4, false, $5, $6)
+                    "INSERT INTO posthaste.resource(id, kind, workspace, version, created_ms, updated_ms, deleted, doc, sealed, changed)
+                     VALUES ($1, $2, coalesce($3::int8, currval(pg_get_serial_sequence('posthaste.resource', 'number'))), 1, $4, $4, false, $5, $6, $7)
                      ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
                 );
-                let rows = tx.query(&sql, &[&id, &kind.name(), &workspace, &at_ms, &doc, &sealed]).await?;
+                let rows = tx.query(&sql, &[&id, &kind.name(), &workspace, &at_ms, &doc, &sealed, &catalog]).await?;
                 if rows.is_empty() {
                     return Err(CatalogError::Exists);
                 }
@@ -87,22 +166,23 @@ async fn write_in(tx: &Alone<'_>, keys: &MasterKeys, changes: Vec<Change>, entri
                 }
                 let (doc, sealed) = keys.hide(id, doc, secrets)?;
                 let sql = format!(
-                    "UPDATE posthaste.resource SET version = version + 1, updated_ms = $2, doc = $3, sealed = $4
+                    "UPDATE posthaste.resource SET version = version + 1, updated_ms = $2, doc = $3, sealed = $4, changed = $5
                      WHERE number = $1 RETURNING {COLUMNS}"
                 );
-                tx.query(&sql, &[&number, &at_ms, &doc, &sealed]).await?
+                tx.query(&sql, &[&number, &at_ms, &doc, &sealed, &catalog]).await?
             }
             Change::Delete { number, at_ms } => {
                 let sql = format!(
-                    "UPDATE posthaste.resource SET version = version + 1, updated_ms = $2, deleted = true, sealed = NULL
+                    "UPDATE posthaste.resource SET version = version + 1, updated_ms = $2, deleted = true, sealed = NULL, changed = $3
                      WHERE number = $1 AND NOT deleted RETURNING {COLUMNS}"
                 );
-                tx.query(&sql, &[&number, &at_ms]).await?
+                tx.query(&sql, &[&number, &at_ms, &catalog]).await?
             }
         };
         records.push(record(rows.first().ok_or(CatalogError::NotFound)?, keys)?);
     }
     people::record(tx, entries, records.first().map(|record| record.workspace)).await?;
+    tx.script(Bell::News.ring()).await?;
     Ok(records)
 }
 

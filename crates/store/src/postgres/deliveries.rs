@@ -28,7 +28,7 @@ const ALL_STATES: [DeliveryState; 5] =
 
 /// Deliveries of the targets `$1` with keys from `$2` to `$3` in bucket `$5`, in order; `$4` are looked at.
 const OF_TARGETS: &str = "WITH looked AS MATERIALIZED (
-       SELECT d.* FROM unnest($1::int8[]) AS t(target) CROSS JOIN (SELECT DISTINCT stream FROM posthaste.low WHERE bucket = $5) AS s
+       SELECT d.* FROM unnest($1::int8[]) AS t(target) CROSS JOIN (SELECT stream FROM posthaste.low WHERE bucket = $5 UNION SELECT 0) AS s
        CROSS JOIN LATERAL (SELECT * FROM posthaste.delivery_$_ d
                            WHERE d.target = t.target AND d.stream = s.stream AND d.key BETWEEN $2 AND $3 ORDER BY d.key @ORDER LIMIT $4) d
        ORDER BY d.key @ORDER LIMIT $4)
@@ -180,18 +180,17 @@ impl Search<'_> {
             let (mut places, mut keys) = (Places::default(), Vec::new());
             'events: for row in &picked.rows {
                 let (sequence, list) = (Sequence(row.get(2)), List::read(row.get(4), row.get(5)));
-                let mut own: Vec<(DeliveryKey, i64)> =
-                    list.deliveries.iter().map(|(ordinal, target)| (DeliveryKey::new(sequence, *ordinal), *target)).collect();
+                let mut own: Vec<(DeliveryKey, Place)> = list.places(sequence).collect();
                 if order == crate::Order::Desc {
                     own.reverse();
                 }
-                for (key, target) in own.into_iter().filter(|(key, _)| span.contains(key.0)) {
+                for (key, place) in own.into_iter().filter(|(key, _)| span.contains(key.0)) {
                     if keys.len() >= TOGETHER.min(usize::try_from(self.effort.max(1)).unwrap_or(TOGETHER)) {
                         end = keys.last().map(|key: &DeliveryKey| key.0);
                         is_whole = false;
                         break 'events;
                     }
-                    places.add(key, Place { target, stream: list.stream });
+                    places.add(key, place);
                     keys.push(key);
                 }
             }
@@ -230,7 +229,7 @@ pub(super) async fn deliveries_of_each(
         let numbers: Vec<i64> = events.iter().map(|key| key.sequence().0).collect();
         for (sequence, list) in rows::lists(conn, &bucket, &numbers).await? {
             let own = keys.entry(Sequence(sequence)).or_default();
-            own.extend(list.deliveries.iter().map(|(ordinal, _)| DeliveryKey::new(Sequence(sequence), *ordinal)));
+            own.extend(list.places(Sequence(sequence)).map(|(key, _)| key));
             for row in conn.keyed(&bucket.sql(JOINED), &[&list.stream, &sequence]).await? {
                 let batch = DeliveryKey(row.get(0));
                 if varint::unpack(row.get(1)).binary_search(&Sequence(sequence)).is_ok() && !own.contains(&batch) {

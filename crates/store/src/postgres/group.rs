@@ -77,7 +77,7 @@ impl<'a> Group<'a> {
             }
         }
         group.additions.iter_mut().for_each(|(_, addition)| addition.pack());
-        // What this node appended is of its stream; of anything else its event tells.
+        // What this node appended is of its stream, but for targets with an owner; of anything else its event tells.
         let settles = commands.iter().enumerate().filter_map(|(place, command)| match command {
             Command::Settle(outcomes, _) => Some((place, outcomes)),
             _ => None,
@@ -86,7 +86,7 @@ impl<'a> Group<'a> {
             settles.flat_map(|(place, outcomes)| outcomes.iter().map(move |outcome| (place, outcome))).collect();
         let opened_before = |key: &DeliveryKey| !appends().any(|(_, append)| has_event(append, key.sequence()));
         let closings: Vec<(DeliveryKey, i64)> = closed.into_iter().filter(|(key, _)| opened_before(key)).collect();
-        let foreign = settles.iter().map(|(_, outcome)| outcome.key).filter(|key| !own.has(key.sequence().0));
+        let foreign = settles.iter().filter(|(_, outcome)| !own.has(outcome)).map(|(_, outcome)| outcome.key);
         let lists = lists(shared, conn, foreign.chain(closings.iter().map(|(key, _)| *key))).await?;
         for (key, due_ms) in closings {
             let place = lists.get(&key.sequence().0).and_then(|list| list.place(key.ordinal()));
@@ -98,7 +98,8 @@ impl<'a> Group<'a> {
         }
         for (place, outcome) in settles {
             let sequence = outcome.key.sequence().0;
-            let stream = if own.has(sequence) { Some(group.stream) } else { lists.get(&sequence).map(|list| list.stream) };
+            let listed = || lists.get(&sequence).and_then(|list| list.place(outcome.key.ordinal())).map(|place| place.stream);
+            let stream = if own.has(outcome) { Some(group.stream) } else { listed() };
             // What was dropped has nothing left to change.
             if let (Some(bucket), Some(stream)) = (buckets.of(sequence), stream) {
                 group.settle(bucket, stream, place, outcome);
@@ -150,7 +151,7 @@ impl<'a> Group<'a> {
         for event in &append.events {
             let Some(bucket) = buckets.of(event.sequence.0) else { continue };
             let type_id = event.type_name.as_deref().and_then(|name| types.get(name)).copied().unwrap_or(0);
-            of_bucket(&mut self.additions, bucket).event(event, type_id, sources, closed);
+            of_bucket(&mut self.additions, bucket).event(event, self.stream, type_id, sources, closed);
         }
         for (batch, member) in append.batches.iter().flat_map(|part| part.members.iter().map(|member| (part.batch, *member))) {
             if let Some(bucket) = buckets.of(member.0) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::Rng;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Connection, Row, Socket, Statement};
@@ -71,7 +71,7 @@ enum State {
 /// A place for a connection.
 pub(super) struct Link {
     state: watch::Receiver<State>,
-    alone: AsyncMutex<()>,
+    alone: Arc<AsyncMutex<()>>,
 }
 
 impl Link {
@@ -85,7 +85,7 @@ impl Link {
             drop(conn);
             keep(&address, &sender, &stop).await;
         });
-        Ok(Self { state, alone: AsyncMutex::new(()) })
+        Ok(Self { state, alone: Arc::default() })
     }
 
     /// The connection, if there is one now.
@@ -98,8 +98,8 @@ impl Link {
     }
 
     /// The connection for one caller, who may wait between statements.
-    pub(super) async fn alone(&self) -> Result<Alone<'_>, StoreError> {
-        let turn = self.alone.lock().await;
+    pub(super) async fn alone(&self) -> Result<Alone, StoreError> {
+        let turn = Arc::clone(&self.alone).lock_owned().await;
         let conn = self.conn()?;
         conn.within(conn.client.batch_execute(BEGIN)).await?;
         Ok(Alone { conn, _turn: turn, is_done: false })
@@ -137,7 +137,7 @@ async fn keep(address: &Address, sender: &watch::Sender<State>, stop: &Cancellat
     sender.send_replace(State::Away(None));
 }
 
-async fn connect(address: &Address) -> Result<(Client, Connection<Socket, Stream>), StoreError> {
+pub(super) async fn connect(address: &Address) -> Result<(Client, Connection<Socket, Stream>), StoreError> {
     match timeout(address.connect_timeout, address.config.connect(address.tls.clone())).await {
         Ok(connected) => connected.map_err(|error| {
             let failure = Failure::from(error);
@@ -264,13 +264,13 @@ impl Conn {
 }
 
 /// A transaction that may wait between its statements. Dropped without a commit, the connection is given up, and with it the transaction.
-pub(super) struct Alone<'a> {
+pub(super) struct Alone {
     conn: Arc<Conn>,
-    _turn: MutexGuard<'a, ()>,
+    _turn: OwnedMutexGuard<()>,
     is_done: bool,
 }
 
-impl Alone<'_> {
+impl Alone {
     /// Rows of a statement.
     pub(super) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
         let statement = self.conn.prepare(sql).await?;
@@ -281,6 +281,11 @@ impl Alone<'_> {
     pub(super) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Failure> {
         let statement = self.conn.prepare(sql).await?;
         self.conn.within(self.conn.client.execute(&statement, params)).await
+    }
+
+    /// Has all of it see the same moment. To be asked for first.
+    pub(super) async fn one_moment(&self) -> Result<(), Failure> {
+        self.script("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await
     }
 
     /// Runs a script without values.
@@ -310,7 +315,7 @@ impl Alone<'_> {
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for Alone {
     fn drop(&mut self) {
         if !self.is_done {
             self.conn.given_up.cancel();

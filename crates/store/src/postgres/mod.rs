@@ -13,18 +13,22 @@
 //! 6. No state of a session is used but prepared statements: a pool in transaction mode may stand between if it knows them (PgBouncer from
 //!    1.21 on, with `max_prepared_statements` above zero). Older ones are not supported.
 //!
-//! Sequences: several nodes take them in blocks ([`PostgresStore::lease_sequences`]). A node that is alone may count on from
+//! Sequences: several nodes take them in blocks ([`crate::Cluster::lease`]). A node that is alone may count on from
 //! [`crate::Journal::recover`]. After [`crate::StoreError::Unavailable`] an append may be stored or not: its sequences are not used again.
 
 mod append;
+mod arrivals;
 mod bins;
 mod buckets;
+mod calls;
 mod catalog;
+mod cluster;
 mod command;
 mod deliveries;
 mod error;
 mod group;
 mod link;
+mod listen;
 mod lists;
 mod lows;
 mod nodes;
@@ -44,7 +48,7 @@ mod writer;
 
 use std::time::Duration;
 
-pub use nodes::{Adopted, Held, Identity};
+pub use nodes::{Held, Identity};
 pub use store::PostgresStore;
 
 use crate::secrets::MasterKeys;

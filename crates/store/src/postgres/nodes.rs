@@ -13,11 +13,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use posthaste_domain::id::DeliveryKey;
+use tokio_postgres::Row;
+
 use super::buckets::Buckets;
 use super::error::Failure;
-use super::link::{Alone, Conn};
+use super::link::{Alone, BEGIN_KEYED, Conn};
+use super::listen::Bell;
 use super::pending::{Claim, PARTS, Pending};
-use crate::{LaneSummary, Recovered};
+use super::shared::Shared;
+use super::words;
+use crate::{Beat, Inherited, NodeInfo, Recovered};
+
+/// What runs this node.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// How long a scan over all that is pending may take.
 const SCAN: Duration = Duration::from_secs(600);
@@ -44,42 +53,108 @@ pub struct Identity {
 
 /// What a takeover brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Adopted {
+pub(super) struct Adopted {
     /// Streams and parts.
     pub claims: Vec<(i32, i16)>,
     /// What is pending in them.
-    pub lanes: Vec<LaneSummary>,
+    pub lanes: Vec<Inherited>,
 }
 
 /// Makes a node with a stream.
-pub(super) async fn register(tx: &Alone<'_>, name: &str) -> Result<Identity, Failure> {
-    let node: i64 = tx.query("INSERT INTO posthaste.node(name) VALUES ($1) RETURNING id", &[&name]).await?[0].get(0);
+pub(super) async fn register(tx: &Alone, name: &str) -> Result<Identity, Failure> {
+    let node: i64 =
+        tx.query("INSERT INTO posthaste.node(name, release) VALUES ($1, $2) RETURNING id", &[&words::put(name), &RELEASE]).await?[0].get(0);
     let stream: i32 = tx.query("INSERT INTO posthaste.stream(node) VALUES ($1) RETURNING stream", &[&node]).await?[0].get(0);
     let claims = "INSERT INTO posthaste.claim(stream, part, holder) SELECT $1, part, $2 FROM generate_series(0, $3) part";
     tx.execute(claims, &[&stream, &node, &(i32::from(PARTS) - 1)]).await?;
     Ok(Identity { node, stream })
 }
 
-/// Says that the node lives. `false`: others took it for dead, and it cannot come back.
-pub(super) async fn heartbeat(conn: &Conn, node: i64) -> Result<bool, Failure> {
-    let sql = "UPDATE posthaste.node SET seen = clock_timestamp() WHERE id = $1 AND NOT closed RETURNING id";
-    Ok(!conn.keyed(sql, &[&node]).await?.is_empty())
+fn seconds(lapse: Duration) -> f64 {
+    lapse.as_secs_f64().min(1e9)
+}
+
+/// Says that the node lives; answers what there is to do. `None`: others took it for dead, and it cannot come back.
+pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &str) -> Result<Option<Beat>, Failure> {
+    const BEAT: &str = "WITH own AS (
+           UPDATE posthaste.node SET seen = clock_timestamp(), catalog = $2, report = $3 WHERE id = $1 AND NOT closed RETURNING id),
+         living AS MATERIALIZED (
+           SELECT id FROM posthaste.node WHERE NOT closed AND (id = $1 OR seen >= clock_timestamp() - make_interval(secs => $4)))
+       SELECT (SELECT count(*) FROM living), (SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM living)),
+         (SELECT value FROM posthaste.counter WHERE name = 'catalog'), (extract(epoch FROM clock_timestamp()) * 1000)::int8,
+         EXISTS (SELECT 1 FROM posthaste.call WHERE node = $1 AND NOT taken)
+       FROM own";
+    let rows = conn.keyed(BEAT, &[&shared.identity.node, &catalog, &words::put(report), &seconds(shared.options.lapse)]).await?;
+    let beat = |row: &Row| Beat {
+        nodes: u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX),
+        orphans: usize::try_from(row.get::<_, i64>(1)).unwrap_or(usize::MAX),
+        catalog: row.get(2),
+        now_ms: row.get(3),
+        has_calls: row.get(4),
+    };
+    Ok(rows.first().map(beat))
+}
+
+/// Says which version of the catalog a node works with.
+pub(super) async fn seen(conn: &Conn, node: i64, version: i64) -> Result<(), Failure> {
+    let say = conn.prepare("UPDATE posthaste.node SET catalog = $2 WHERE id = $1 AND catalog <> $2").await?;
+    let ring = conn.prepare(Bell::Seen.ring()).await?;
+    conn.transaction(BEGIN_KEYED, &[(say, vec![&node, &version]), (ring, Vec::new())]).await.map(drop)
+}
+
+/// The version of the catalog, and how many other nodes that live do not work with it (or with `version`) yet. Those whose silence was too long
+/// are gone from then on.
+pub(super) async fn behind(conn: &Conn, shared: &Shared, version: Option<i64>) -> Result<(i64, i64), Failure> {
+    const BEHIND: &str = "WITH late AS (
+           UPDATE posthaste.node SET closed = true
+           WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2) RETURNING id),
+         shut AS (UPDATE posthaste.stream SET is_open = false WHERE node IN (SELECT id FROM late)),
+         v AS (SELECT value FROM posthaste.counter WHERE name = 'catalog')
+       SELECT (SELECT value FROM v),
+         (SELECT count(*) FROM posthaste.node WHERE NOT closed AND id <> $1 AND seen >= clock_timestamp() - make_interval(secs => $2)
+            AND catalog < coalesce($3, (SELECT value FROM v)))";
+    let rows = conn.keyed(BEHIND, &[&shared.identity.node, &seconds(shared.options.lapse), &version]).await?;
+    rows.first().map(|row| (row.get(0), row.get(1))).ok_or_else(|| super::error::unknown("counter"))
+}
+
+/// All nodes.
+pub(super) async fn all(conn: &Conn, shared: &Shared) -> Result<Vec<NodeInfo>, Failure> {
+    const ALL: &str = "SELECT n.id, n.name, n.release, (extract(epoch FROM n.started) * 1000)::int8,
+         greatest(0, extract(epoch FROM clock_timestamp() - n.seen) * 1000)::int8,
+         n.closed OR n.seen < clock_timestamp() - make_interval(secs => $1), n.catalog, n.report,
+         count(c.stream) FILTER (WHERE s.node = n.id), count(c.stream) FILTER (WHERE s.node <> n.id AND c.stream <> 0),
+         count(c.stream) FILTER (WHERE c.stream = 0)
+       FROM posthaste.node n LEFT JOIN posthaste.claim c ON c.holder = n.id LEFT JOIN posthaste.stream s ON s.stream = c.stream
+       GROUP BY n.id ORDER BY n.id";
+    let count = |row: &Row, place: usize| u32::try_from(row.get::<_, i64>(place)).unwrap_or(u32::MAX);
+    let node = |row: &Row| NodeInfo {
+        node: row.get(0),
+        name: words::take(row.get(1)).into_owned(),
+        release: row.get(2),
+        started_ms: row.get(3),
+        silent_ms: row.get(4),
+        is_gone: row.get(5),
+        is_own: row.get::<_, i64>(0) == shared.identity.node,
+        catalog: row.get(6),
+        report: words::take(row.get(7)).into_owned(),
+        claims: [count(row, 8), count(row, 9), count(row, 10)],
+    };
+    Ok(conn.query(shared.options.answer_timeout, ALL, &[&seconds(shared.options.lapse)]).await?.iter().map(node).collect())
 }
 
 /// Says that the node is gone, and lets go of all that it held.
-pub(super) async fn leave(tx: &Alone<'_>, node: i64) -> Result<(), Failure> {
+pub(super) async fn leave(tx: &Alone, node: i64) -> Result<(), Failure> {
     tx.execute("UPDATE posthaste.node SET closed = true WHERE id = $1", &[&node]).await?;
     tx.execute("UPDATE posthaste.stream SET is_open = false WHERE node = $1", &[&node]).await?;
-    Ok(())
+    tx.script(Bell::News.ring()).await
 }
 
 /// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over, or, without a limit, all.
-pub(super) async fn take_over(tx: &Alone<'_>, node: i64, lapse: Duration, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
-    let lapse_ms = i64::try_from(lapse.as_millis()).unwrap_or(i64::MAX);
+pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Duration, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
     // From here on they can neither append nor come back.
     let lapsed = "UPDATE posthaste.node SET closed = true
-                  WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2::float8 / 1000)";
-    tx.execute(lapsed, &[&node, &(lapse_ms as f64)]).await?;
+                  WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2)";
+    tx.execute(lapsed, &[&node, &seconds(lapse)]).await?;
     let streams = "UPDATE posthaste.stream s SET is_open = false FROM posthaste.node n WHERE n.id = s.node AND n.closed AND s.is_open";
     tx.execute(streams, &[]).await?;
     let skip = if limit.is_some() { "SKIP LOCKED" } else { "" };
@@ -96,9 +171,9 @@ pub(super) async fn take_over(tx: &Alone<'_>, node: i64, lapse: Duration, limit:
 }
 
 /// Forgets streams of nodes that are gone, once all buckets that they wrote to are.
-pub(super) async fn tidy(tx: &Alone<'_>) -> Result<(), Failure> {
+pub(super) async fn tidy(tx: &Alone) -> Result<(), Failure> {
     let streams =
-        "DELETE FROM posthaste.stream s WHERE NOT s.is_open AND NOT EXISTS (SELECT 1 FROM posthaste.low l WHERE l.stream = s.stream)
+        "DELETE FROM posthaste.stream s WHERE NOT s.is_open AND s.stream <> 0 AND NOT EXISTS (SELECT 1 FROM posthaste.low l WHERE l.stream = s.stream)
                      AND NOT EXISTS (SELECT 1 FROM posthaste.node n WHERE n.id = s.node AND NOT n.closed)";
     tx.execute(streams, &[]).await?;
     let claims = "DELETE FROM posthaste.claim c WHERE NOT EXISTS (SELECT 1 FROM posthaste.stream s WHERE s.stream = c.stream)";
@@ -116,9 +191,9 @@ pub(super) async fn held(conn: &Conn, node: i64) -> Result<Vec<Held>, Failure> {
     Ok(rows.iter().map(|row| Held { stream: row.get(0), part: row.get(1), fence: row.get(2) }).collect())
 }
 
-/// Counts what is pending in these claims.
-pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) -> Result<(Vec<LaneSummary>, Pending), Failure> {
-    let mut lanes: BTreeMap<i64, LaneSummary> = BTreeMap::new();
+/// Counts what is pending in these claims, but for what is queued for owners.
+pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) -> Result<(BTreeMap<i64, Inherited>, Pending), Failure> {
+    let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
     let mut pending = Pending::default();
     claims.iter().for_each(|claim| pending.hold(*claim));
     let (streams, parts): (Vec<i32>, Vec<i16>) = claims.iter().copied().unzip();
@@ -127,7 +202,7 @@ pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) ->
             "WITH c AS MATERIALIZED (
                SELECT l.stream, l.part, l.key FROM unnest($1::int4[], $2::int2[]) AS u(stream, part)
                JOIN posthaste.low l ON l.bucket = $3 AND l.stream = u.stream AND l.part = u.part)
-             SELECT d.target, d.stream, (d.target & 7)::int2, d.key >> 32, count(*)
+             SELECT d.target, d.stream, (d.target & 7)::int2, d.key >> 32, count(*), min(d.key)
              FROM posthaste.delivery_$_ d JOIN c ON c.stream = d.stream AND c.part = (d.target & 7)
              WHERE d.key >= (SELECT min(key) FROM c) AND d.key >= c.key AND d.state = 0
              GROUP BY GROUPING SETS ((d.target), (d.stream, (d.target & 7)::int2, d.key >> 32))",
@@ -135,7 +210,11 @@ pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) ->
         for row in conn.query(SCAN, &sql, &[&streams, &parts, &bucket.id]).await? {
             let count: i64 = row.get(4);
             match row.get::<_, Option<i64>>(0) {
-                Some(target) => lane(&mut lanes, target).queued += count.unsigned_abs(),
+                Some(target) => {
+                    let lane = lane(&mut lanes, target);
+                    lane.queued += count.unsigned_abs();
+                    lane.lowest = lane.lowest.min(DeliveryKey(row.get(5)));
+                }
                 None => pending.add((row.get(1), row.get(2)), row.get(3), count),
             }
         }
@@ -145,11 +224,12 @@ pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) ->
     for row in conn.query(SCAN, due, &[&streams, &parts]).await? {
         lane(&mut lanes, row.get(0)).scheduled += row.get::<_, i64>(1).unsigned_abs();
     }
-    Ok((lanes.into_values().collect(), pending))
+    Ok((lanes, pending))
 }
 
-fn lane(lanes: &mut BTreeMap<i64, LaneSummary>, target: i64) -> &mut LaneSummary {
-    lanes.entry(target).or_insert(LaneSummary { target, queued: 0, scheduled: 0 })
+/// The lane of a target among those that were found.
+pub(super) fn lane(lanes: &mut BTreeMap<i64, Inherited>, target: i64) -> &mut Inherited {
+    lanes.entry(target).or_insert(Inherited { target, queued: 0, scheduled: 0, lowest: DeliveryKey(i64::MAX) })
 }
 
 /// The largest sequence and time of receipt there ever were.
@@ -171,7 +251,7 @@ pub(super) async fn lease(conn: &Conn, count: i64) -> Result<i64, Failure> {
 }
 
 /// Has blocks of sequences begin behind this one.
-pub(super) async fn raise(tx: &Alone<'_>, last: i64) -> Result<(), Failure> {
+pub(super) async fn raise(tx: &Alone, last: i64) -> Result<(), Failure> {
     tx.execute("UPDATE posthaste.counter SET value = $1 WHERE name = 'sequence' AND value < $1", &[&(last + 1)]).await?;
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Pending {
     /// Another node has it now.
     pub(super) fn lose(&mut self, claim: Claim) {
         self.held.remove(&claim);
-        self.queued.retain(|(of, _), _| *of != claim);
+        self.forget(claim);
     }
 
     /// Whether it is held.
@@ -69,6 +69,16 @@ impl Pending {
         if *count <= 0 {
             self.queued.remove(&(claim, chunk));
         }
+    }
+
+    /// Whether anything of a chunk may be queued.
+    pub(super) fn has(&self, claim: Claim, chunk: i64) -> bool {
+        self.queued.contains_key(&(claim, chunk))
+    }
+
+    /// Forgets the counts of a claim, to count anew.
+    pub(super) fn forget(&mut self, claim: Claim) {
+        self.queued.retain(|(of, _), _| *of != claim);
     }
 
     /// Takes over what was counted elsewhere.

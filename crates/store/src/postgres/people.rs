@@ -5,13 +5,14 @@ use posthaste_domain::people::{Actor, Session};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::catalog;
 use super::error::{Failure, unknown};
 use super::link::Alone;
 use super::words::{put, take};
 use crate::{AuditFilter, AuditRecord};
 
 /// Adds entries; `made` is the workspace that entries without one are of.
-pub(super) async fn record(tx: &Alone<'_>, entries: &[Entry], made: Option<i64>) -> Result<(), Failure> {
+pub(super) async fn record(tx: &Alone, entries: &[Entry], made: Option<i64>) -> Result<(), Failure> {
     let sql = "INSERT INTO posthaste.audit(workspace, at_ms, actor_kind, actor_id, actor_label, action, kind, id, name, fields)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     for entry in entries {
@@ -36,7 +37,7 @@ pub(super) async fn record(tx: &Alone<'_>, entries: &[Entry], made: Option<i64>)
 
 /// See `Catalog::audit`.
 pub(super) async fn list(
-    tx: &Alone<'_>,
+    tx: &Alone,
     workspace: i64,
     filter: &AuditFilter,
     before: Option<i64>,
@@ -80,13 +81,13 @@ fn read(row: &Row) -> Result<AuditRecord, Failure> {
 }
 
 /// See `Catalog::drop_audit`.
-pub(super) async fn drop_before(tx: &Alone<'_>, before_ms: i64) -> Result<usize, Failure> {
+pub(super) async fn drop_before(tx: &Alone, before_ms: i64) -> Result<usize, Failure> {
     let dropped = tx.execute("DELETE FROM posthaste.audit WHERE at_ms < $1", &[&before_ms]).await?;
     Ok(usize::try_from(dropped).unwrap_or(usize::MAX))
 }
 
 /// See `Catalog::sessions`.
-pub(super) async fn sessions(tx: &Alone<'_>) -> Result<Vec<Session>, Failure> {
+pub(super) async fn sessions(tx: &Alone) -> Result<Vec<Session>, Failure> {
     let rows = tx.query("SELECT id, token_hash, member, user_agent, ip, created_ms, seen_ms FROM posthaste.session", &[]).await?;
     let session = |row: &Row| {
         let text = |place: usize| take(row.get(place)).into_owned();
@@ -104,19 +105,20 @@ pub(super) async fn sessions(tx: &Alone<'_>) -> Result<Vec<Session>, Failure> {
 }
 
 /// See `Catalog::put_session`.
-pub(super) async fn put_session(tx: &Alone<'_>, session: &Session) -> Result<(), Failure> {
+pub(super) async fn put_session(tx: &Alone, session: &Session) -> Result<(), Failure> {
     let sql =
         "INSERT INTO posthaste.session(id, token_hash, member, user_agent, ip, created_ms, seen_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)
                ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms";
     let Session { id, token_hash, member, user_agent, ip, created_ms, seen_ms } = session;
     let values: [&(dyn ToSql + Sync); 7] = [&put(id), &put(token_hash), &put(member), &put(user_agent), &put(ip), created_ms, seen_ms];
     tx.execute(sql, &values).await?;
-    Ok(())
+    catalog::sessions_changed(tx).await
 }
 
 /// See `Catalog::end_sessions`.
-pub(super) async fn end_sessions(tx: &Alone<'_>, ids: &[String], entries: &[Entry]) -> Result<(), Failure> {
+pub(super) async fn end_sessions(tx: &Alone, ids: &[String], entries: &[Entry]) -> Result<(), Failure> {
     let ids: Vec<_> = ids.iter().map(|id| put(id)).collect();
     tx.execute("DELETE FROM posthaste.session WHERE id = ANY($1)", &[&ids]).await?;
+    catalog::sessions_changed(tx).await?;
     record(tx, entries, None).await
 }

@@ -9,6 +9,7 @@ use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio_postgres::Row;
 
+use super::arrivals::OWNERS;
 use super::buckets::Bucket;
 use super::error::{Failure, unknown};
 use super::link::Conn;
@@ -98,10 +99,10 @@ pub(super) async fn event(shared: &Shared, conn: &Conn, sequence: Sequence) -> R
     Ok(events(shared, conn, &bucket, &[sequence.0]).await?.remove(&sequence))
 }
 
-/// An event's stream and deliveries, as ordinal and target.
+/// An event's stream and deliveries, by ordinal.
 pub(super) struct List {
     pub(super) stream: i32,
-    pub(super) deliveries: Vec<(u32, i64)>,
+    deliveries: Vec<(u32, Place)>,
 }
 
 impl List {
@@ -111,7 +112,8 @@ impl List {
         let mut ordinal: u32 = 0;
         while let (Some(step), Some(target)) = (varint::take(&mut bytes), varint::take(&mut bytes)) {
             ordinal = ordinal.wrapping_add(step as u32);
-            deliveries.push((ordinal, target as i64));
+            let stream = if target & 1 == 1 { OWNERS } else { stream };
+            deliveries.push((ordinal, Place { target: (target >> 1) as i64, stream }));
         }
         Self { stream, deliveries }
     }
@@ -119,7 +121,12 @@ impl List {
     /// Where the delivery with an ordinal is.
     pub(super) fn place(&self, ordinal: u32) -> Option<Place> {
         let at = self.deliveries.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok()?;
-        Some(Place { target: self.deliveries[at].1, stream: self.stream })
+        Some(self.deliveries[at].1)
+    }
+
+    /// All of them, by key.
+    pub(super) fn places(&self, sequence: Sequence) -> impl DoubleEndedIterator<Item = (DeliveryKey, Place)> {
+        self.deliveries.iter().map(move |(ordinal, place)| (DeliveryKey::new(sequence, *ordinal), *place))
     }
 }
 

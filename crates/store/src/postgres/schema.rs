@@ -19,6 +19,8 @@
 //! - `event`, `attempt`, `batch_part`, `subject` are insert-only. `idempotency` too, unless a key is used again after a day.
 //! - `delivery` is updated, and every update is HOT: no index has a column that changes, and more than half of each page is kept free, so
 //!   that all rows of a page can be settled by one transaction (a row takes 116 bytes). Old versions go when the page is next looked at, without a vacuum.
+//! - `arrival` has rows for deliveries to targets with an owner, and `call` for what nodes ask each other; both are inserted, updated once and
+//!   deleted, some for each commit at most.
 //! - `due` has rows for scheduled deliveries alone; they are inserted and deleted, and are not on the path of a delivery that succeeds at once.
 //! - `tally` has a row per workspace, type and stream, updated by one node: HOT as well.
 
@@ -39,14 +41,17 @@ pub(super) const LOCK_SCHEMA: i32 = 1;
 
 const FIRST: &str = "
 CREATE TABLE posthaste.counter(name text PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 50);
-INSERT INTO posthaste.counter VALUES ('sequence', 1), ('catalog', 0);
+INSERT INTO posthaste.counter VALUES ('sequence', 1), ('catalog', 0), ('session', 0);
 
 CREATE TABLE posthaste.node(
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- one for each opening of the store
   name text NOT NULL,
   started timestamptz NOT NULL DEFAULT clock_timestamp(),
   seen timestamptz NOT NULL DEFAULT clock_timestamp(),
-  closed boolean NOT NULL DEFAULT false
+  closed boolean NOT NULL DEFAULT false,
+  catalog bigint NOT NULL DEFAULT 9223372036854775807, -- version of the catalog that it works with; the largest number until it has read one
+  release text NOT NULL DEFAULT '',
+  report text NOT NULL DEFAULT '{}' -- what it says of itself: JSON, for people
 ) WITH (fillfactor = 50);
 CREATE TABLE posthaste.stream(
   stream integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -54,6 +59,8 @@ CREATE TABLE posthaste.stream(
   is_open boolean NOT NULL DEFAULT true
 ) WITH (fillfactor = 50);
 CREATE INDEX stream_node ON posthaste.stream(node);
+-- What the owners of targets send. All nodes append to it.
+INSERT INTO posthaste.stream(stream, node, is_open) OVERRIDING SYSTEM VALUE VALUES (0, 0, false);
 CREATE TABLE posthaste.claim(
   stream integer NOT NULL,
   part smallint NOT NULL,          -- target & 7
@@ -62,6 +69,29 @@ CREATE TABLE posthaste.claim(
   PRIMARY KEY(stream, part)
 ) WITH (fillfactor = 50);
 CREATE INDEX claim_holder ON posthaste.claim(holder);
+INSERT INTO posthaste.claim(stream, part, holder) SELECT 0, part, 0 FROM generate_series(0, 7) part;
+CREATE TABLE posthaste.arrival(    -- where in stream 0 something may be pending
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  part smallint NOT NULL,
+  target bigint NOT NULL,
+  first bigint NOT NULL,           -- keys, of one chunk
+  last bigint NOT NULL,
+  pending integer NOT NULL,        -- how many
+  queued integer NOT NULL,         -- how many of them are not scheduled
+  taken boolean NOT NULL DEFAULT false -- the holder of the claim knows
+);
+CREATE INDEX arrival_part ON posthaste.arrival(part) WHERE NOT taken;
+CREATE TABLE posthaste.call(       -- what nodes ask each other for
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  node bigint NOT NULL,            -- who is asked
+  kind smallint NOT NULL,          -- 0 reopen, 1 cancel
+  keys bigint[] NOT NULL,
+  at_ms bigint NOT NULL,
+  made timestamptz NOT NULL DEFAULT clock_timestamp(),
+  taken boolean NOT NULL DEFAULT false,
+  answer bigint[]
+);
+CREATE INDEX call_node ON posthaste.call(node) WHERE NOT taken;
 
 CREATE TABLE posthaste.bucket(
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -96,8 +126,10 @@ CREATE TABLE posthaste.resource(
   updated_ms bigint NOT NULL,
   deleted boolean NOT NULL,
   doc text NOT NULL,               -- JSON, null in place of each secret
+  changed bigint NOT NULL,         -- version of the catalog with its last change
   sealed bytea                     -- the secrets: nonce || XChaCha20-Poly1305 of a JSON map from pointer to value, bound to the id
 );
+CREATE INDEX resource_changed ON posthaste.resource(changed);
 CREATE TABLE posthaste.audit(
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   workspace bigint NOT NULL,
@@ -153,7 +185,7 @@ CREATE TABLE posthaste.event_$(
   type integer NOT NULL,           -- type.id; 0: none
   stream integer NOT NULL,
   source text NOT NULL,            -- JSON
-  deliveries bytea NOT NULL,       -- LEB128, for each delivery: ordinal less the one before, target
+  deliveries bytea NOT NULL,       -- LEB128, for each delivery: ordinal less the one before, twice the target, and one more if it is in stream 0
   payload bytea NOT NULL           -- the document, byte for byte
 );
 ALTER TABLE posthaste.event_$ ALTER payload SET STORAGE EXTERNAL; -- to compress it would cost more than to write it
@@ -231,7 +263,7 @@ pub(super) const TABLES: [&str; 7] = ["event", "delivery", "attempt", "batch_par
 pub(super) const BLOCK_BITS: u32 = 14;
 
 /// Brings the schema up, or refuses it.
-pub(super) async fn migrate(tx: &Alone<'_>) -> Result<(), Failure> {
+pub(super) async fn migrate(tx: &Alone) -> Result<(), Failure> {
     tx.script(&format!("SELECT pg_advisory_xact_lock({LOCK}, {LOCK_SCHEMA})")).await?;
     tx.script(
         "SET LOCAL client_min_messages = warning; CREATE SCHEMA IF NOT EXISTS posthaste;
@@ -255,7 +287,7 @@ pub(super) async fn migrate(tx: &Alone<'_>) -> Result<(), Failure> {
 }
 
 /// Makes the tables of one more bucket, for later; answers its number. At most one is made ahead.
-pub(super) async fn make_ahead(tx: &Alone<'_>) -> Result<(), Failure> {
+pub(super) async fn make_ahead(tx: &Alone) -> Result<(), Failure> {
     tx.script(&format!("SELECT pg_advisory_xact_lock({LOCK}, {LOCK_SCHEMA})")).await?;
     let sql = "INSERT INTO posthaste.bucket(first) SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM posthaste.bucket WHERE first IS NULL) RETURNING id";
     if let Some(row) = tx.query(sql, &[]).await?.first() {

@@ -28,7 +28,10 @@ macro_rules! after {
              AND u.target = c.target AND u.stream = c.stream AND u.due_ms = c.prior_due_ms AND u.key = c.key),
          new AS (
            INSERT INTO posthaste.due(target, stream, due_ms, key) SELECT target, stream, now_due_ms, key FROM c
-           WHERE now = 1 AND (prior <> 1 OR now_due_ms <> prior_due_ms))
+           WHERE now = 1 AND (prior <> 1 OR now_due_ms <> prior_due_ms)),
+         back AS (
+           INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
+           SELECT (target & 7)::int2, target, key, key, 0, 0 FROM c WHERE stream = 0 AND now = 0 AND prior <> 0)
          SELECT stream, part, NULL::int8, NULL::int8 FROM h
          UNION ALL
          SELECT stream, (target & 7)::int2, key >> 32, sum((now = 0)::int - (prior = 0)::int)::int8 FROM c GROUP BY 1, 2, 3"
@@ -84,12 +87,17 @@ pub(super) const REOPEN: &str = concat!(
     "WITH i AS MATERIALIZED (SELECT * FROM unnest($2::int8[], $3::int4[], $4::int8[]) AS i(target, stream, key)),
      ",
     held!(),
-    "
-     UPDATE posthaste.delivery_$_ d SET prior = d.state, prior_due_ms = d.due_ms, state = 0, due_ms = 0, updated_ms = $5
-     FROM i JOIN h ON h.stream = i.stream AND h.part = (i.target & 7)
-     WHERE d.target = i.target AND d.stream = i.stream AND d.key = i.key AND d.state >= 2
-     RETURNING d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms, d.attempts, d.state,
-               d.is_batch, d.stream"
+    ",
+     c AS (
+       UPDATE posthaste.delivery_$_ d SET prior = d.state, prior_due_ms = d.due_ms, state = 0, due_ms = 0, updated_ms = $5
+       FROM i JOIN h ON h.stream = i.stream AND h.part = (i.target & 7)
+       WHERE d.target = i.target AND d.stream = i.stream AND d.key = i.key AND d.state >= 2
+       RETURNING d.target, d.key, d.workspace, d.subscription, d.first_attempt_ms, d.due_ms, d.updated_ms, d.received_ms, d.attempts, d.state,
+                 d.is_batch, d.stream),
+     back AS (
+       INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
+       SELECT (target & 7)::int2, target, key, key, 0, 0 FROM c WHERE stream = 0)
+     SELECT * FROM c"
 );
 
 /// Keys from which on something may be queued, for `n(stream, part, key)` of one bucket: lowered.

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::PostgresOptions;
+use super::arrivals::Arrivals;
 use super::buckets::Buckets;
 use super::error::{Failure, unknown};
 use super::link::{Alone, Conn, Link};
+use super::listen::Tower;
 use super::nodes::Identity;
 use super::pending::Pending;
 use super::words;
-use crate::StoreError;
+use crate::{Arrived, StoreError};
 
 /// Types that are remembered.
 const TYPES: usize = 1 << 16;
@@ -30,6 +32,9 @@ pub(super) struct Shared {
     /// Transactions of several steps, one at a time: the catalog, bins, buckets, nodes.
     pub(super) side: Link,
     pub(super) pending: Mutex<Pending>,
+    /// What it knows as an owner of targets. Held while it is asked for.
+    pub(super) arrivals: tokio::sync::Mutex<Arrivals>,
+    pub(super) tower: Arc<Tower>,
     pub(super) closed: AtomicBool,
     buckets: RwLock<Arc<Buckets>>,
     types: Mutex<Types>,
@@ -63,6 +68,8 @@ impl Shared {
             history,
             side,
             pending: Mutex::default(),
+            arrivals: tokio::sync::Mutex::default(),
+            tower: Arc::default(),
             closed: AtomicBool::new(false),
             buckets: RwLock::default(),
             types: Mutex::default(),
@@ -88,7 +95,7 @@ impl Shared {
     }
 
     /// A transaction of several steps.
-    pub(super) async fn alone(&self) -> Result<Alone<'_>, StoreError> {
+    pub(super) async fn alone(&self) -> Result<Alone, StoreError> {
         self.check_open()?;
         self.side.alone().await
     }
@@ -96,6 +103,13 @@ impl Shared {
     /// The buckets as they are known.
     pub(super) fn buckets(&self) -> Arc<Buckets> {
         self.buckets.read().clone()
+    }
+
+    /// See `Cluster::arrivals`.
+    pub(super) async fn take_arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
+        let conn = self.lane()?;
+        let mut arrivals = self.arrivals.lock().await;
+        Ok(arrivals.take(&conn, self.identity.node, &self.buckets(), &self.pending).await?)
     }
 
     /// Looks the buckets up.

@@ -16,11 +16,11 @@ use tokio_util::task::TaskTracker;
 use super::command::{Command, Reply};
 use super::error::{Failure, Kind};
 use super::link::{Address, Conn, Link};
-use super::nodes::{self, Adopted, Held, Identity};
+use super::nodes::{self, Held, Identity};
 use super::shared::Shared;
 use super::tls::Tls;
 use super::writer::Writer;
-use super::{PostgresOptions, bins, buckets, catalog, deliveries, lists, pages, people, rows, schema, suppressions};
+use super::{PostgresOptions, bins, buckets, catalog, deliveries, listen, lists, pages, people, rows, schema, suppressions};
 use crate::{
     Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
     IdempotencyRecord, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
@@ -34,7 +34,7 @@ const WAITING_COMMANDS: usize = 1024;
 #[derive(Clone)]
 pub struct PostgresStore {
     commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     tasks: TaskTracker,
 }
 
@@ -72,6 +72,7 @@ impl PostgresStore {
         drop(pending);
         let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
         guard.disarm();
+        tasks.spawn(listen::run(address.clone(), Arc::clone(&shared.tower), stop.clone()));
         tasks.spawn(Writer::new(shared.clone(), stop).run(queue));
         tasks.close();
         Ok(Self { commands, shared, tasks })
@@ -82,28 +83,6 @@ impl PostgresStore {
         self.shared.identity
     }
 
-    /// Says that this node lives, and looks at what others changed of the buckets. To be called every second or so where there are other
-    /// nodes.
-    ///
-    /// # Errors
-    /// [`StoreError::Fenced`] when others took it for gone: it has to be opened again.
-    pub async fn heartbeat(&self) -> Result<(), StoreError> {
-        let conn = self.shared.lane()?;
-        if !nodes::heartbeat(&conn, self.shared.identity.node).await? {
-            return Err(StoreError::Fenced);
-        }
-        Ok(self.shared.refresh(&conn).await?)
-    }
-
-    /// Takes over at most `limit` streams' parts of nodes that are gone, leaving alone what others are taking over.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn adopt(&self, limit: usize) -> Result<Adopted, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.command(|reply| Command::Adopt(limit, reply)).await
-    }
-
     /// What this node holds, as the database knows it.
     ///
     /// # Errors
@@ -112,26 +91,13 @@ impl PostgresStore {
         Ok(nodes::held(&*self.shared.lane()?, self.shared.identity.node).await?)
     }
 
-    /// Takes a block of `count` sequences that no other node gets; answers the first of them. Lists go by time as well as by sequence, so
-    /// a node gives back nothing, but lets a block lapse that it did not use up within minutes.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn lease_sequences(&self, count: u32) -> Result<Sequence, StoreError> {
+    pub(super) async fn lease_sequences(&self, count: u32) -> Result<Sequence, StoreError> {
         let conn = self.shared.lane()?;
         let first = nodes::lease(&conn, i64::from(count)).await?;
         if self.shared.buckets().current().is_none_or(|current| current.until.is_some_and(|until| first + i64::from(count) > until)) {
             self.shared.refresh(&conn).await?;
         }
         Ok(Sequence(first))
-    }
-
-    /// Raised by every write of the catalog, on whichever node.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn catalog_version(&self) -> Result<i64, StoreError> {
-        catalog::version(&self.shared).await
     }
 
     /// A read, again if the buckets changed below it.
@@ -145,7 +111,7 @@ impl PostgresStore {
         }
     }
 
-    async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+    pub(super) async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?

@@ -4,7 +4,7 @@
 //! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
 //! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::append::{self, Sources};
+use super::arrivals::OWNERS;
 use super::command::Command;
 use super::error::{Failure, Kind};
 use super::group::{Group, Verdict};
@@ -28,7 +29,7 @@ use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
 use super::shared::Shared;
 use crate::tell::teller;
-use crate::{Recovered, StoreError};
+use crate::{Inherited, LaneSummary, Recovered, Settlement, StoreError};
 
 /// Commands, and bytes, in one group, unless one command alone has more.
 const GROUP_COMMANDS: usize = 2048;
@@ -51,32 +52,37 @@ pub(super) struct Writer {
 
 /// Which sequences this node appended: their deliveries are of its stream, without a look.
 #[derive(Default)]
-pub(super) struct Own(Vec<(i64, i64)>);
+pub(super) struct Own {
+    runs: Vec<(i64, i64)>,
+    /// Targets of which some are of the owners' stream.
+    owned: HashSet<i64>,
+}
 
 impl Own {
     /// Adds a run.
     pub(super) fn add(&mut self, first: i64, last: i64) {
-        match self.0.last_mut() {
+        match self.runs.last_mut() {
             Some((_, end)) if *end + 1 == first => *end = last,
             _ => {
-                if self.0.len() >= RUNS {
-                    self.0.drain(..RUNS / 2);
+                if self.runs.len() >= RUNS {
+                    self.runs.drain(..RUNS / 2);
                 }
-                let place = self.0.partition_point(|(before, _)| *before < first);
-                self.0.insert(place, (first, last));
+                let place = self.runs.partition_point(|(before, _)| *before < first);
+                self.runs.insert(place, (first, last));
             }
         }
     }
 
-    /// Whether it is remembered.
-    pub(super) fn has(&self, sequence: i64) -> bool {
-        let behind = self.0.partition_point(|(first, _)| *first <= sequence);
-        behind.checked_sub(1).is_some_and(|place| sequence <= self.0[place].1)
+    /// Whether the delivery of an outcome is remembered to be of the own stream.
+    pub(super) fn has(&self, outcome: &Settlement) -> bool {
+        let sequence = outcome.key.sequence().0;
+        let behind = self.runs.partition_point(|(first, _)| *first <= sequence);
+        behind.checked_sub(1).is_some_and(|place| sequence <= self.runs[place].1) && !self.owned.contains(&outcome.target)
     }
 
     /// The last one.
     pub(super) fn last(&self) -> Option<i64> {
-        self.0.last().map(|(_, last)| *last)
+        self.runs.last().map(|(_, last)| *last)
     }
 }
 
@@ -188,6 +194,7 @@ impl Writer {
             Ok(answers) => {
                 drop(queries);
                 for (bucket, addition) in &group.additions {
+                    self.own.owned.extend(addition.owned());
                     let runs = addition.runs();
                     if !runs.is_empty() {
                         self.lows.begin(bucket.id, shared.identity.stream, addition.first);
@@ -281,13 +288,41 @@ impl Writer {
         let tx = self.shared.alone().await.map_err(Failure::other)?;
         let raised = nodes::raise(&tx, recovered.last_sequence).await;
         tx.finish(raised).await?;
-        self.adopt(None).await?;
+        let beat = nodes::beat(&conn, &self.shared, i64::MAX, "{}").await?.ok_or_else(|| Failure::other(StoreError::Fenced))?;
+        // What others left is shared with those that live.
+        let share = beat.orphans.div_ceil(usize::try_from(beat.nodes.max(1)).unwrap_or(1));
+        self.adopt(i64::try_from(share).ok()).await?;
         let held = nodes::held(&conn, self.shared.identity.node).await?;
         let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
-        let (lanes, pending) = nodes::recover(&conn, &claims, &buckets).await?;
-        *self.shared.pending.lock() = pending;
-        recovered.lanes = lanes;
+        let lanes = self.count(&conn, &claims, true).await?;
+        recovered.lanes =
+            lanes.iter().map(|lane| LaneSummary { target: lane.target, queued: lane.queued, scheduled: lane.scheduled }).collect();
         Ok(recovered)
+    }
+
+    /// Counts what is pending in claims, all of those that are held or some more.
+    async fn count(&mut self, conn: &Conn, claims: &[Claim], are_all: bool) -> Result<Vec<Inherited>, Failure> {
+        let shared = self.shared.clone();
+        let buckets = shared.buckets();
+        let (mut lanes, pending) = nodes::recover(conn, claims, &buckets).await?;
+        {
+            let mut known = shared.pending.lock();
+            if are_all {
+                *known = pending;
+            } else {
+                known.merge(pending);
+            }
+        }
+        let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
+        if !owned.is_empty() {
+            for arrived in shared.arrivals.lock().await.inherit(conn, &owned, &buckets, &shared.pending).await? {
+                let lane = nodes::lane(&mut lanes, arrived.target);
+                lane.queued += arrived.count;
+                lane.lowest = lane.lowest.min(arrived.first);
+                self.own.owned.insert(arrived.target);
+            }
+        }
+        Ok(lanes.into_values().collect())
     }
 
     /// Takes over claims of nodes that are gone.
@@ -312,8 +347,7 @@ impl Writer {
         let claims = self.adopt(Some(limit)).await?;
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
         self.shared.refresh(&conn).await?;
-        let (lanes, pending) = nodes::recover(&conn, &claims, &self.shared.buckets()).await?;
-        self.shared.pending.lock().merge(pending);
+        let lanes = self.count(&conn, &claims, false).await?;
         Ok(Adopted { claims, lanes })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
-use posthaste_store::{History, Journal, RetentionRule, Settlement, StoreError};
+use posthaste_store::{Arrived, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement, StoreError};
 
 use super::server::{Server, options};
 use super::support::{ALL, append, delivered, event, key, queued};
@@ -42,13 +42,17 @@ async fn who_lost_its_claims_changes_nothing() {
 
     assert!(matches!(stalled.append(append(vec![event(4, 5)])).await, Err(StoreError::Fenced)));
     assert!(matches!(settle(&stalled, delivered(1, 5)).await, Err(StoreError::Fenced)));
-    assert!(matches!(stalled.heartbeat().await, Err(StoreError::Fenced)));
+    assert!(matches!(stalled.beat(0, "{}").await, Err(StoreError::Fenced)));
     assert!(stalled.reopen(vec![key(1)], 5).await.expect("reopen").is_empty());
     assert!(stalled.held().await.expect("held").is_empty());
     assert_eq!(other.attempts(key(1)).await.expect("attempts"), []);
     assert_eq!(other.event(1, Sequence(4)).await.expect("event"), None);
     let held = other.held().await.expect("held");
-    assert_eq!((held.len(), held.iter().filter(|held| held.fence == 2).count()), (16, 8));
+    assert_eq!(
+        (held.len(), held.iter().filter(|held| held.fence == 2).count()),
+        (24, 16),
+        "its own, those of the stalled one, and those of owners"
+    );
 
     settle(&other, delivered(1, 5)).await.expect("settle");
     settle(&other, delivered(3, 5)).await.expect("settle");
@@ -85,16 +89,15 @@ async fn takeovers_are_shared() {
         Server::shared().open(dir.path(), lapse(NEVER)).await,
         Server::shared().open(dir.path(), lapse(NEVER)).await,
     ];
-    let first = nodes[0].lease_sequences(16).await.expect("a lease");
+    let first = nodes[0].lease(16).await.expect("a lease");
     nodes[0].append(append((0..16).map(|n| event(first.0 + n, n)).collect())).await.expect("append");
-    assert!(nodes[1].adopt(100).await.expect("adopt").claims.is_empty());
+    assert!(nodes[1].adopt(100).await.expect("adopt").is_empty(), "what nobody had is all there is");
     nodes[0].close().await;
     let few = nodes[1].adopt(3).await.expect("adopt");
     let rest = nodes[2].adopt(100).await.expect("adopt");
-    assert_eq!((few.claims.len(), rest.claims.len()), (3, 5));
-    assert_eq!((few.lanes.len(), rest.lanes.len()), (6, 10));
-    for lane in few.lanes.iter().map(|lane| (&nodes[1], lane)).chain(rest.lanes.iter().map(|lane| (&nodes[2], lane))) {
-        let (node, lane) = lane;
+    assert_eq!((few.len(), rest.len()), (6, 10));
+    for (node, lane) in few.iter().map(|lane| (&nodes[1], lane)).chain(rest.iter().map(|lane| (&nodes[2], lane))) {
+        assert_eq!((lane.queued, lane.lowest), (1, key(first.0 + lane.target)));
         assert_eq!(queued(node, lane.target).await, [first.0 + lane.target]);
     }
     nodes[1].close().await;
@@ -107,7 +110,7 @@ async fn a_bucket_begins_on_one_node_and_is_met_on_all() {
     let dir = tempfile::tempdir().expect("a directory");
     let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
     let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
-    let (a, b) = (one.lease_sequences(10).await.expect("a lease"), two.lease_sequences(10).await.expect("a lease"));
+    let (a, b) = (one.lease(10).await.expect("a lease"), two.lease(10).await.expect("a lease"));
     assert_eq!((a.0, b.0), (1, 11));
     one.append(append(vec![event(a.0, 5)])).await.expect("append");
     two.append(append(vec![event(b.0, 5)])).await.expect("append");
@@ -118,10 +121,10 @@ async fn a_bucket_begins_on_one_node_and_is_met_on_all() {
     // not leased at all, as a node alone counts on, meets the constraint.
     two.append(append(vec![event(b.0 + 1, 5)])).await.expect("append");
     two.append(append(vec![event(25, 5)])).await.expect("append");
-    let c = two.lease_sequences(10).await.expect("a lease");
+    let c = two.lease(10).await.expect("a lease");
     assert_eq!(c.0, 21);
     two.append(append(vec![event(c.0, 5)])).await.expect("append");
-    one.heartbeat().await.expect("heartbeat");
+    one.beat(0, "{}").await.expect("a heartbeat");
     for n in [1, 11, 12, 21, 25] {
         assert!(one.event(1, Sequence(n)).await.expect("event").is_some(), "event {n}");
     }
@@ -187,4 +190,146 @@ async fn a_database_that_goes_away_comes_back() {
     tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back");
     assert_eq!(queued(&store, 5).await, [5]);
     store.close().await;
+}
+
+/// What any node accepts for a target with an owner, the owner alone hears of, reads and settles, and after it the next one.
+#[tokio::test]
+async fn owners_are_told_and_followed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    // Alone, it is the owner of all.
+    one.recover().await.expect("recover");
+    let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    two.recover().await.expect("recover");
+    assert_eq!(one.beat(0, "{}").await.expect("a heartbeat").nodes, 2);
+    let mut bell = one.bells().arrivals;
+    bell.mark_unchanged();
+    let owned = |sequence: i64, due_ms: Option<i64>| {
+        let mut event = event(sequence, 5);
+        event.deliveries = vec![NewDelivery { for_owner: true, due_ms, ..event.deliveries[0].clone() }];
+        event
+    };
+    let (a, b) = (one.lease(3).await.expect("a lease").0, two.lease(3).await.expect("a lease").0);
+    one.append(append(vec![owned(a, None), owned(a + 1, Some(7))])).await.expect("append");
+    two.append(append(vec![owned(b, None)])).await.expect("append");
+    tokio::time::timeout(Duration::from_secs(10), bell.changed()).await.expect("it rings").expect("it is there");
+    assert!(two.arrivals().await.expect("arrivals").is_empty(), "the second owns nothing");
+    let told = |target, count, first, last| Arrived { target, count, first: key(first), last: key(last) };
+    assert_eq!(one.arrivals().await.expect("arrivals"), [told(5, 2, a, a + 1), told(5, 1, b, b)]);
+    assert!(one.arrivals().await.expect("arrivals").is_empty(), "each is told once");
+    assert_eq!((queued(&one, 5).await, queued(&two, 5).await), (vec![a, b], vec![]));
+    assert_eq!(one.due(5, (0, DeliveryKey(0)), 10, ALL).await.expect("due").len(), 1);
+    assert!(matches!(settle(&two, delivered(b, 5)).await, Err(StoreError::Fenced)));
+    settle(&one, delivered(a, 5)).await.expect("settle");
+    assert_eq!(queued(&one, 5).await, [b]);
+    one.arrivals().await.expect("arrivals");
+
+    one.close().await;
+    let left = two.adopt(100).await.expect("adopt");
+    assert_eq!(left.iter().map(|lane| (lane.queued, lane.scheduled, lane.lowest)).collect::<Vec<_>>(), [(1, 1, key(b))]);
+    assert_eq!(queued(&two, 5).await, [b]);
+    settle(&two, delivered(b, 5)).await.expect("settle");
+    assert_eq!(two.reopen(vec![key(a)], 9).await.expect("reopen").len(), 1);
+    settle(&two, delivered(a + 1, 5)).await.expect("settle");
+    two.arrivals().await.expect("arrivals");
+    assert_eq!(queued(&two, 5).await, [a], "what was opened again is found again");
+    settle(&two, delivered(a, 5)).await.expect("settle");
+    two.arrivals().await.expect("arrivals");
+    two.arrivals().await.expect("arrivals");
+    let admin = Server::shared().connect(&Server::shared().database(dir.path()).await).await;
+    let left: i64 = admin.query_one("SELECT count(*) FROM posthaste.arrival", &[]).await.expect("a count").get(0);
+    assert_eq!(left, 0, "what is settled leaves nothing behind");
+    two.close().await;
+}
+
+/// A change of the catalog is made upon all changes before it, and is known to all before it is said to be made.
+#[tokio::test]
+async fn the_catalog_is_changed_by_one_and_known_to_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let create = |id: &str| Change::Create {
+        id: id.into(),
+        kind: posthaste_domain::resource::Kind::Workspace,
+        workspace: None,
+        doc: serde_json::json!({"name": id}),
+        secrets: Vec::new(),
+        at_ms: 1,
+    };
+    let version = one.news(-1).await.expect("news").version;
+    one.seen(version).await.expect("seen");
+    let first = two.pen(version).await.expect("the pen");
+    let waits = tokio::spawn({
+        let one = Arc::clone(&one);
+        async move { one.pen(version).await.map(|mut pen| (pen.news(), pen)) }
+    });
+    tokio::task::yield_now().await;
+    let (written, records) = first.write(vec![create("wsp_a")], Vec::new()).await.expect("written");
+    assert_eq!((written, records.len()), (version + 1, 1));
+    let (news, pen) = waits.await.expect("it ends").expect("the pen");
+    assert_eq!((news.version, news.records.len()), (written, 1), "the second writer knows of the first");
+    pen.put_back().await;
+    let confirmed = tokio::spawn({
+        let two = Arc::clone(&two);
+        async move { two.confirmed().await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!confirmed.is_finished(), "the first does not work with it yet");
+    one.seen(written).await.expect("seen");
+    tokio::time::timeout(Duration::from_secs(10), confirmed).await.expect("in time").expect("it ends").expect("confirmed");
+    let session = posthaste_domain::people::Session {
+        id: "ses_1".into(),
+        token_hash: "hash".into(),
+        member: "mem_1".into(),
+        user_agent: String::new(),
+        ip: String::new(),
+        created_ms: 1,
+        seen_ms: 1,
+    };
+    two.put_session(session).await.expect("a session");
+    let news = one.news(written).await.expect("news");
+    assert_eq!((news.version, news.records.len(), news.sessions.map(|all| all.len())), (written + 1, 0, Some(1)));
+    one.close().await;
+    two.close().await;
+}
+
+/// What one node holds, others can have it do.
+#[tokio::test]
+async fn nodes_do_for_each_other_what_they_hold() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let first = one.lease(2).await.expect("a lease").0;
+    one.append(append(vec![event(first, 5), event(first + 1, 6)])).await.expect("append");
+    settle(&one, delivered(first, 5)).await.expect("settle");
+    let mut bell = one.bells().news;
+    bell.mark_unchanged();
+    let answers = tokio::spawn({
+        let one = Arc::clone(&one);
+        async move {
+            bell.changed().await.expect("it rings");
+            while !one.beat(0, "{}").await.expect("a heartbeat").has_calls {
+                bell.changed().await.expect("it rings");
+            }
+            let calls = one.calls().await.expect("calls");
+            assert!(one.calls().await.expect("calls").is_empty(), "each is answered once");
+            for call in &calls {
+                assert_eq!(call.kind, CallKind::Reopen);
+                let done = one.reopen(call.keys.clone(), call.at_ms).await.expect("reopen");
+                one.answer(call.id, done.iter().map(|pending| pending.delivery.key).collect()).await.expect("an answer");
+            }
+            calls.len()
+        }
+    });
+    assert!(two.reopen(vec![key(first)], 5).await.expect("reopen").is_empty());
+    let done = two.call(CallKind::Reopen, vec![key(first), key(first + 1)], 5).await.expect("a call");
+    assert_eq!((done, answers.await.expect("it ends")), (vec![key(first)], 1));
+    let known = two.nodes().await.expect("nodes");
+    assert_eq!(
+        known.iter().map(|node| (node.is_own, node.is_gone, node.claims)).collect::<Vec<_>>(),
+        [(false, false, [8, 0, 0]), (true, false, [8, 0, 0])]
+    );
+    one.close().await;
+    assert!(two.call(CallKind::Cancel, vec![key(first)], 5).await.expect("a call").is_empty(), "nobody holds it");
+    two.close().await;
 }

@@ -33,7 +33,7 @@ async fn lanes_are_ranges_of_the_primary_key() {
     assert_eq!(queued(&store, 5).await, [2]);
     let filler = server.connect(&database).await;
     let fill = format!(
-        "INSERT INTO posthaste.event_1 SELECT n, 1, 1, 1, 1, '{{\"via\":\"test\"}}', '\\x0005', '{{}}' FROM generate_series(3, {MANY}::int8) n;
+        "INSERT INTO posthaste.event_1 SELECT n, 1, 1, 1, 1, '{{\"via\":\"test\"}}', '\\x000a', '{{}}' FROM generate_series(3, {MANY}::int8) n;
          INSERT INTO posthaste.delivery_1
          SELECT 5, n << 20, 1, 1, 0, 0, 0, 1, 1, 1, 0, CASE WHEN n < 1000 THEN 2 ELSE 0 END, 0, false FROM generate_series(3, {MANY}::int8) n"
     );

@@ -25,7 +25,7 @@ pub fn event(n: i64, target: i64) -> NewEvent {
         source: Arc::new(Source { via: "test".into(), key: None, ip: None }),
         payload: format!(r#"{{"n":{n}}}"#).into(),
         about: Vec::new(),
-        deliveries: vec![NewDelivery { ordinal: 0, subscription: 6, target, due_ms: None, is_batch: false }],
+        deliveries: vec![NewDelivery { ordinal: 0, subscription: 6, target, due_ms: None, is_batch: false, for_owner: false }],
     }
 }
 

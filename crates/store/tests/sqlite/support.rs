@@ -35,7 +35,7 @@ pub fn key(n: i64) -> DeliveryKey {
 
 /// Event `n` with one delivery, of a request with the idempotency key `n`.
 pub fn event(n: i64, payload_bytes: usize) -> Append {
-    let delivery = NewDelivery { ordinal: 0, subscription: 6, target: TARGET, due_ms: None, is_batch: false };
+    let delivery = NewDelivery { ordinal: 0, subscription: 6, target: TARGET, due_ms: None, is_batch: false, for_owner: false };
     let event = NewEvent {
         sequence: Sequence(n),
         workspace: WORKSPACE,

@@ -1,0 +1,188 @@
+//! What the owners of targets are told: deliveries that any node appended to the owners' stream.
+//!
+//! A commit that has such deliveries leaves a row in `arrival` for each target (and chunk of keys), and rings. The holder of the target's part
+//! takes the row, counts what it tells of as pending, and hands it to the target's lane. The row goes when nothing of its part and chunk is
+//! queued any more. So what the next holder has to look at is exactly what has a row, and no scan is needed to find it.
+//!
+//! Invariants:
+//! 1. A queued delivery of the owners' stream has a row that covers it: made in the same commit, gone only after it was settled.
+//! 2. A row is counted once by each holder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthaste_domain::id::DeliveryKey;
+
+use super::buckets::Buckets;
+use super::error::{Failure, Kind};
+use super::link::{BEGIN_KEYED, Conn, Query};
+use super::listen::Bell;
+use super::pending::{PARTS, Pending, chunk_of, part_of};
+use crate::Arrived;
+
+/// The stream of deliveries to targets with an owner.
+pub(super) const OWNERS: i32 = 0;
+/// Rows that are taken at once.
+const TAKEN: i64 = 10_000;
+
+const ADD: &str = "INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
+     SELECT (target & 7)::int2, target, first, last, pending, queued
+     FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) AS n(target, first, last, pending, queued)";
+const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 FOR SHARE),
+       gone AS (DELETE FROM posthaste.arrival a USING h WHERE a.id = ANY($2) AND a.part = h.part)
+     UPDATE posthaste.arrival a SET taken = true FROM h
+     WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)
+       AND a.id IN (SELECT id FROM posthaste.arrival WHERE NOT taken AND part IN (SELECT part FROM h) ORDER BY part, id LIMIT $3)
+     RETURNING a.id, a.target, a.first, a.last, a.pending, a.queued";
+/// All rows of some parts, for whoever holds them from now on.
+const INHERIT: &str = "UPDATE posthaste.arrival SET taken = true WHERE part = ANY($1) RETURNING id, target, first, last";
+
+/// Deliveries of a group for owners, by target and chunk.
+#[derive(Default)]
+pub(super) struct Heralds {
+    target: Vec<i64>,
+    first: Vec<i64>,
+    last: Vec<i64>,
+    pending: Vec<i32>,
+    queued: Vec<i32>,
+}
+
+impl Heralds {
+    /// Adds one; keys ascend.
+    pub(super) fn add(&mut self, target: i64, key: DeliveryKey, is_queued: bool) {
+        let known = self.target.iter().zip(&self.last).rposition(|(of, last)| *of == target && chunk_of(*last) == chunk_of(key.0));
+        let place = known.unwrap_or_else(|| {
+            self.target.push(target);
+            self.first.push(key.0);
+            self.last.push(key.0);
+            self.pending.push(0);
+            self.queued.push(0);
+            self.target.len() - 1
+        });
+        self.last[place] = key.0;
+        self.pending[place] += 1;
+        self.queued[place] += i32::from(is_queued);
+    }
+
+    /// Their targets.
+    pub(super) fn targets(&self) -> impl Iterator<Item = i64> {
+        self.target.iter().copied()
+    }
+
+    /// The statements that tell of them.
+    pub(super) async fn queries<'q>(&'q self, conn: &Conn, out: &mut Vec<Query<'q>>) -> Result<(), Failure> {
+        if !self.target.is_empty() {
+            out.push((conn.prepare(ADD).await?, vec![&self.target, &self.first, &self.last, &self.pending, &self.queued]));
+            out.push((conn.prepare(Bell::Arrivals.ring()).await?, Vec::new()));
+        }
+        Ok(())
+    }
+}
+
+/// The rows that this node took, and which are still needed.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    taken: BTreeMap<(i16, i64), Vec<i64>>,
+    /// An answer did not come: some rows may be taken that nobody knows of.
+    is_unsure: bool,
+}
+
+impl Arrivals {
+    fn note(&mut self, id: i64, target: i64, key: i64) {
+        self.taken.entry((part_of(target), chunk_of(key))).or_default().push(id);
+    }
+
+    /// Takes what is new, and lets go of what is settled.
+    pub(super) async fn take(
+        &mut self,
+        conn: &Conn,
+        node: i64,
+        buckets: &Buckets,
+        pending: &parking_lot::Mutex<Pending>,
+    ) -> Result<Vec<Arrived>, Failure> {
+        let held: Vec<i16> = {
+            let pending = pending.lock();
+            (0..PARTS).filter(|part| pending.holds((OWNERS, *part))).collect()
+        };
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.is_unsure {
+            return self.inherit(conn, &held, buckets, pending).await;
+        }
+        let settled: Vec<(i16, i64)> = {
+            let pending = pending.lock();
+            self.taken.keys().copied().filter(|(part, chunk)| !pending.has((OWNERS, *part), *chunk)).collect()
+        };
+        let gone: Vec<i64> = settled.iter().filter_map(|place| self.taken.get(place)).flatten().copied().collect();
+        let statement = conn.prepare(TAKE).await?;
+        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&node, &gone, &TAKEN])]).await;
+        let answers = answers.inspect_err(|failure| self.is_unsure |= failure.kind == Kind::Uncertain)?;
+        for place in settled {
+            self.taken.remove(&place);
+        }
+        let mut arrived = Vec::new();
+        for row in &answers[0] {
+            let (id, target, first, last): (i64, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (count, queued): (i32, i32) = (row.get(4), row.get(5));
+            self.note(id, target, first);
+            pending.lock().add((OWNERS, part_of(target)), chunk_of(first), i64::from(queued));
+            arrived.push(Arrived { target, count: count.unsigned_abs().into(), first: DeliveryKey(first), last: DeliveryKey(last) });
+        }
+        arrived.sort_unstable_by_key(|one| one.first);
+        Ok(arrived)
+    }
+
+    /// Takes all rows of these parts, counted anew by what is still queued.
+    pub(super) async fn inherit(
+        &mut self,
+        conn: &Conn,
+        parts: &[i16],
+        buckets: &Buckets,
+        pending: &parking_lot::Mutex<Pending>,
+    ) -> Result<Vec<Arrived>, Failure> {
+        let parts: Vec<i16> = parts.to_vec();
+        self.taken.retain(|(part, _), _| !parts.contains(part));
+        self.is_unsure = true;
+        let statement = conn.prepare(INHERIT).await?;
+        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&parts])]).await?;
+        let mut rows: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+        for row in &answers[0] {
+            let (target, first, last): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
+            self.note(row.get(0), target, first);
+            rows.entry(target).or_default().push((first, last));
+        }
+        let mut counted = Vec::new();
+        for (target, ranges) in rows {
+            let keys = queued_in(conn, target, &ranges, buckets).await?;
+            let (Some(first), Some(last)) = (keys.first().copied(), keys.last().copied()) else { continue };
+            let arrived = Arrived { target, count: keys.len() as u64, first: DeliveryKey(first), last: DeliveryKey(last) };
+            counted.push((arrived, keys));
+        }
+        let mut pending = pending.lock();
+        for part in parts {
+            pending.forget((OWNERS, part));
+        }
+        for (one, keys) in &counted {
+            keys.iter().for_each(|key| pending.add((OWNERS, part_of(one.target)), chunk_of(*key), 1));
+        }
+        self.is_unsure = false;
+        Ok(counted.into_iter().map(|(arrived, _)| arrived).collect())
+    }
+}
+
+/// Keys of deliveries to a target in these ranges that are queued.
+async fn queued_in(conn: &Conn, target: i64, ranges: &[(i64, i64)], buckets: &Buckets) -> Result<BTreeSet<i64>, Failure> {
+    const QUEUED: &str = "SELECT d.key FROM unnest($2::int8[], $3::int8[]) AS r(first, last)
+         CROSS JOIN LATERAL (SELECT key FROM posthaste.delivery_$_
+                             WHERE target = $1 AND stream = 0 AND key BETWEEN r.first AND r.last AND state = 0) d";
+    let mut keys = BTreeSet::new();
+    for bucket in &buckets.0 {
+        let (low, high) = bucket.keys();
+        let (first, last): (Vec<i64>, Vec<i64>) = ranges.iter().copied().filter(|(first, _)| (low..=high).contains(first)).unzip();
+        if !first.is_empty() {
+            let rows = conn.keyed(&bucket.sql(QUEUED), &[&target, &first, &last]).await?;
+            keys.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        }
+    }
+    Ok(keys)
+}

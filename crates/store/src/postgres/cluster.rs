@@ -1,0 +1,92 @@
+//! What nodes share, as `Cluster` has it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use tokio::time::timeout;
+
+use super::error::Failure;
+use super::listen::Bell;
+use super::store::PostgresStore;
+use super::{calls, catalog, nodes};
+use crate::postgres::command::Command;
+use crate::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, StoreError};
+
+/// How often it is looked whether all know, where no bell rings.
+const LOOK: Duration = Duration::from_millis(250);
+
+#[async_trait]
+impl Cluster for PostgresStore {
+    async fn lease(&self, count: u32) -> Result<Sequence, StoreError> {
+        self.lease_sequences(count).await
+    }
+
+    async fn beat(&self, catalog: i64, report: &str) -> Result<Beat, StoreError> {
+        let conn = self.shared.lane()?;
+        let beat = nodes::beat(&conn, &self.shared, catalog, report).await?.ok_or(StoreError::Fenced)?;
+        self.shared.refresh(&conn).await?;
+        Ok(beat)
+    }
+
+    fn bells(&self) -> Bells {
+        Bells { arrivals: self.shared.tower.hear(Bell::Arrivals), news: self.shared.tower.hear(Bell::News) }
+    }
+
+    async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(self.command(|reply| Command::Adopt(limit, reply)).await?.lanes)
+    }
+
+    async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
+        self.shared.take_arrivals().await
+    }
+
+    async fn news(&self, known: i64) -> Result<CatalogNews, StoreError> {
+        let tx = self.shared.alone().await?;
+        let found = async {
+            tx.one_moment().await?;
+            catalog::news(&tx, &self.shared.options.master_keys, known).await
+        };
+        let found = found.await;
+        tx.finish(found).await
+    }
+
+    async fn pen(&self, known: i64) -> Result<Box<dyn Pen>, StoreError> {
+        Ok(Box::new(catalog::pen(&self.shared, known).await?))
+    }
+
+    async fn seen(&self, version: i64) -> Result<(), StoreError> {
+        Ok(nodes::seen(&*self.shared.lane()?, self.shared.identity.node, version).await?)
+    }
+
+    async fn confirmed(&self) -> Result<(), StoreError> {
+        let mut seen = self.shared.tower.hear(Bell::Seen);
+        let mut version = None;
+        loop {
+            let (catalog, behind) = nodes::behind(&*self.shared.lane()?, &self.shared, version).await?;
+            version.get_or_insert(catalog);
+            if behind == 0 {
+                return Ok(());
+            }
+            timeout(LOOK, seen.changed()).await.ok();
+        }
+    }
+
+    async fn call(&self, kind: CallKind, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError> {
+        calls::call(&self.shared, kind, keys, at_ms).await
+    }
+
+    async fn calls(&self) -> Result<Vec<Call>, StoreError> {
+        Ok(calls::take(&*self.shared.lane()?, self.shared.identity.node).await?)
+    }
+
+    async fn answer(&self, call: i64, keys: Vec<DeliveryKey>) -> Result<(), StoreError> {
+        Ok(calls::answer(&*self.shared.lane()?, call, &keys).await?)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, StoreError> {
+        let conn = self.shared.list()?;
+        nodes::all(&conn, &self.shared).await.map_err(|failure: Failure| failure.error)
+    }
+}

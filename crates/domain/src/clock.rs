@@ -4,6 +4,11 @@
 pub trait Clock: Send + Sync {
     /// Milliseconds since the Unix epoch. Never runs backwards within one process.
     fn now_ms(&self) -> i64;
+
+    /// Hears what time it is for all nodes that share a store, in milliseconds since the epoch: from now on it says about that.
+    fn agree(&self, now_ms: i64) {
+        let _ = now_ms;
+    }
 }
 
 /// Formats milliseconds since the epoch as RFC 3339 in UTC with millisecond precision, e.g. `2026-11-21T12:00:00.123Z`.

@@ -7,7 +7,7 @@
 //!   flushed: alone, an event waits for nobody.
 //! - What waits is bounded in bytes; beyond that callers are refused at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +17,17 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
-use posthaste_store::{Append, IdempotencyRecord, Journal, NewDelivery, NewEvent, StoreError};
+use posthaste_store::{Append, IdempotencyRecord, Inherited, Journal, NewDelivery, NewEvent, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::batches::{Batches, Changes};
 use crate::error::AcceptError;
-use crate::lanes::{Arrival, How, Lanes};
+use crate::lanes::{Arrival, Command, How, Lanes, Reread};
 use crate::metrics::Metrics;
 use crate::routing::SubscriptionRoute;
 use crate::seldom::Seldom;
+use crate::sequences::Sequences;
 use crate::series::Counts;
 
 /// Most requests in one group: bounds how long the first of them waits for the others to be written.
@@ -119,6 +120,20 @@ pub(crate) struct Prepared {
     pub ordinals: Option<Vec<u32>>,
 }
 
+impl Prepared {
+    /// Whether it makes deliveries for the owners of their targets.
+    fn is_for_owner(&self) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.for_owner)
+    }
+}
+
+/// What is to be read from the journal, by target.
+pub(crate) struct Takeover {
+    pub lanes: Vec<(i64, Reread)>,
+    /// Whether whatever this node appends from now on has to lie above all that was leased before.
+    pub gives_up_block: bool,
+}
+
 /// A request on its way to the committer.
 pub(crate) struct Ticket {
     pub workspace: i64,
@@ -138,13 +153,17 @@ pub(crate) struct Committer {
     pub metrics: Arc<Metrics>,
     pub counts: Arc<Counts>,
     pub committed: watch::Sender<i64>,
-    pub last_sequence: i64,
+    pub sequences: Sequences,
     pub last_received_ms: i64,
     /// When the group under way began, for the overload check.
     pub busy_since: Arc<Mutex<Option<Instant>>>,
     pub batches: Batches,
     /// Before the log is told of a commit that failed.
     pub complaint: Seldom,
+    /// What is to be read from the journal because other nodes left it there.
+    pub takeovers: mpsc::Receiver<Takeover>,
+    /// Where deliveries go of which it is not known whether they are stored; `None` for an engine that is alone.
+    pub doubts: Option<mpsc::Sender<Vec<Inherited>>>,
 }
 
 impl Committer {
@@ -160,6 +179,10 @@ impl Committer {
             let next_due = self.batches.next_due_ms().map(|due_ms| Duration::from_millis((due_ms - now_ms).max(1) as u64));
             tokio::select! {
                 biased;
+                Some(takeover) = self.takeovers.recv() => {
+                    self.take_over(takeover).await;
+                    continue;
+                }
                 count = tickets.recv_many(&mut waiting, GROUP) => if count == 0 { return },
                 () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
             }
@@ -175,6 +198,12 @@ impl Committer {
         self.last_received_ms = now_ms;
         let (tickets, mut followers) = self.settle_idempotent(tickets, now_ms).await;
         if tickets.is_empty() {
+            return;
+        }
+        let wanted = tickets.iter().map(|ticket| ticket.events.len()).sum();
+        let for_owners = tickets.iter().flat_map(|ticket| &ticket.events).any(Prepared::is_for_owner);
+        if let Err(error) = self.sequences.prepare(wanted, for_owners).await {
+            self.refuse(tickets, followers, error, now_ms);
             return;
         }
         let mut group = Group::default();
@@ -195,7 +224,7 @@ impl Committer {
                 arrivals.extend(self.batches.committed(batches, now_ms));
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
                 self.lanes.arrived(arrivals).await;
-                self.committed.send_replace(self.last_sequence);
+                self.committed.send_replace(self.sequences.last());
                 for (ticket, accepted) in answers {
                     let behind = ticket.idempotency.and_then(|i| followers.remove(&(ticket.workspace, i.key))).unwrap_or_default();
                     for follower in behind {
@@ -208,19 +237,48 @@ impl Committer {
             Err(error) => {
                 let closed = self.batches.failed(batches);
                 self.lanes.arrived(closed).await;
-                self.metrics.accept_failed(now_ms);
-                if let Some(unsaid) = self.complaint.turn() {
-                    tracing::error!(%error, events = count, unsaid, "a commit failed; its senders are told");
-                }
-                let error = Arc::new(error);
-                for (ticket, _) in answers {
-                    let _ = ticket.answer.send(Err(share(&error)));
-                }
+                self.doubt(&error, &arrivals);
+                self.refuse(answers.into_iter().map(|(ticket, _)| ticket).collect(), followers, error, now_ms);
             }
+        }
+    }
+
+    /// Tells senders that what they sent is not stored, or not surely.
+    fn refuse(&self, tickets: Vec<Ticket>, followers: Followers, error: StoreError, now_ms: i64) {
+        self.metrics.accept_failed(now_ms);
+        if let Some(unsaid) = self.complaint.turn() {
+            tracing::error!(%error, requests = tickets.len(), unsaid, "a commit failed; its senders are told");
+        }
+        let error = Arc::new(error);
+        for ticket in tickets {
+            let _ = ticket.answer.send(Err(share(&error)));
         }
         // Their leader failed; they may try again.
         for follower in followers.into_values().flatten() {
             let _ = follower.answer.send(Err(AcceptError::Overloaded));
+        }
+    }
+
+    /// A commit of which nobody knows how it ended may have left deliveries that no lane has.
+    fn doubt(&self, error: &StoreError, arrivals: &[Arrival]) {
+        let (Some(doubts), StoreError::Unavailable(_)) = (&self.doubts, error) else { return };
+        let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
+        for delivery in arrivals.iter().map(|arrival| &arrival.delivery.delivery) {
+            let (target, lowest) = (delivery.target, delivery.key);
+            let lane = lanes.entry(target).or_insert(Inherited { target, queued: 0, scheduled: 0, lowest });
+            lane.lowest = lane.lowest.min(lowest);
+        }
+        // If too many are waited for already, the next start finds them.
+        let _ = doubts.try_send(lanes.into_values().collect());
+    }
+
+    /// Tells lanes what to read: between two groups, so that each knows which keys will still be pushed.
+    async fn take_over(&mut self, takeover: Takeover) {
+        if takeover.gives_up_block {
+            self.sequences.give_up();
+        }
+        for (target, lane) in takeover.lanes {
+            self.lanes.send(target, Command::Reread { target, lane }).await;
         }
     }
 
@@ -269,8 +327,7 @@ impl Committer {
     fn place(&mut self, group: &mut Group, ticket: &Ticket, now_ms: i64) -> Accepted {
         let mut events = Vec::with_capacity(ticket.events.len());
         for prepared in &ticket.events {
-            self.last_sequence += 1;
-            let sequence = Sequence(self.last_sequence);
+            let sequence = Sequence(self.sequences.next());
             events.push(AcceptedEvent { sequence, received_ms: now_ms });
             let event = Arc::new(Event {
                 sequence,
@@ -328,12 +385,12 @@ impl Committer {
                         target: subscription.target,
                         due_ms,
                         is_batch: false,
-                        for_owner: false,
+                        for_owner: subscription.for_owner,
                     }
                 }
             };
-            // A batch is handed to its lane when it is closed.
-            if !new.is_batch {
+            // A batch is handed to its lane when it is closed; an owner hears of its own by the store.
+            if !new.is_batch && !new.for_owner {
                 let how = new.due_ms.map_or(How::Fresh, How::Later);
                 group.arrivals.push(Arrival { delivery: pending(event, &new, now_ms), how });
             }
@@ -359,9 +416,12 @@ fn addressed(
         target: subscription.target,
         due_ms,
         is_batch: false,
-        for_owner: false,
+        for_owner: subscription.for_owner,
     };
     let deliveries: Vec<NewDelivery> = ordinals.iter().map(new).collect();
+    if subscription.for_owner {
+        return deliveries;
+    }
     let how = || due_ms.map_or(How::Fresh, How::Later);
     group.arrivals.extend(deliveries.iter().map(|new| Arrival { delivery: pending(event, new, now_ms), how: how() }));
     deliveries
@@ -408,6 +468,7 @@ fn share(error: &Arc<StoreError>) -> AcceptError {
     match **error {
         StoreError::Full(_) => AcceptError::Full,
         StoreError::Closed => AcceptError::Closing,
+        StoreError::Unavailable(_) | StoreError::Fenced => AcceptError::Unavailable,
         _ => AcceptError::Store(Arc::clone(error)),
     }
 }

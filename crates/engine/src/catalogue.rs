@@ -3,18 +3,20 @@
 //! Invariants:
 //! - A change is durable before it is visible, and visible before the call that made it returns.
 //! - The view is only ever changed under one lock, in the order in which the store took the changes.
+//! - Where several nodes share the store, a change is checked against all changes of all nodes before it, and known to every node that lives
+//!   when the call that made it returns.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use posthaste_domain::people::{Actor, Member, fold_email};
 use posthaste_domain::resource::{
     Account, Bin, Domain, EventType, Health, Key, Kind, Replay, Resource, Subscription, Target, TemplateDoc, Workspace,
 };
-use posthaste_store::{Catalog, Change, Record};
+use posthaste_store::{Catalog, CatalogNews, Change, Cluster, Record, StoreError};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -69,18 +71,87 @@ pub struct Catalogue {
     standing: watch::Sender<()>,
     /// Serialises writers, so that the view changes in the order of the store.
     writing: tokio::sync::Mutex<()>,
+    shared: Option<Shared>,
+}
+
+/// What is known of other nodes' changes.
+struct Shared {
+    cluster: Arc<dyn Cluster>,
+    /// Version of the store's catalog that the view has.
+    version: AtomicI64,
+    /// Others' changes that nothing was made of yet but to show them.
+    heard: Mutex<Heard>,
+}
+
+/// Changes that other nodes made.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// Kind, workspace and number of what changed.
+    pub records: Vec<(Kind, i64, i64)>,
+    /// Whether sessions began or ended.
+    pub sessions: bool,
 }
 
 impl Catalogue {
-    /// Loads everything.
-    pub async fn load(store: Arc<dyn Catalog>) -> Result<Self, EngineError> {
-        let records = store.load().await?;
+    /// Loads everything; with a cluster, so that from then on no other node says that something is changed before this one knows.
+    pub async fn load(store: Arc<dyn Catalog>, cluster: Option<Arc<dyn Cluster>>) -> Result<Self, EngineError> {
+        let (records, shared) = match cluster {
+            None => (store.load().await?, None),
+            Some(cluster) => {
+                let news = cluster.news(-1).await?;
+                cluster.seen(news.version).await?;
+                (news.records, Some(Shared { cluster, version: AtomicI64::new(news.version), heard: Mutex::default() }))
+            }
+        };
         let mut view = View::default();
         for record in records {
             view.put(record)?;
         }
         let (changes, standing) = (AtomicU64::new(0), watch::Sender::new(()));
-        Ok(Self { store, view: RwLock::new(view), changes, standing, writing: tokio::sync::Mutex::new(()) })
+        let catalogue = Self { store, view: RwLock::new(view), changes, standing, writing: tokio::sync::Mutex::default(), shared };
+        // What was changed before the others knew of this node.
+        catalogue.hear().await.map_err(EngineError::Store)?;
+        Ok(catalogue)
+    }
+
+    /// The version of the store's catalog that is shown here.
+    pub fn version(&self) -> i64 {
+        self.shared.as_ref().map_or(0, |shared| shared.version.load(Ordering::Acquire))
+    }
+
+    /// Shows what other nodes changed, and says so.
+    pub async fn hear(&self) -> Result<(), StoreError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let _order = self.writing.lock().await;
+        let news = shared.cluster.news(self.version()).await?;
+        let version = news.version;
+        self.take_in(shared, news);
+        shared.cluster.seen(version).await
+    }
+
+    /// What other nodes changed since this was asked last.
+    pub(crate) fn heard(&self) -> Heard {
+        self.shared.as_ref().map(|shared| std::mem::take(&mut *shared.heard.lock())).unwrap_or_default()
+    }
+
+    fn take_in(&self, shared: &Shared, news: CatalogNews) {
+        let CatalogNews { version, records, sessions } = news;
+        {
+            let mut heard = shared.heard.lock();
+            heard.records.extend(records.iter().map(|record| (record.kind, record.workspace, record.number)));
+            heard.sessions |= sessions;
+        }
+        if !records.is_empty() {
+            let is_about_people = records.iter().any(is_about_people);
+            if let Err(error) = self.show(records) {
+                tracing::error!(%error, "a change of another node cannot be read");
+            }
+            self.changes.fetch_add(1, Ordering::Release);
+            if is_about_people {
+                self.standing.send_replace(());
+            }
+        }
+        shared.version.store(version, Ordering::Release);
     }
 
     /// Grows with every change, after it is visible and before the call that made it returns.
@@ -194,16 +265,43 @@ impl Catalogue {
         actor: &Actor,
         check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>,
     ) -> Result<Vec<i64>, ResourceError> {
-        let _order = self.writing.lock().await;
-        let changes = check(self)?;
-        let entries = entries(self, actor, &changes);
-        let records = self.store.write(changes, entries).await?;
+        let order = self.writing.lock().await;
+        let records = match &self.shared {
+            None => {
+                let changes = check(self)?;
+                let entries = entries(self, actor, &changes);
+                self.store.write(changes, entries).await?
+            }
+            Some(shared) => {
+                let mut pen = shared.cluster.pen(self.version()).await?;
+                self.take_in(shared, pen.news());
+                let changes = match check(self) {
+                    Ok(changes) => changes,
+                    Err(error) => {
+                        pen.put_back().await;
+                        return Err(error);
+                    }
+                };
+                let entries = entries(self, actor, &changes);
+                let (version, records) = pen.write(changes, entries).await?;
+                shared.version.store(version, Ordering::Release);
+                records
+            }
+        };
         let numbers = records.iter().map(|r| r.number).collect();
-        let is_about_people = records.iter().any(|record| matches!(record.kind, Kind::Member | Kind::Workspace));
+        let is_about_people = records.iter().any(is_about_people);
         let shown = self.show(records);
         self.changes.fetch_add(1, Ordering::Release);
         if is_about_people {
             self.standing.send_replace(());
+        }
+        if let Some(shared) = &self.shared {
+            let told = shared.cluster.seen(self.version()).await;
+            drop(order);
+            // It is made in any case.
+            if let Err(error) = told.and(shared.cluster.confirmed().await) {
+                tracing::warn!(%error, "it is not known whether all nodes know of a change; they will within a second");
+            }
         }
         shown.map(|()| numbers)
     }
@@ -219,6 +317,11 @@ impl Catalogue {
         }
         Ok(())
     }
+}
+
+/// Whether somebody may do less, or more, with it.
+fn is_about_people(record: &Record) -> bool {
+    matches!(record.kind, Kind::Member | Kind::Workspace)
 }
 
 /// A living resource as it is stored.

@@ -1,9 +1,10 @@
 //! The engine: the path of an event, and the handle that every surface holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use posthaste_channels::Channels;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
@@ -11,13 +12,14 @@ use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::people::Actor;
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
 use posthaste_domain::resource::{Health, Target, TargetStatus};
-use posthaste_store::{Bins, Catalog, History, Journal, Recovered, Suppressions};
-use tokio::sync::watch;
+use posthaste_store::{Bins, Catalog, Cluster, History, Journal, Recovered, Suppressions};
+use tokio::sync::{mpsc, watch};
 
 use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
+use crate::cluster::Standing;
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -27,6 +29,7 @@ use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
 use crate::seldom::Seldom;
+use crate::sequences::Sequences;
 use crate::series::{Counts, Point, Span};
 use crate::sessions::Sessions;
 use crate::settings::EngineSettings;
@@ -39,6 +42,9 @@ const FAILURE_MEMORY_MS: i64 = 10_000;
 
 /// How often the log is told of commits that fail.
 const COMPLAINT: Duration = Duration::from_secs(10);
+
+/// Messages between the committer and what listens to other nodes.
+const TAKEOVERS: usize = 64;
 
 /// Time for the last commit of a shutdown.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
@@ -55,6 +61,8 @@ pub struct Parts {
     pub bins: Arc<dyn Bins>,
     /// Addresses that nothing more is sent to.
     pub suppressions: Arc<dyn Suppressions>,
+    /// The other nodes that share all this; `None` for one that is alone.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// Kinds of targets.
     pub channels: Channels,
     /// Wire formats.
@@ -95,16 +103,23 @@ pub(crate) struct Inner {
     pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,
     tasks: Tasks,
+    pub(crate) cluster: Option<Arc<dyn Cluster>>,
+    pub(crate) standing: Standing,
+    /// Replays that run in this process.
+    pub(crate) replays: Mutex<HashSet<i64>>,
 }
 
 impl Engine {
     /// Loads the catalog, finds what is pending and goes on with it.
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
-        let Parts { catalog, journal, history, bins, suppressions, channels, formats, clock, settings } = parts;
+        let Parts { catalog, journal, history, bins, suppressions, cluster, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
-        let catalogue = Arc::new(Catalogue::load(Arc::clone(&catalog)).await?);
-        let sessions = Sessions::load(catalog, catalogue.standing().clone()).await?;
-        let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone()));
+        let catalogue = Arc::new(Catalogue::load(Arc::clone(&catalog), cluster.clone()).await?);
+        // After the catalogue: from its loading on, no other node begins or ends one that this one does not hear of.
+        let sessions = Sessions::load(catalog, cluster.clone(), catalogue.standing().clone()).await?;
+        let is_shared = cluster.is_some();
+        let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone(), is_shared));
+        let standing = Standing::default();
         let metrics = Arc::new(Metrics::default());
         let counts = Arc::new(Counts::new(clock.now_ms()));
         let tasks = Tasks::default();
@@ -154,6 +169,7 @@ impl Engine {
             breaker,
             gate: gate.clone(),
             large: LargeEvents::default(),
+            nodes: standing.nodes(),
         };
         for receiver in receivers {
             tasks.spawn("shard", shard_parts.clone().run(receiver));
@@ -162,6 +178,8 @@ impl Engine {
         tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), outcomes));
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
+        let (takeover, takeovers) = mpsc::channel(TAKEOVERS);
+        let (doubts, doubtful) = mpsc::channel(TAKEOVERS);
         let committer = Committer {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
@@ -169,11 +187,13 @@ impl Engine {
             metrics: Arc::clone(&metrics),
             counts: Arc::clone(&counts),
             committed: committed_tx,
-            last_sequence: recovered.last_sequence,
+            sequences: Sequences::new(recovered.last_sequence, cluster.clone()),
             last_received_ms: recovered.last_received_ms,
             busy_since: Arc::clone(&busy_since),
             batches: Batches::new(gate.clone()),
             complaint: Seldom::new(COMPLAINT),
+            takeovers,
+            doubts: is_shared.then_some(doubts),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
@@ -200,6 +220,9 @@ impl Engine {
                 door,
                 committed,
                 tasks,
+                cluster: cluster.clone(),
+                standing,
+                replays: Mutex::default(),
             }),
             actor: Arc::default(),
         };
@@ -213,6 +236,9 @@ impl Engine {
         }
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
+        if let Some(cluster) = cluster {
+            crate::cluster::start(&engine, cluster, takeover, doubtful);
+        }
         Ok(engine)
     }
 
@@ -330,6 +356,9 @@ impl Engine {
         }
         if self.inner.door.is_stuck() {
             return Err("the disk does not keep up");
+        }
+        if self.inner.standing.is_away() {
+            return Err("the database is not available");
         }
         if self.inner.metrics.fails_since(self.now_ms() - FAILURE_MEMORY_MS) {
             return Err("events could not be stored a moment ago");

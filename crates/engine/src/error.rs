@@ -35,6 +35,9 @@ pub enum AcceptError {
     /// The disk is full.
     #[error("the disk is full")]
     Full,
+    /// The database is away. If the connection was lost in the very moment of the commit, the events may be stored all the same.
+    #[error("the database is not available")]
+    Unavailable,
     /// The server shuts down.
     #[error("the server shuts down")]
     Closing,
@@ -48,6 +51,7 @@ impl From<StoreError> for AcceptError {
         match error {
             StoreError::Full(_) => Self::Full,
             StoreError::Closed => Self::Closing,
+            StoreError::Unavailable(_) | StoreError::Fenced => Self::Unavailable,
             other => Self::Store(Arc::new(other)),
         }
     }

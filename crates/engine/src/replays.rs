@@ -1,13 +1,13 @@
 //! Deliveries that somebody wants sent again, or not at all: one by one, or in bulk behind live traffic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::people::Actor;
 use posthaste_domain::resource::{Replay, ReplayState, Target};
-use posthaste_store::{DeliveryFilter, Order, Range};
+use posthaste_store::{CallKind, DeliveryFilter, Order, Range, StoreError};
 
 use crate::catalogue::Entry;
 use crate::engine::{Engine, shown_state};
@@ -35,11 +35,10 @@ impl Engine {
         }
         let engine = self.clone();
         let reopen = async move {
-            let reopened = engine.inner().journal.reopen(vec![key], engine.now_ms()).await?;
-            let answer =
-                reopened.first().map(|p| p.delivery.clone()).ok_or(ResourceError::State { reason: "the delivery is still pending" })?;
-            engine.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
-            Ok(answer)
+            if engine.reopen(vec![key]).await?.is_empty() {
+                return Err(ResourceError::State { reason: "the delivery is still pending" });
+            }
+            engine.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
         };
         self.to_the_end(reopen).await
     }
@@ -54,13 +53,58 @@ impl Engine {
         self.inner().gate.close(key);
         let (engine, target) = (self.clone(), delivery.target);
         let cancel = async move {
-            let settlement = crate::lanes::cancellation(key, target, engine.now_ms());
-            engine.inner().journal.settle([settlement].into()).await?;
-            engine.inner().lanes.send(target, Command::Cancelled { target, key }).await;
+            match (engine.cancel_here(key, target, engine.now_ms()).await, &engine.inner().cluster) {
+                (Err(StoreError::Fenced), Some(cluster)) => {
+                    let done = cluster.call(CallKind::Cancel, vec![key], target, engine.now_ms()).await?;
+                    if done.is_empty() {
+                        return Err(ResourceError::Store(StoreError::Fenced));
+                    }
+                }
+                (outcome, _) => outcome?,
+            }
             Ok(())
         };
         self.to_the_end(cancel).await?;
         self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
+    }
+
+    /// Cancels a delivery that this node holds.
+    pub(crate) async fn cancel_here(&self, key: DeliveryKey, target: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.inner().gate.close(key);
+        let settlement = crate::lanes::cancellation(key, target, now_ms);
+        self.inner().journal.settle([settlement].into()).await?;
+        self.inner().lanes.send(target, Command::Cancelled { target, key }).await;
+        Ok(())
+    }
+
+    /// Sends finished deliveries that this node holds again; answers which were.
+    pub(crate) async fn reopen_here(&self, mut keys: Vec<DeliveryKey>, now_ms: i64) -> Result<Vec<DeliveryKey>, StoreError> {
+        let mut done = Vec::new();
+        // One call may answer only some of them when the store fails in between.
+        while !keys.is_empty() {
+            let reopened = self.inner().journal.reopen(keys.clone(), now_ms).await?;
+            if reopened.is_empty() {
+                break;
+            }
+            let changed: HashSet<DeliveryKey> = reopened.iter().map(|pending| pending.delivery.key).collect();
+            keys.retain(|key| !changed.contains(key));
+            done.extend(changed);
+            self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
+        }
+        Ok(done)
+    }
+
+    /// Sends finished deliveries again, whichever node holds them; answers which were.
+    async fn reopen(&self, keys: Vec<DeliveryKey>) -> Result<Vec<DeliveryKey>, StoreError> {
+        let now_ms = self.now_ms();
+        let mut done = self.reopen_here(keys.clone(), now_ms).await?;
+        if let Some(cluster) = &self.inner().cluster {
+            let rest: Vec<DeliveryKey> = keys.into_iter().filter(|key| !done.contains(key)).collect();
+            if !rest.is_empty() {
+                done.extend(cluster.call(CallKind::Reopen, rest, 0, now_ms).await?);
+            }
+        }
+        Ok(done)
     }
 
     /// Starts a bulk replay in the background.
@@ -68,7 +112,7 @@ impl Engine {
         let (count, is_all) = self.count_replay(workspace, replay.clone()).await?;
         replay.total = is_all.then_some(count);
         let entry = self.create(workspace, replay).await?;
-        self.run_replay(workspace, entry.id.clone());
+        self.continue_replay(&entry);
         Ok(entry)
     }
 
@@ -115,21 +159,24 @@ impl Engine {
         }
     }
 
-    /// Goes on with the replays that a stop interrupted.
+    /// Goes on with the replays that a stop interrupted, or that another node left.
     pub(crate) fn continue_replays(&self) {
         for workspace in self.workspaces() {
-            for entry in self.list::<Replay>(workspace) {
-                if entry.doc.state == ReplayState::Running {
-                    self.run_replay(workspace, entry.id.clone());
-                }
-            }
+            self.list::<Replay>(workspace).iter().for_each(|entry| self.continue_replay(entry));
         }
     }
 
-    fn run_replay(&self, workspace: i64, id: String) {
+    /// Runs a replay, unless it is over, runs already, or is another node's.
+    pub(crate) fn continue_replay(&self, entry: &Entry<Replay>) {
+        let is_own = self.inner().cluster.as_ref().is_none_or(|cluster| cluster.owns(entry.number));
+        if entry.doc.state != ReplayState::Running || !is_own || !self.inner().replays.lock().insert(entry.number) {
+            return;
+        }
+        let (workspace, id, number) = (entry.workspace, entry.id.clone(), entry.number);
         // Its progress is nobody's doing.
         let engine = self.held_by(Actor::Server);
         self.tasks().spawn("replay", async move {
+            let _running = Running { engine: &engine, number };
             while !engine.tasks().is_cancelled() {
                 match engine.replay_page(workspace, &id).await {
                     Ok(true) => {}
@@ -163,18 +210,8 @@ impl Engine {
         // Messages are sent again only when they are asked for by name: whoever replays webhooks does not mean to write to people twice.
         let routes = self.inner().routing.of(&self.inner().catalogue, workspace);
         let carried = |d: &&Delivery| routes.subscriptions.get(&d.subscription).is_some_and(|s| s.carrier.is_some());
-        let mut keys: Vec<DeliveryKey> = page.iter().filter(|d| doc.target_id.is_some() || !carried(d)).map(|d| d.key).collect();
-        let mut resent = 0;
-        // One call may answer only some of them when the store fails in between.
-        while !keys.is_empty() {
-            let reopened = self.inner().journal.reopen(keys.clone(), self.now_ms()).await?;
-            if reopened.is_empty() {
-                break;
-            }
-            keys.retain(|key| reopened.iter().all(|pending| pending.delivery.key != *key));
-            resent += reopened.len() as u64;
-            self.inner().lanes.arrived(reopened.into_iter().map(again).collect()).await;
-        }
+        let keys: Vec<DeliveryKey> = page.iter().filter(|d| doc.target_id.is_some() || !carried(d)).map(|d| d.key).collect();
+        let resent = self.reopen(keys).await?.len() as u64;
         // What was sent is counted, even if the replay was stopped in this moment.
         loop {
             let entry = self.get::<Replay>(workspace, id).ok_or(ResourceError::NotFound)?;
@@ -209,6 +246,18 @@ impl Engine {
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// A replay that runs in this process.
+struct Running<'a> {
+    engine: &'a Engine,
+    number: i64,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.engine.inner().replays.lock().remove(&self.number);
     }
 }
 

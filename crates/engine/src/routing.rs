@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use posthaste_channels::{Channel, Channels, ContentKind};
 use posthaste_domain::matching::{Filter, PatternIndex, Rule, RuleIndex, TypePattern};
 use posthaste_domain::message::MessageChannel;
-use posthaste_domain::policy::{EffectivePolicy, Order, Policy};
+use posthaste_domain::policy::{EffectivePolicy, Order, Policy, Rate};
 use posthaste_domain::resource::{Account, EventType, Subscription, Target, TargetStatus, TemplateDoc};
 use posthaste_domain::signature::SigningSecret;
 use posthaste_domain::template::{Block, Template};
@@ -25,6 +25,9 @@ use crate::manage::DEFAULT_FORMAT;
 use crate::messages::carrier_of;
 use crate::settings::CarrierSettings;
 use crate::steward::OWNER;
+
+/// Attempts in flight from which on a limit is divided by the nodes: the most nodes for which that is exact.
+const DIVISIBLE: u32 = 8;
 
 /// A target, ready to send to.
 pub struct TargetRoute {
@@ -71,7 +74,7 @@ pub struct LanePolicy {
     /// Attempts in flight.
     pub concurrency: u32,
     /// Sends per window.
-    pub rate: Option<posthaste_domain::policy::Rate>,
+    pub rate: Option<Rate>,
     /// First in, first out.
     pub fifo: bool,
 }
@@ -102,6 +105,8 @@ pub struct SubscriptionRoute {
     pub carrier: Option<MessageChannel>,
     /// Everything resolved.
     pub policy: EffectivePolicy,
+    /// Whether its deliveries are for the owner of the target; see [`LanePolicy::has_owner`]. Those of batches are not.
+    pub for_owner: bool,
 }
 
 /// One workspace, compiled.
@@ -174,14 +179,16 @@ pub struct Routing {
     channels: Channels,
     formats: Formats,
     carriers: CarrierSettings,
+    /// Whether other nodes send to the same targets.
+    is_shared: bool,
     table: ArcSwap<HashMap<i64, Arc<WorkspaceRoutes>>>,
     compiling: Mutex<()>,
 }
 
 impl Routing {
-    /// An empty table; workspaces compile when first asked for.
-    pub fn new(channels: Channels, formats: Formats, carriers: CarrierSettings) -> Self {
-        Self { channels, formats, carriers, table: ArcSwap::default(), compiling: Mutex::new(()) }
+    /// An empty table; workspaces compile when first asked for. `is_shared`: other nodes send to the same targets.
+    pub fn new(channels: Channels, formats: Formats, carriers: CarrierSettings, is_shared: bool) -> Self {
+        Self { channels, formats, carriers, is_shared, table: ArcSwap::default(), compiling: Mutex::new(()) }
     }
 
     /// The current routes of a workspace.
@@ -239,7 +246,7 @@ impl Routing {
             .into_iter()
             .map(|entry| (entry.doc.dialect.clone(), Arc::new(entry.doc.settings.clone())))
             .collect();
-        let mut subscriptions = HashMap::new();
+        let mut found = Vec::new();
         let mut patterns = Vec::new();
         let mut lanes: HashMap<i64, LanePolicy> = HashMap::new();
         for entry in catalogue.list::<Subscription>(workspace) {
@@ -250,8 +257,13 @@ impl Routing {
             if entry.doc.enabled {
                 patterns.extend(entry.doc.event_types.iter().filter_map(|p| Some((entry.number, TypePattern::parse(p).ok()?))));
             }
-            subscriptions.insert(entry.number, Arc::new(route));
+            found.push(route);
         }
+        let own = |route: SubscriptionRoute| {
+            let has_owner = self.is_shared && lanes.get(&route.target).is_some_and(LanePolicy::has_owner);
+            (route.number, Arc::new(SubscriptionRoute { for_owner: has_owner && route.policy.batch.is_none(), ..route }))
+        };
+        let subscriptions = found.into_iter().map(own).collect();
         let targets = targets
             .iter()
             .map(|entry| {
@@ -313,6 +325,7 @@ impl Routing {
             account,
             carrier,
             policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
+            for_owner: false,
         }
     }
 
@@ -332,6 +345,7 @@ impl Routing {
             notify: None,
             carrier: None,
             policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
+            for_owner: false,
         }
     }
 
@@ -362,9 +376,26 @@ impl LanePolicy {
         Self { concurrency: policy.concurrency, rate: policy.rate, fifo: policy.order == Order::Fifo }
     }
 
+    /// Whether one node alone sends to the target, where there are several: order cannot be kept otherwise, and a few places cannot be divided.
+    pub fn has_owner(&self) -> bool {
+        self.fifo || self.concurrency < DIVISIBLE
+    }
+
+    /// The part of one among so many nodes that send to the same target.
+    pub fn shared_by(self, nodes: u32) -> Self {
+        if nodes <= 1 || self.has_owner() {
+            return self;
+        }
+        let part = |rate: Rate| match rate.limit / nodes {
+            0 => Rate { limit: 1, per: rate.per * nodes / rate.limit.max(1) },
+            limit => Rate { limit, ..rate },
+        };
+        Self { concurrency: (self.concurrency / nodes).max(1), rate: self.rate.map(part), ..self }
+    }
+
     /// What satisfies both.
     fn strictest(self, other: Self) -> Self {
-        let per_second = |r: &posthaste_domain::policy::Rate| f64::from(r.limit) / r.per.as_secs_f64().max(0.001);
+        let per_second = |r: &Rate| f64::from(r.limit) / r.per.as_secs_f64().max(0.001);
         let rate = match (self.rate, other.rate) {
             (Some(a), Some(b)) => Some(if per_second(&a) <= per_second(&b) { a } else { b }),
             (a, b) => a.or(b),

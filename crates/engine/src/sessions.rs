@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use posthaste_domain::people::audit::{self, Action};
 use posthaste_domain::people::{Lifetimes, MAX_SESSIONS, Member, Session};
-use posthaste_store::{Catalog, StoreError};
+use posthaste_store::{Catalog, Cluster, StoreError};
 use tokio::sync::watch;
 
 use crate::catalogue::Entry;
@@ -20,6 +20,7 @@ use crate::error::ResourceError;
 /// All sessions of an installation.
 pub(crate) struct Sessions {
     store: Arc<dyn Catalog>,
+    cluster: Option<Arc<dyn Cluster>>,
     by_hash: RwLock<HashMap<String, Arc<Session>>>,
     /// Told when a session has ended.
     standing: watch::Sender<()>,
@@ -28,10 +29,25 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) async fn load(store: Arc<dyn Catalog>, standing: watch::Sender<()>) -> Result<Self, StoreError> {
-        let all = store.sessions().await?;
-        let by_hash = all.into_iter().map(|session| (session.token_hash.clone(), Arc::new(session))).collect();
-        Ok(Self { store, by_hash: RwLock::new(by_hash), standing, writing: tokio::sync::Mutex::new(()) })
+    pub(crate) async fn load(store: Arc<dyn Catalog>, cluster: Option<Arc<dyn Cluster>>, standing: watch::Sender<()>) -> Result<Self, StoreError> {
+        let by_hash = RwLock::new(by_hash(store.sessions().await?));
+        Ok(Self { store, cluster, by_hash, standing, writing: tokio::sync::Mutex::new(()) })
+    }
+
+    /// Looks up what other nodes changed.
+    pub(crate) async fn hear(&self) -> Result<(), StoreError> {
+        let _order = self.writing.lock().await;
+        *self.by_hash.write() = by_hash(self.store.sessions().await?);
+        self.standing.send_replace(());
+        Ok(())
+    }
+
+    /// Waits until all nodes know of what was changed.
+    async fn confirmed(&self) -> Result<(), StoreError> {
+        match &self.cluster {
+            Some(cluster) => cluster.confirmed().await,
+            None => Ok(()),
+        }
     }
 
     async fn put(&self, session: Session) -> Result<Arc<Session>, StoreError> {
@@ -54,6 +70,10 @@ impl Sessions {
         self.standing.send_replace(());
         Ok(())
     }
+}
+
+fn by_hash(all: Vec<Session>) -> HashMap<String, Arc<Session>> {
+    all.into_iter().map(|session| (session.token_hash.clone(), Arc::new(session))).collect()
 }
 
 impl Engine {
@@ -85,7 +105,9 @@ impl Engine {
             if old.len() >= MAX_SESSIONS {
                 sessions.end(&old[MAX_SESSIONS - 1..], Vec::new()).await?;
             }
-            Ok(sessions.put(session).await?)
+            let begun = sessions.put(session).await?;
+            sessions.confirmed().await?;
+            Ok(begun)
         };
         self.to_the_end(begin).await
     }
@@ -133,6 +155,7 @@ impl Engine {
                 }
             }
             sessions.end(&gone, entries).await?;
+            sessions.confirmed().await?;
             Ok(gone.len())
         };
         self.to_the_end(end).await

@@ -15,6 +15,7 @@ mod series;
 mod serve;
 mod signals;
 mod sse;
+mod storage;
 mod term;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! A whole server in this process: store, engine, channels, dialects and the HTTP surface, put together.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +12,17 @@ use posthaste_dialects::momentum::MomentumSettings;
 use posthaste_dialects::msggo::MsggoSettings;
 use posthaste_domain::people::Lifetimes;
 use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
-use posthaste_domain::signature::hmac_sha256;
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::people::SETUP_PATH;
 use posthaste_server::{AppState, EffectiveSetting, OpenBins, OwnBins, ServeSettings, ServerSettings};
-use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
+use posthaste_store::secrets::KeyError;
 use posthaste_store::{RetentionRule, StoreError};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, SETTINGS, Setting};
-use crate::series;
+use crate::{series, storage};
 
 /// Name of the dialect whose signing key begins as the API key.
 const MAILGUN: &str = "mailgun";
@@ -71,6 +70,9 @@ pub enum StartError {
     /// The key file of the store cannot be read.
     #[error("cannot read the key file in the data directory: {0}")]
     KeyFile(std::io::Error),
+    /// The keys of the configuration are none.
+    #[error("database.master_key cannot be used: {0}")]
+    MasterKey(KeyError),
 }
 
 impl StartError {
@@ -81,7 +83,10 @@ impl StartError {
                 let first = pid.map(|pid| format!("stop that process first (kill {pid})"));
                 format!("{}, or name another directory with --data", first.as_deref().unwrap_or("stop that process first"))
             }
-            Self::Store(StoreError::MasterKey) => "put the master.key that belongs to this data directory back".into(),
+            Self::Store(StoreError::MasterKey) => {
+                "put the master.key that belongs to this data directory back; with a database, all nodes need the same (database.master_key)".into()
+            }
+            Self::Store(StoreError::Unavailable(_)) => "is the database running, and database.url (--database) right?".into(),
             Self::Store(StoreError::File { file, .. }) if file.ends_with("master.key") => {
                 "it holds one base64 key of 32 bytes per line, for its owner alone (chmod 600)".into()
             }
@@ -125,19 +130,20 @@ pub struct FirstKey {
 impl Node {
     /// Opens the data directory, takes the address and starts to deliver what is pending.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let store = open_store(config).await?;
+        let store = storage::open(config).await?;
         // The address before the engine: when it is taken, nothing must have been sent.
         let (listener, address) = listen(&config.listen.0).await?;
-        let settings = engine_settings(config, address)?;
+        let settings = engine_settings(config, address, store.page_secret);
         let own_bins = OwnBins::new(&settings.public_base_url);
         let channels = channels(config, Arc::clone(&own_bins))?;
         let surface = server_settings(config);
         let parts = Parts {
-            catalog: Arc::new(store.clone()),
-            journal: Arc::new(store.clone()),
-            history: Arc::new(store.clone()),
-            bins: Arc::new(store.clone()),
-            suppressions: Arc::new(store),
+            catalog: store.catalog,
+            journal: store.journal,
+            history: store.history,
+            bins: store.bins,
+            suppressions: store.suppressions,
+            cluster: store.cluster,
             channels,
             formats: posthaste_dialects::formats(&surface.dialects),
             clock: Arc::new(SystemClock::start()),
@@ -212,14 +218,23 @@ impl Node {
         Ok(self.engine.edit(workspace, plan).await?)
     }
 
-    /// Answers requests until `stop` resolves, then finishes what is under way within the configured time and closes the store.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let deadline = std::cell::Cell::new(None);
+    /// Answers requests until `stop` resolves or the node is lost, then finishes what is under way within the configured time and closes the
+    /// store.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
+        let (deadline, ended) = (std::cell::Cell::new(None), std::cell::Cell::new(Ended::Stopped));
+        let engine = self.engine.clone();
+        let grace = self.shutdown;
         let stop = async {
-            stop.await;
-            deadline.set(Some(Instant::now() + self.shutdown));
+            let given = tokio::select! {
+                () = stop => grace,
+                () = engine.lost() => {
+                    ended.set(Ended::Lost);
+                    LEAST_DRAIN
+                }
+            };
+            deadline.set(Some(Instant::now() + given));
         };
-        let settings = ServeSettings { grace: self.shutdown, ..ServeSettings::default() };
+        let settings = ServeSettings { grace, ..ServeSettings::default() };
         let console = if self.has_console { posthaste_console::router(self.state.clone()) } else { axum::Router::new() };
         let app = posthaste_server::App::with(self.state, console);
         posthaste_server::serve_with(self.listener, app, stop, settings).await;
@@ -227,7 +242,17 @@ impl Node {
         self.engine.shutdown(left.max(LEAST_DRAIN.min(self.shutdown))).await;
         drop(self.bins);
         series::save(&self.engine, &self.data);
+        ended.get()
     }
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Other nodes took it for gone: it has to begin anew.
+    Lost,
 }
 
 fn channels(config: &Config, own_bins: Arc<OwnBins>) -> Result<Channels, SettingsError> {
@@ -236,21 +261,6 @@ fn channels(config: &Config, own_bins: Arc<OwnBins>) -> Result<Channels, Setting
     let sms = SmsDefaults { carrier: config.sms.carrier.0.clone(), from: given(&config.sms.from), simulator: config.sms.simulator.clone() };
     let guard = AddressGuard::new(config.allow_network.clone());
     Channels::standard(&ChannelOptions { guard, email, sms, own: Some(own_bins), ..ChannelOptions::default() })
-}
-
-async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
-    let path = config.data.display().to_string();
-    let data = config.data.clone();
-    let options = SqliteOptions {
-        segment_bytes: config.retention.segment.0,
-        compress_after: Some(config.retention.compress_after.0).filter(|after| !after.is_zero()),
-        ..SqliteOptions::default()
-    };
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await;
-    opened.unwrap_or_else(|panicked| Err(StoreError::Engine(Box::new(panicked)))).map_err(|error| match error {
-        StoreError::Engine(source) => StartError::Directory { path, source },
-        other => StartError::Store(other),
-    })
 }
 
 async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -273,12 +283,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSettings, StartError> {
+fn engine_settings(config: &Config, address: SocketAddr, page_secret: [u8; 32]) -> EngineSettings {
     let public_base_url = match config.public_url.0.as_str() {
         "" => format!("http://{}", reachable(address)),
         url => url.to_owned(),
     };
-    Ok(EngineSettings {
+    EngineSettings {
         max_payload_bytes: config.limits.max_payload.as_usize(),
         global_in_flight: config.limits.in_flight,
         lane_bytes: config.limits.lane_bytes.as_usize(),
@@ -292,22 +302,14 @@ fn engine_settings(config: &Config, address: SocketAddr) -> Result<EngineSetting
         sessions: Lifetimes { idle: config.sessions.idle.0, absolute: config.sessions.absolute.0 },
         notify_email: Some(config.delivery.notify_email.clone()).filter(|to| !to.is_empty()),
         public_base_url,
-        page_secret: page_secret(&config.data)?,
+        page_secret,
         carriers: CarrierSettings {
             email_retry: config.email.retry.clone(),
             sms_retry: config.sms.retry.clone(),
             ..CarrierSettings::default()
         },
         ..EngineSettings::default()
-    })
-}
-
-/// The key of message pages, derived from the oldest key of the store's key file: it stays the same over restarts, restored backups, and
-/// rotations that only add a key.
-fn page_secret(data: &Path) -> Result<[u8; 32], StartError> {
-    let keys = std::fs::read_to_string(data.join("master.key")).map_err(StartError::KeyFile)?;
-    let oldest = keys.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-    Ok(hmac_sha256(oldest.as_bytes(), b"posthaste message pages"))
+    }
 }
 
 fn server_settings(config: &Config) -> ServerSettings {
@@ -346,6 +348,8 @@ fn effective(config: &Config) -> Vec<EffectiveSetting> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::value::Listen;
 

@@ -1,5 +1,6 @@
 //! `posthaste serve`: runs the server.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::config::load::{Layers, Loaded};
 use crate::config::value::Raw;
 use crate::failure::Failure;
 use crate::logging;
-use crate::node::{FirstKey, Node};
+use crate::node::{Ended, FirstKey, Node};
 use crate::signals::Stop;
 use crate::term::{Style, paint, say};
 
@@ -28,6 +29,9 @@ pub struct Serve {
     /// Data directory [default: ./posthaste-data].
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// Postgres that this node shares with others: postgres://user@host/database. Everything else stays as it is.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Address to listen on [default: 127.0.0.1:8080]; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -48,6 +52,9 @@ impl Serve {
         let mut flags = Vec::new();
         if let Some(data) = &self.data {
             flags.push(("data", Raw::Text(data.clone()), "--data"));
+        }
+        if let Some(url) = &self.database {
+            flags.push(("database.url", Raw::Text(url.clone()), "--database"));
         }
         if let Some(listen) = &self.listen {
             flags.push(("listen", Raw::Text(listen.clone()), "--listen"));
@@ -90,16 +97,29 @@ impl Serve {
         let stopping = CancellationToken::new();
         let mut running = std::pin::pin!(node.run(stopping.cancelled()));
         tokio::select! {
-            () = &mut running => return Ok(()),
+            ended = &mut running => return anew(ended),
             () = stop.requested() => {}
         }
         tracing::info!("stopping: finishing what is under way; once more stops at once");
         stopping.cancel();
         tokio::select! {
-            () = &mut running => tracing::info!("stopped"),
+            _ = &mut running => tracing::info!("stopped"),
             () = stop.requested() => return Err(Failure::Interrupted),
         }
         Ok(())
+    }
+}
+
+/// Begins anew, in this process, if the node was lost: with the same arguments, as if it had just been started.
+fn anew(ended: Ended) -> Result<(), Failure> {
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::Lost => {
+            let failed = |error| Failure::Io { what: "beginning anew".into(), error };
+            let program = std::env::current_exe().map_err(failed)?;
+            let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+            Err(failed(error))
+        }
     }
 }
 

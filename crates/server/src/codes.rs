@@ -76,6 +76,7 @@ codes! {
     StorageFailed = "storage_failed", INTERNAL_SERVER_ERROR, "The store failed";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The server is overloaded";
     StorageFull = "storage_full", SERVICE_UNAVAILABLE, "The disk is full";
+    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database is not available";
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The server is shutting down";
 }
 

@@ -201,6 +201,9 @@ impl From<StoreError> for Problem {
                 Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30)
             }
             StoreError::Closed => Self::new(Code::ShuttingDown, "the server is shutting down").retry_after(1),
+            StoreError::Unavailable(_) | StoreError::Fenced => {
+                Self::new(Code::DatabaseUnavailable, "the database does not answer; it is reached for until it does").retry_after(2)
+            }
             other => {
                 tracing::error!(error = &other as &dyn std::error::Error, "storage failed");
                 Self::new(Code::StorageFailed, "the store could not do this; the server's log says why")
@@ -218,6 +221,9 @@ impl From<AcceptError> for Problem {
             AcceptError::Overloaded => Self::new(Code::Overloaded, "too many events are being accepted; nothing was stored").retry_after(1),
             AcceptError::Full => Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30),
             AcceptError::Closing => Self::new(Code::ShuttingDown, "the server is shutting down; nothing was stored").retry_after(1),
+            AcceptError::Unavailable => {
+                Self::new(Code::DatabaseUnavailable, "the database does not answer; the event is not known to be stored").retry_after(2)
+            }
             AcceptError::Store(error) => {
                 tracing::error!(error = &*error as &dyn std::error::Error, "storage failed");
                 Self::new(Code::StorageFailed, "the store could not do this; the server's log says why")

@@ -122,8 +122,14 @@ impl Maker {
     fn event(&self, n: i64, width: u32, targets: i64) -> NewEvent {
         let type_name = if n % RARE == 0 { &self.rare } else { &self.common };
         let target = |ordinal: u32| TARGET + (n + i64::from(ordinal)) % targets;
-        let delivery =
-            |ordinal| NewDelivery { ordinal, subscription: 40 + target(ordinal), target: target(ordinal), due_ms: None, is_batch: false };
+        let delivery = |ordinal| NewDelivery {
+            ordinal,
+            subscription: 40 + target(ordinal),
+            target: target(ordinal),
+            due_ms: None,
+            is_batch: false,
+            for_owner: false,
+        };
         NewEvent {
             sequence: Sequence(n),
             workspace: WORKSPACE,

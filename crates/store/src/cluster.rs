@@ -11,9 +11,10 @@
 //! 2. All sequences of a claim that was taken over lie below those that are leased afterwards.
 //! 3. What an owner was told of stays to be told to the next one until it is settled.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use posthaste_domain::id::{DeliveryKey, Sequence};
-use posthaste_domain::people::Session;
 use posthaste_domain::people::audit::Entry;
 use tokio::sync::watch;
 
@@ -67,8 +68,8 @@ pub struct CatalogNews {
     pub version: i64,
     /// Records in their newest state, in the order in which they changed.
     pub records: Vec<Record>,
-    /// All sessions, if any of them began or ended.
-    pub sessions: Option<Vec<Session>>,
+    /// Whether any session began or ended.
+    pub sessions: bool,
 }
 
 /// What a node asks the one that holds a delivery for.
@@ -89,6 +90,8 @@ pub struct Call {
     pub kind: CallKind,
     /// Of which deliveries.
     pub keys: Vec<DeliveryKey>,
+    /// Their target, where the caller knows it; otherwise 0.
+    pub target: i64,
     /// The caller's time.
     pub at_ms: i64,
 }
@@ -152,8 +155,14 @@ pub trait Cluster: Send + Sync {
     /// [`StoreError::Fenced`] when others took it for gone: it has to begin anew.
     async fn beat(&self, catalog: i64, report: &str) -> Result<Beat, StoreError>;
 
+    /// How long a node's silence is forgiven.
+    fn lapse(&self) -> Duration;
+
     /// What rings.
     fn bells(&self) -> Bells;
+
+    /// Whether this node is the owner of what has this number.
+    fn owns(&self, number: i64) -> bool;
 
     /// Takes over at most `limit` orphaned claims.
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError>;
@@ -175,7 +184,7 @@ pub trait Cluster: Send + Sync {
 
     /// Has the nodes that hold these deliveries do something; answers the keys of those for which it was done. Deliveries that this node holds,
     /// or nobody, are left out.
-    async fn call(&self, kind: CallKind, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError>;
+    async fn call(&self, kind: CallKind, keys: Vec<DeliveryKey>, target: i64, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError>;
 
     /// What others ask this node for; each is answered here once.
     async fn calls(&self) -> Result<Vec<Call>, StoreError>;

@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod contract;
 pub mod history;
 pub mod journal;
+pub mod master;
 mod needle;
 mod page;
 pub mod postgres;

@@ -131,6 +131,7 @@ impl Rig {
             history: store.clone(),
             bins: store.clone(),
             suppressions: store,
+            cluster: None,
             // The simulators of mail and SMS, and a receiver in place of the network.
             channels: Channels::standard(&ChannelOptions::default()).expect("the options are good").with(receiver.clone()),
             formats: posthaste_dialects::formats(&posthaste_dialects::DialectSettings::default()),

@@ -219,6 +219,7 @@ fn refuse_body(error: BodyError) -> Answer {
 fn refuse_event(error: AcceptError) -> Answer {
     match error {
         AcceptError::Overloaded => Answer::Unavailable { retry_after: 1 },
+        AcceptError::Unavailable => Answer::Unavailable { retry_after: 2 },
         AcceptError::Closing => Answer::Unavailable { retry_after: 5 },
         AcceptError::Full => Answer::Unavailable { retry_after: 60 },
         error => {
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_full_or_closing_server_asks_to_try_again() {
-        for error in [AcceptError::Overloaded, AcceptError::Full, AcceptError::Closing] {
+        for error in [AcceptError::Overloaded, AcceptError::Unavailable, AcceptError::Full, AcceptError::Closing] {
             let response = refuse_event(error).into_response(Accepts::default());
             assert_eq!(response.status(), 503);
             assert!(response.headers().contains_key(header::RETRY_AFTER));

@@ -167,6 +167,7 @@ impl From<AcceptError> for Refusal {
         match error {
             AcceptError::IdempotencyMismatch => Self::field("idempotencyKey", "The key was used for a different message"),
             AcceptError::Overloaded => Self::Unavailable(1),
+            AcceptError::Unavailable => Self::Unavailable(2),
             AcceptError::Closing => Self::Unavailable(5),
             AcceptError::Full => Self::Unavailable(60),
             error => {
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_can_be_tried_again_says_when() {
-        for error in [AcceptError::Overloaded, AcceptError::Full, AcceptError::Closing] {
+        for error in [AcceptError::Overloaded, AcceptError::Unavailable, AcceptError::Full, AcceptError::Closing] {
             let response = Refusal::from(error).into_response();
             assert_eq!(response.status(), 503);
             assert!(response.headers().contains_key(header::RETRY_AFTER));

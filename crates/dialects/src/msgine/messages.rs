@@ -221,14 +221,17 @@ fn failed(error: &ResourceError) -> Refusal {
     match error {
         ResourceError::Store(StoreError::Full(_)) => Refusal::Unavailable(60),
         ResourceError::Store(StoreError::Closed) => Refusal::Unavailable(5),
+        ResourceError::Store(StoreError::Unavailable(_)) => Refusal::Unavailable(2),
         _ => Refusal::Internal,
     }
 }
 
 /// The store could not be read.
 pub(super) fn unreadable(error: &StoreError) -> Refusal {
-    if matches!(error, StoreError::Closed) {
-        return Refusal::Unavailable(5);
+    match error {
+        StoreError::Closed => return Refusal::Unavailable(5),
+        StoreError::Unavailable(_) => return Refusal::Unavailable(2),
+        _ => {}
     }
     tracing::error!(error = error as &dyn std::error::Error, "messages could not be read");
     Refusal::Internal

@@ -54,6 +54,7 @@ impl Inbox {
             history: store.clone(),
             bins: store.clone(),
             suppressions: store,
+            cluster: None,
             channels: Channels::default(),
             formats: posthaste_dialects::formats(&posthaste_dialects::DialectSettings::default()),
             clock: clock.clone(),

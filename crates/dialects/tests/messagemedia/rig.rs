@@ -197,6 +197,7 @@ async fn open(directory: &Path, clock: &Arc<TestClock>, settings: MessageMediaSe
         history: store.clone(),
         bins: store.clone(),
         suppressions: store,
+        cluster: None,
         channels: Channels::standard(&ChannelOptions { guard, ..ChannelOptions::default() }).unwrap(),
         formats: posthaste_dialects::formats(&settings),
         clock: clock.clone(),

@@ -242,6 +242,7 @@ async fn open(directory: &tempfile::TempDir, clock: &Arc<TestClock>, settings: &
         history: store.clone(),
         bins: store.clone(),
         suppressions: store,
+        cluster: None,
         channels: Channels::standard(&ChannelOptions { guard, ..ChannelOptions::default() }).unwrap(),
         formats,
         clock: Arc::clone(clock) as Arc<dyn Clock>,

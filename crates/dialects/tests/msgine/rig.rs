@@ -283,6 +283,7 @@ async fn open(directory: &tempfile::TempDir, clock: &Arc<TestClock>, settings: &
         history: store.clone(),
         bins: store.clone(),
         suppressions: store,
+        cluster: None,
         channels,
         formats: posthaste_dialects::formats(&DialectSettings { msgine: settings.clone(), ..DialectSettings::default() }),
         clock: clock.clone(),

@@ -95,6 +95,7 @@ async fn open(directory: &Path, clock: &Arc<TestClock>, settings: &DialectSettin
         history: store.clone(),
         bins: store.clone(),
         suppressions: store,
+        cluster: None,
         channels: Channels::standard(&options).unwrap(),
         formats: posthaste_dialects::formats(settings),
         clock: clock.clone(),

@@ -89,6 +89,17 @@ pub(crate) enum Command {
         summary: LaneSummary,
         last_key: DeliveryKey,
     },
+    /// There is more in the journal than the lane was told of.
+    Reread {
+        target: i64,
+        lane: Reread,
+    },
+    /// Another node found that the target's health changed.
+    Heard {
+        workspace: i64,
+        target: i64,
+        snapshot: Snapshot,
+    },
     /// The target's health when the process before this one ended.
     Restore {
         workspace: i64,
@@ -101,6 +112,10 @@ pub(crate) enum Command {
     },
     HealthOfAll {
         answer: oneshot::Sender<Vec<(i64, LaneHealth)>>,
+    },
+    /// All lanes together.
+    Sum {
+        answer: oneshot::Sender<LaneSum>,
     },
     /// Start nothing more; answer when everything that was started is on disk.
     Drain {
@@ -125,6 +140,30 @@ pub struct LaneHealth {
     pub last_failure_ms: i64,
     /// Until when the rate limit holds back; 0 when it does not.
     pub limited_until_ms: i64,
+}
+
+/// What to read from the journal: what another node left or accepted, or what may be there after a commit of which nobody knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reread {
+    /// The target's workspace.
+    pub workspace: i64,
+    /// How many deliveries more there are, as far as is known.
+    pub count: u64,
+    /// None of them has a smaller key.
+    pub lowest: DeliveryKey,
+    /// None of them has a larger key.
+    pub last_key: DeliveryKey,
+}
+
+/// All lanes together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LaneSum {
+    /// Pending deliveries.
+    pub backlog: u64,
+    /// Attempts under way or not settled.
+    pub in_flight: u64,
+    /// Since when the delivery that waits longest could have been sent.
+    pub oldest_ms: Option<i64>,
 }
 
 /// Handle to all shards.
@@ -194,6 +233,20 @@ impl Lanes {
         let (answer, receive) = oneshot::channel();
         self.send(target, Command::Health { target, answer }).await;
         receive.await.ok().flatten()
+    }
+
+    /// All lanes together.
+    pub async fn sum(&self) -> LaneSum {
+        let mut all = LaneSum::default();
+        for shard in 0..self.shards.len() {
+            let (answer, receive) = oneshot::channel();
+            self.tell(shard, Command::Sum { answer }).await;
+            let sum = receive.await.unwrap_or_default();
+            all.backlog += sum.backlog;
+            all.in_flight += sum.in_flight;
+            all.oldest_ms = all.oldest_ms.into_iter().chain(sum.oldest_ms).min();
+        }
+        all
     }
 
     /// What all lanes say, by target.

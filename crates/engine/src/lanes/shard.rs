@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::attempts::{Ended, Start};
 use super::state::{LaneNext, LaneState};
-use super::{Arrival, Budget, Command, Lanes, Page};
+use super::{Arrival, Budget, Command, LaneSum, Lanes, Page};
 use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
@@ -72,6 +73,8 @@ pub(crate) struct ShardParts {
     pub breaker: BreakerSettings,
     pub gate: Gate,
     pub large: LargeEvents,
+    /// Nodes that live, this one included.
+    pub nodes: Arc<AtomicU32>,
 }
 
 struct Shard {
@@ -210,6 +213,20 @@ impl Shard {
                 self.lane(summary.target, workspace, now_ms).recover(last_key, summary.queued, summary.scheduled);
                 self.fair.ready(workspace, summary.target);
             }
+            Command::Reread { target, lane } => {
+                self.lane(target, lane.workspace, now_ms).reread(lane);
+                self.fair.ready(lane.workspace, target);
+            }
+            Command::Heard { workspace, target, snapshot } => {
+                let settings = self.parts.breaker;
+                if self.lanes.get_mut(&target).is_some_and(|lane| lane.heard(settings, snapshot, now_ms)) {
+                    self.fair.ready(workspace, target);
+                }
+            }
+            Command::Sum { answer } => {
+                let add = |sum: LaneSum, lane: &LaneState| lane.add_to(sum, now_ms);
+                let _ = answer.send(self.lanes.values().fold(LaneSum::default(), add));
+            }
             Command::Restore { workspace, target, snapshot } => {
                 let breaker = Breaker::restore(self.parts.breaker, snapshot, now_ms);
                 self.lane(target, workspace, now_ms).restore(breaker);
@@ -316,11 +333,12 @@ impl Shard {
             self.cancel_all(target, now_ms);
             return false;
         };
+        let nodes = self.parts.nodes.load(Ordering::Relaxed);
         // However many a policy allows, a part of what is free stays so: a target that hangs must not take the last place.
         let most = ((self.parts.capacity - self.fair.in_flight().min(self.parts.capacity)) / 2).max(1);
         loop {
             let Some(lane) = self.lanes.get_mut(&target) else { return false };
-            lane.follow(route.lane, route.status, now_ms);
+            lane.follow(route.lane.shared_by(nodes), route.status, now_ms);
             let next = lane.next(now_ms, most);
             if let Next::Run { item, .. } = next {
                 if item.delivery.is_batch && self.parts.gate.is_open(item.delivery.key) {

@@ -7,19 +7,22 @@ use std::sync::Arc;
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Order;
-use posthaste_domain::policy::breaker::{Breaker, Effect, State};
+use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings, Snapshot, State};
 use posthaste_domain::policy::lane::{Bound, Entry, Finish, Lane, LaneLimits, Next, Scheduled};
 use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_domain::resource::TargetStatus;
 use posthaste_store::PageLimit;
 
 use super::budget::{Budget, OVERHEAD};
-use super::{Arrival, How, LaneHealth, LaneVerdict, Page};
+use super::{Arrival, How, LaneHealth, LaneSum, LaneVerdict, Page, Reread};
 use crate::routing::LanePolicy;
 
 /// What a queue holds at most when it reads back. Holding more of what is read anyway spares nothing, and is read in vain if the lane has to
 /// give it back; new deliveries that are held spare reading them.
 const PAGE: usize = 1 << 20;
+
+/// For how long a success outweighs what another node says of the target.
+const FRESH_SUCCESS_MS: i64 = 5_000;
 
 /// What to ask a lane for.
 pub(super) type LaneNext = Next<PendingDelivery, DeliveryKey>;
@@ -72,6 +75,45 @@ impl LaneState {
         self.lane = Lane::recovering(limits(self.budget.bound(0, usize::MAX), false), Some(last_key), queued > 0, scheduled > 0);
         self.account();
         self.backlog = queued + scheduled;
+    }
+
+    /// There is more in the journal than the lane was told of.
+    pub fn reread(&mut self, more: Reread) {
+        let Reread { count, lowest, last_key, .. } = more;
+        // Of scheduled ones alone nothing is known but that they are there.
+        let lowest = lowest.min(last_key);
+        self.with(|lane| lane.reread(lowest.0.checked_sub(1).map(DeliveryKey), lowest, last_key));
+        self.backlog += count;
+    }
+
+    /// Another node found that the target's health changed; answers whether that is news here. Who has just seen it succeed knows better.
+    pub fn heard(&mut self, settings: BreakerSettings, snapshot: Snapshot, now_ms: i64) -> bool {
+        let is_failing = snapshot.state != State::Active;
+        let knows_better = is_failing && now_ms - self.last_success_ms < FRESH_SUCCESS_MS;
+        let is_news = snapshot.state != self.breaker.state() && self.status == TargetStatus::Active && !knows_better;
+        if is_news {
+            self.breaker = Breaker::restore(settings, snapshot, now_ms);
+        }
+        is_news
+    }
+
+    /// Adds its numbers to those of other lanes.
+    pub fn add_to(&self, mut sum: LaneSum, now_ms: i64) -> LaneSum {
+        sum.backlog += self.backlog;
+        sum.in_flight += u64::from(self.lane.unsettled());
+        sum.oldest_ms = sum.oldest_ms.into_iter().chain(self.oldest_ms(now_ms)).min();
+        sum
+    }
+
+    /// Since when the delivery that waits longest could have been sent.
+    fn oldest_ms(&self, now_ms: i64) -> Option<i64> {
+        let since = self.lane.first_fresh().map(|first| match first.delivery.state {
+            // Released at its last change.
+            DeliveryState::Queued => first.delivery.updated_ms,
+            _ => first.delivery.due_ms,
+        });
+        let due = self.lane.first_due_ms().filter(|due_ms| *due_ms <= now_ms);
+        since.into_iter().chain(due).min()
     }
 
     /// Lets something happen to the lane within the memory that it may hold now.
@@ -314,17 +356,11 @@ impl LaneState {
             State::Paused => "paused",
             State::Disabled => "disabled",
         };
-        let fresh = self.lane.first_fresh().map(|first| match first.delivery.state {
-            // Released at its last change.
-            DeliveryState::Queued => first.delivery.updated_ms,
-            _ => first.delivery.due_ms,
-        });
-        let due = self.lane.first_due_ms().filter(|due_ms| *due_ms <= now_ms);
         LaneHealth {
             breaker: breaker.into(),
             backlog: self.backlog,
             in_flight: self.lane.unsettled(),
-            oldest_ms: fresh.into_iter().chain(due).min(),
+            oldest_ms: self.oldest_ms(now_ms),
             last_success_ms: self.last_success_ms,
             last_failure_ms: self.last_failure_ms,
             limited_until_ms: self.limited_until_ms,

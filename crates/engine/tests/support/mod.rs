@@ -302,6 +302,7 @@ impl Rig {
             history: Arc::clone(&store) as Arc<dyn History>,
             bins: Arc::clone(&store) as Arc<dyn Bins>,
             suppressions: Arc::clone(&store) as Arc<dyn Suppressions>,
+            cluster: None,
             channels: Channels::default()
                 .with(ScriptedChannel(script.clone()))
                 .with(ScriptedCarrier(script.clone()))

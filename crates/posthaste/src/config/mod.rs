@@ -28,6 +28,8 @@ use value::{BaseUrl, Carrier, Listen, LogFormat, LogLevel, Size, Span};
 pub struct Config {
     /// Data directory.
     pub data: PathBuf,
+    /// The shared database, for a node of a cluster.
+    pub database: Database,
     /// Where to listen.
     pub listen: Listen,
     /// How others reach this server; empty: the address it listens on.
@@ -54,6 +56,19 @@ pub struct Config {
     pub dialects: DialectSettings,
     /// The log.
     pub log: Log,
+}
+
+/// A Postgres that several nodes share.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Database {
+    /// Where it is; empty: everything is in the data directory.
+    pub url: String,
+    /// Connections of this node.
+    pub connections: usize,
+    /// What this node is called.
+    pub node: String,
+    /// Keys that seal the catalog's secrets; empty: those of the data directory.
+    pub master_key: String,
 }
 
 /// Limits of size, memory and time.
@@ -175,6 +190,7 @@ impl Default for Config {
         let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
         Self {
             data: PathBuf::from("./posthaste-data"),
+            database: Database { connections: 6, ..Database::default() },
             listen: Listen("127.0.0.1:8080".into()),
             public_url: BaseUrl::default(),
             allow_network: Vec::new(),

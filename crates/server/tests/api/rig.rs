@@ -273,6 +273,7 @@ impl Made {
             history: (self.history)(store.clone()),
             bins: store.clone(),
             suppressions: store,
+            cluster: None,
             channels: self.channels(recorder),
             formats: if self.is_real { posthaste_dialects::formats(&Default::default()) } else { Formats::default().with(Plain) },
             clock: clock.clone(),

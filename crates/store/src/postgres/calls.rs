@@ -22,11 +22,11 @@ const HOLDERS: &str = "SELECT c.stream, c.part, c.holder FROM unnest($2::int4[],
      JOIN posthaste.claim c ON c.stream = i.stream AND c.part = i.part JOIN posthaste.node n ON n.id = c.holder
      WHERE c.holder <> $1 AND NOT n.closed";
 const ASK: &str = "WITH old AS (DELETE FROM posthaste.call WHERE made < clock_timestamp() - interval '1 minute')
-     INSERT INTO posthaste.call(node, kind, keys, at_ms) VALUES ($1, $2, $3, $4) RETURNING id";
+     INSERT INTO posthaste.call(node, kind, keys, at_ms, target) VALUES ($1, $2, $3, $4, $5) RETURNING id";
 const ANSWERED: &str = "DELETE FROM posthaste.call WHERE id = ANY($1) AND answer IS NOT NULL RETURNING id, answer";
 /// What nobody took will not be done any more.
 const GIVE_UP: &str = "DELETE FROM posthaste.call WHERE id = ANY($1)";
-const TAKE: &str = "UPDATE posthaste.call SET taken = true WHERE node = $1 AND NOT taken RETURNING id, kind, keys, at_ms";
+const TAKE: &str = "UPDATE posthaste.call SET taken = true WHERE node = $1 AND NOT taken RETURNING id, kind, keys, at_ms, target";
 const ANSWER: &str = "UPDATE posthaste.call SET answer = $2 WHERE id = $1";
 
 fn code(kind: CallKind) -> i16 {
@@ -65,7 +65,13 @@ async fn holders(shared: &Shared, conn: &Conn, keys: Vec<DeliveryKey>) -> Result
 }
 
 /// See `Cluster::call`.
-pub(super) async fn call(shared: &Shared, kind: CallKind, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError> {
+pub(super) async fn call(
+    shared: &Shared,
+    kind: CallKind,
+    keys: Vec<DeliveryKey>,
+    target: i64,
+    at_ms: i64,
+) -> Result<Vec<DeliveryKey>, StoreError> {
     let conn = shared.lane()?;
     let asked = holders(shared, &conn, keys).await?;
     let mut answers = shared.tower.hear(Bell::Answers);
@@ -73,7 +79,7 @@ pub(super) async fn call(shared: &Shared, kind: CallKind, keys: Vec<DeliveryKey>
     for (node, keys) in &asked {
         let ask = conn.prepare(ASK).await?;
         let ring = conn.prepare(Bell::News.ring()).await?;
-        let made = conn.transaction(BEGIN_KEYED, &[(ask, vec![node, &code(kind), keys, &at_ms]), (ring, Vec::new())]).await?;
+        let made = conn.transaction(BEGIN_KEYED, &[(ask, vec![node, &code(kind), keys, &at_ms, &target]), (ring, Vec::new())]).await?;
         open.extend(made[0].iter().map(|row| row.get::<_, i64>(0)));
     }
     let deadline = Instant::now() + PATIENCE;
@@ -105,7 +111,7 @@ pub(super) async fn take(conn: &Conn, node: i64) -> Result<Vec<Call>, Failure> {
             _ => return Err(unknown("kind of call")),
         };
         let keys = row.get::<_, Vec<i64>>(2).into_iter().map(DeliveryKey).collect();
-        Ok(Call { id: row.get(0), kind, keys, at_ms: row.get(3) })
+        Ok(Call { id: row.get(0), kind, keys, target: row.get(4), at_ms: row.get(3) })
     };
     rows.iter().map(call).collect()
 }

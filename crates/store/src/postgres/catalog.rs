@@ -24,8 +24,19 @@ impl From<Failure> for CatalogError {
     }
 }
 
-/// Seals anew what was sealed under an older master key.
+/// What the seal of the master key is bound to.
+const SEAL: &str = "posthaste";
+
+/// Refuses other master keys than those that the database was made with, and seals anew what was sealed under an older one.
 pub(super) async fn seal_anew(tx: &Alone, keys: &MasterKeys) -> Result<(), StoreError> {
+    match tx.query("SELECT sealed FROM posthaste.seal", &[]).await?.first().map(|row| keys.open(SEAL, row.get(0))).transpose()? {
+        Some((_, true)) => {}
+        _ => {
+            let sealed = keys.seal(SEAL, b"")?;
+            tx.execute("DELETE FROM posthaste.seal", &[]).await?;
+            tx.execute("INSERT INTO posthaste.seal VALUES ($1)", &[&sealed]).await?;
+        }
+    }
     for row in tx.query("SELECT number, id, sealed FROM posthaste.resource WHERE sealed IS NOT NULL", &[]).await? {
         let (number, id, sealed): (i64, &str, &[u8]) = (row.get(0), row.get(1), row.get(2));
         let (secrets, current) = keys.open(id, sealed)?;
@@ -59,8 +70,7 @@ pub(super) async fn news(tx: &Alone, keys: &MasterKeys, known: i64) -> Result<Ca
     for row in tx.query(counters, &[]).await? {
         match row.get(0) {
             "catalog" => news.version = row.get(1),
-            _ if row.get::<_, i64>(1) > known => news.sessions = Some(people::sessions(tx).await?),
-            _ => {}
+            _ => news.sessions = row.get::<_, i64>(1) > known,
         }
     }
     let changed = format!("SELECT {COLUMNS} FROM posthaste.resource WHERE changed > $1 ORDER BY changed, number");

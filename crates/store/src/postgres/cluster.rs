@@ -1,13 +1,16 @@
 //! What nodes share, as `Cluster` has it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio::time::timeout;
 
+use super::arrivals::OWNERS;
 use super::error::Failure;
 use super::listen::Bell;
+use super::pending::part_of;
 use super::store::PostgresStore;
 use super::{calls, catalog, nodes};
 use crate::postgres::command::Command;
@@ -23,10 +26,15 @@ impl Cluster for PostgresStore {
     }
 
     async fn beat(&self, catalog: i64, report: &str) -> Result<Beat, StoreError> {
+        self.shared.is_beating.store(true, Ordering::Relaxed);
         let conn = self.shared.lane()?;
         let beat = nodes::beat(&conn, &self.shared, catalog, report).await?.ok_or(StoreError::Fenced)?;
         self.shared.refresh(&conn).await?;
         Ok(beat)
+    }
+
+    fn lapse(&self) -> Duration {
+        self.shared.options.lapse
     }
 
     fn bells(&self) -> Bells {
@@ -35,7 +43,18 @@ impl Cluster for PostgresStore {
 
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(self.command(|reply| Command::Adopt(limit, reply)).await?.lanes)
+        let claims = self.command(|reply| Command::Adopt(limit, reply)).await?;
+        // Counted beside the writer, which goes on. What could not be counted is when this is called again.
+        let is_done = {
+            let mut uncounted = self.shared.uncounted.lock();
+            uncounted.extend(claims);
+            uncounted.is_empty()
+        };
+        if is_done { Ok(Vec::new()) } else { self.count().await }
+    }
+
+    fn owns(&self, number: i64) -> bool {
+        self.shared.pending.lock().holds((OWNERS, part_of(number)))
     }
 
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
@@ -73,8 +92,8 @@ impl Cluster for PostgresStore {
         }
     }
 
-    async fn call(&self, kind: CallKind, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError> {
-        calls::call(&self.shared, kind, keys, at_ms).await
+    async fn call(&self, kind: CallKind, keys: Vec<DeliveryKey>, target: i64, at_ms: i64) -> Result<Vec<DeliveryKey>, StoreError> {
+        calls::call(&self.shared, kind, keys, target, at_ms).await
     }
 
     async fn calls(&self) -> Result<Vec<Call>, StoreError> {

@@ -86,7 +86,12 @@ impl<'a> Group<'a> {
             settles.flat_map(|(place, outcomes)| outcomes.iter().map(move |outcome| (place, outcome))).collect();
         let opened_before = |key: &DeliveryKey| !appends().any(|(_, append)| has_event(append, key.sequence()));
         let closings: Vec<(DeliveryKey, i64)> = closed.into_iter().filter(|(key, _)| opened_before(key)).collect();
-        let foreign = settles.iter().filter(|(_, outcome)| !own.has(outcome)).map(|(_, outcome)| outcome.key);
+        let is_own = {
+            let owned = shared.owned.lock();
+            let of_own = |outcome: &Settlement| own.has(outcome.key.sequence().0) && !owned.contains(&outcome.target);
+            settles.iter().map(|(_, outcome)| of_own(outcome)).collect::<Vec<bool>>()
+        };
+        let foreign = settles.iter().zip(&is_own).filter(|(_, is_own)| !**is_own).map(|((_, outcome), _)| outcome.key);
         let lists = lists(shared, conn, foreign.chain(closings.iter().map(|(key, _)| *key))).await?;
         for (key, due_ms) in closings {
             let place = lists.get(&key.sequence().0).and_then(|list| list.place(key.ordinal()));
@@ -96,10 +101,10 @@ impl<'a> Group<'a> {
                 places.due_ms.push(due_ms);
             }
         }
-        for (place, outcome) in settles {
+        for ((place, outcome), is_own) in settles.into_iter().zip(is_own) {
             let sequence = outcome.key.sequence().0;
             let listed = || lists.get(&sequence).and_then(|list| list.place(outcome.key.ordinal())).map(|place| place.stream);
-            let stream = if own.has(outcome) { Some(group.stream) } else { listed() };
+            let stream = if is_own { Some(group.stream) } else { listed() };
             // What was dropped has nothing left to change.
             if let (Some(bucket), Some(stream)) = (buckets.of(sequence), stream) {
                 group.settle(bucket, stream, place, outcome);

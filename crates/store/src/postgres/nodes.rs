@@ -51,15 +51,6 @@ pub struct Identity {
     pub stream: i32,
 }
 
-/// What a takeover brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Adopted {
-    /// Streams and parts.
-    pub claims: Vec<(i32, i16)>,
-    /// What is pending in them.
-    pub lanes: Vec<Inherited>,
-}
-
 /// Makes a node with a stream.
 pub(super) async fn register(tx: &Alone, name: &str) -> Result<Identity, Failure> {
     let node: i64 =
@@ -93,6 +84,11 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
         has_calls: row.get(4),
     };
     Ok(rows.first().map(beat))
+}
+
+/// Says that a node that is still starting lives.
+pub(super) async fn pulse(conn: &Conn, node: i64) -> Result<(), Failure> {
+    conn.keyed("UPDATE posthaste.node SET seen = clock_timestamp() WHERE id = $1 AND NOT closed", &[&node]).await.map(drop)
 }
 
 /// Says which version of the catalog a node works with.

@@ -84,7 +84,8 @@ impl Pending {
     /// Takes over what was counted elsewhere.
     pub(super) fn merge(&mut self, other: Self) {
         self.held.extend(other.held);
-        self.queued.extend(other.queued);
+        // Something may have been opened again meanwhile.
+        other.queued.into_iter().for_each(|((claim, chunk), count)| self.add(claim, chunk, count));
     }
 
     /// The key from which on something may be queued.

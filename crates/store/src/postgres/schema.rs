@@ -86,6 +86,7 @@ CREATE TABLE posthaste.call(       -- what nodes ask each other for
   node bigint NOT NULL,            -- who is asked
   kind smallint NOT NULL,          -- 0 reopen, 1 cancel
   keys bigint[] NOT NULL,
+  target bigint NOT NULL,          -- of all of them, or 0
   at_ms bigint NOT NULL,
   made timestamptz NOT NULL DEFAULT clock_timestamp(),
   taken boolean NOT NULL DEFAULT false,
@@ -130,6 +131,7 @@ CREATE TABLE posthaste.resource(
   sealed bytea                     -- the secrets: nonce || XChaCha20-Poly1305 of a JSON map from pointer to value, bound to the id
 );
 CREATE INDEX resource_changed ON posthaste.resource(changed);
+CREATE TABLE posthaste.seal(sealed bytea NOT NULL); -- nothing, sealed: shows whether a node has the master key
 CREATE TABLE posthaste.audit(
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   workspace bigint NOT NULL,

@@ -1,21 +1,21 @@
 //! What the writer and the readers share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::PostgresOptions;
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, OWNERS};
 use super::buckets::Buckets;
 use super::error::{Failure, unknown};
 use super::link::{Alone, Conn, Link};
 use super::listen::Tower;
-use super::nodes::Identity;
-use super::pending::Pending;
+use super::nodes::{self, Identity};
+use super::pending::{Claim, Pending};
 use super::words;
-use crate::{Arrived, StoreError};
+use crate::{Arrived, Inherited, StoreError};
 
 /// Types that are remembered.
 const TYPES: usize = 1 << 16;
@@ -34,7 +34,13 @@ pub(super) struct Shared {
     pub(super) pending: Mutex<Pending>,
     /// What it knows as an owner of targets. Held while it is asked for.
     pub(super) arrivals: tokio::sync::Mutex<Arrivals>,
+    /// Targets of which some deliveries are of the owners' stream.
+    pub(super) owned: Mutex<HashSet<i64>>,
+    /// Claims that were taken over and whose work was not counted yet.
+    pub(super) uncounted: Mutex<Vec<Claim>>,
     pub(super) tower: Arc<Tower>,
+    /// Whether somebody beats for this node; until then it does so itself.
+    pub(super) is_beating: AtomicBool,
     pub(super) closed: AtomicBool,
     buckets: RwLock<Arc<Buckets>>,
     types: Mutex<Types>,
@@ -69,7 +75,10 @@ impl Shared {
             side,
             pending: Mutex::default(),
             arrivals: tokio::sync::Mutex::default(),
+            owned: Mutex::default(),
+            uncounted: Mutex::default(),
             tower: Arc::default(),
+            is_beating: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             buckets: RwLock::default(),
             types: Mutex::default(),
@@ -105,11 +114,38 @@ impl Shared {
         self.buckets.read().clone()
     }
 
+    /// Counts what is pending in claims, all of those that are held or some more.
+    pub(super) async fn count(&self, conn: &Conn, claims: &[Claim], are_all: bool) -> Result<Vec<Inherited>, Failure> {
+        self.refresh(conn).await?;
+        let buckets = self.buckets();
+        let (mut lanes, pending) = nodes::recover(conn, claims, &buckets).await?;
+        {
+            let mut known = self.pending.lock();
+            if are_all {
+                *known = pending;
+            } else {
+                known.merge(pending);
+            }
+        }
+        let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
+        if !owned.is_empty() {
+            for arrived in self.arrivals.lock().await.inherit(conn, &owned, &buckets, &self.pending).await? {
+                let lane = nodes::lane(&mut lanes, arrived.target);
+                lane.queued += arrived.count;
+                lane.lowest = lane.lowest.min(arrived.first);
+                self.owned.lock().insert(arrived.target);
+            }
+        }
+        Ok(lanes.into_values().collect())
+    }
+
     /// See `Cluster::arrivals`.
     pub(super) async fn take_arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
         let conn = self.lane()?;
         let mut arrivals = self.arrivals.lock().await;
-        Ok(arrivals.take(&conn, self.identity.node, &self.buckets(), &self.pending).await?)
+        let arrived = arrivals.take(&conn, self.identity.node, &self.buckets(), &self.pending).await?;
+        self.owned.lock().extend(arrived.iter().map(|one| one.target));
+        Ok(arrived)
     }
 
     /// Looks the buckets up.

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_domain::delivery::{Attempt, Delivery, PendingDelivery};
@@ -23,12 +25,14 @@ use super::writer::Writer;
 use super::{PostgresOptions, bins, buckets, catalog, deliveries, listen, lists, pages, people, rows, schema, suppressions};
 use crate::{
     Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
-    IdempotencyRecord, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
-    Suppression, Suppressions,
+    IdempotencyRecord, Inherited, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError,
+    StoreSize, Suppression, Suppressions,
 };
 
 /// Commands that may wait for the writer.
 const WAITING_COMMANDS: usize = 1024;
+/// How often a node that is still starting says that it lives.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// A database. Cheap to clone; all clones are the same node.
 #[derive(Clone)]
@@ -73,6 +77,7 @@ impl PostgresStore {
         let (commands, queue) = mpsc::channel(WAITING_COMMANDS);
         guard.disarm();
         tasks.spawn(listen::run(address.clone(), Arc::clone(&shared.tower), stop.clone()));
+        tasks.spawn(pulse(Arc::clone(&shared), stop.clone()));
         tasks.spawn(Writer::new(shared.clone(), stop).run(queue));
         tasks.close();
         Ok(Self { commands, shared, tasks })
@@ -111,10 +116,32 @@ impl PostgresStore {
         }
     }
 
+    /// Counts what was taken over; on a connection that nobody else waits for.
+    pub(super) async fn count(&self) -> Result<Vec<Inherited>, StoreError> {
+        let claims = self.shared.uncounted.lock().clone();
+        let conn = self.shared.list()?;
+        let lanes = self.shared.count(&conn, &claims, false).await?;
+        self.shared.uncounted.lock().retain(|claim| !claims.contains(claim));
+        Ok(lanes)
+    }
+
     pub(super) async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Says that the node lives, until somebody else does: what it has to read before it can work may take longer than silence is forgiven.
+async fn pulse(shared: Arc<Shared>, stop: CancellationToken) {
+    while !shared.is_beating.load(Ordering::Relaxed) {
+        if let Ok(conn) = shared.lanes.conn() {
+            nodes::pulse(&conn, shared.identity.node).await.ok();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PULSE) => {}
+            () = stop.cancelled() => return,
+        }
     }
 }
 

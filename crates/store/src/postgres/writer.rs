@@ -4,7 +4,7 @@
 //! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
 //! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,19 +17,18 @@ use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::append::{self, Sources};
-use super::arrivals::OWNERS;
 use super::command::Command;
 use super::error::{Failure, Kind};
 use super::group::{Group, Verdict};
 use super::link::{BEGIN_KEYED, Conn};
 use super::lows::Lows;
-use super::nodes::{self, Adopted};
+use super::nodes;
 use super::pending::{Claim, part_of};
 use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
 use super::shared::Shared;
 use crate::tell::teller;
-use crate::{Inherited, LaneSummary, Recovered, Settlement, StoreError};
+use crate::{LaneSummary, Recovered, StoreError};
 
 /// Commands, and bytes, in one group, unless one command alone has more.
 const GROUP_COMMANDS: usize = 2048;
@@ -54,8 +53,6 @@ pub(super) struct Writer {
 #[derive(Default)]
 pub(super) struct Own {
     runs: Vec<(i64, i64)>,
-    /// Targets of which some are of the owners' stream.
-    owned: HashSet<i64>,
 }
 
 impl Own {
@@ -73,11 +70,10 @@ impl Own {
         }
     }
 
-    /// Whether the delivery of an outcome is remembered to be of the own stream.
-    pub(super) fn has(&self, outcome: &Settlement) -> bool {
-        let sequence = outcome.key.sequence().0;
+    /// Whether it is remembered.
+    pub(super) fn has(&self, sequence: i64) -> bool {
         let behind = self.runs.partition_point(|(first, _)| *first <= sequence);
-        behind.checked_sub(1).is_some_and(|place| sequence <= self.runs[place].1) && !self.owned.contains(&outcome.target)
+        behind.checked_sub(1).is_some_and(|place| sequence <= self.runs[place].1)
     }
 
     /// The last one.
@@ -121,7 +117,7 @@ impl Writer {
             match alone {
                 Some(Command::Reopen(keys, at_ms, reply)) => drop(reply.send(self.reopen(keys, at_ms).await)),
                 Some(Command::Recover(reply)) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
-                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt_some(limit).await.map_err(StoreError::from))),
+                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt(Some(limit)).await.map_err(StoreError::from))),
                 Some(Command::Retire(rule, now_ms, reply)) => {
                     drop(reply.send(self.retire(rule, now_ms).await.map_err(StoreError::from)));
                 }
@@ -194,7 +190,7 @@ impl Writer {
             Ok(answers) => {
                 drop(queries);
                 for (bucket, addition) in &group.additions {
-                    self.own.owned.extend(addition.owned());
+                    shared.owned.lock().extend(addition.owned());
                     let runs = addition.runs();
                     if !runs.is_empty() {
                         self.lows.begin(bucket.id, shared.identity.stream, addition.first);
@@ -294,35 +290,10 @@ impl Writer {
         self.adopt(i64::try_from(share).ok()).await?;
         let held = nodes::held(&conn, self.shared.identity.node).await?;
         let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
-        let lanes = self.count(&conn, &claims, true).await?;
+        let lanes = self.shared.count(&conn, &claims, true).await?;
         recovered.lanes =
             lanes.iter().map(|lane| LaneSummary { target: lane.target, queued: lane.queued, scheduled: lane.scheduled }).collect();
         Ok(recovered)
-    }
-
-    /// Counts what is pending in claims, all of those that are held or some more.
-    async fn count(&mut self, conn: &Conn, claims: &[Claim], are_all: bool) -> Result<Vec<Inherited>, Failure> {
-        let shared = self.shared.clone();
-        let buckets = shared.buckets();
-        let (mut lanes, pending) = nodes::recover(conn, claims, &buckets).await?;
-        {
-            let mut known = shared.pending.lock();
-            if are_all {
-                *known = pending;
-            } else {
-                known.merge(pending);
-            }
-        }
-        let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
-        if !owned.is_empty() {
-            for arrived in shared.arrivals.lock().await.inherit(conn, &owned, &buckets, &shared.pending).await? {
-                let lane = nodes::lane(&mut lanes, arrived.target);
-                lane.queued += arrived.count;
-                lane.lowest = lane.lowest.min(arrived.first);
-                self.own.owned.insert(arrived.target);
-            }
-        }
-        Ok(lanes.into_values().collect())
     }
 
     /// Takes over claims of nodes that are gone.
@@ -340,15 +311,6 @@ impl Writer {
         let conn = shared.writing.conn().map_err(Failure::other)?;
         self.lows.read(&conn, shared.identity.node).await?;
         Ok(taken)
-    }
-
-    /// See [`super::PostgresStore::adopt`].
-    async fn adopt_some(&mut self, limit: i64) -> Result<Adopted, Failure> {
-        let claims = self.adopt(Some(limit)).await?;
-        let conn = self.shared.writing.conn().map_err(Failure::other)?;
-        self.shared.refresh(&conn).await?;
-        let lanes = self.count(&conn, &claims, false).await?;
-        Ok(Adopted { claims, lanes })
     }
 
     /// Writes down from where on something may be queued.

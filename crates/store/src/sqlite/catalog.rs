@@ -7,11 +7,11 @@ use posthaste_domain::resource::Kind;
 use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::master;
 use super::schema::{self, Access, Misfit};
 use super::{people, suppressions};
 use crate::StoreError;
 use crate::catalog::{CatalogError, Change, Record};
+use crate::master;
 use crate::secrets::MasterKeys;
 
 /// The open catalog.

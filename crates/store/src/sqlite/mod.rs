@@ -30,7 +30,6 @@ mod effort;
 mod lists;
 mod lock;
 mod marks;
-mod master;
 mod members;
 mod pages;
 mod people;
@@ -58,6 +57,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backup::{BackupError, BackupProgress, backup};
+pub(crate) use schema::file_error;
 pub use store::SqliteStore;
 
 use crate::{StoreError, needle, span, varint};
@@ -133,7 +133,7 @@ fn create_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the entries of a directory durable.
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(schema::file_error)
 }
 

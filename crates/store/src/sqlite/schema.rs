@@ -346,7 +346,7 @@ fn is_damage(error: &Error) -> bool {
 }
 
 /// Names what went wrong with a file beside the databases.
-pub(super) fn file_error(error: std::io::Error) -> StoreError {
+pub(crate) fn file_error(error: std::io::Error) -> StoreError {
     use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     match error.kind() {
         StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied => StoreError::Full(error.into()),

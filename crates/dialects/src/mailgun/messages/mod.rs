@@ -100,7 +100,7 @@ impl Shared {
 
 fn refuse_send(error: SendError) -> Refusal {
     match error {
-        SendError::Accept(AcceptError::Overloaded | AcceptError::Closing) => Refusal::unavailable(RETRY_SECONDS),
+        SendError::Accept(AcceptError::Overloaded | AcceptError::Closing | AcceptError::Unavailable) => Refusal::unavailable(RETRY_SECONDS),
         error => {
             tracing::error!(%error, "a message of the Mailgun API could not be taken");
             Refusal::internal()

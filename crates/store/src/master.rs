@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::schema::file_error;
 use crate::StoreError;
 use crate::secrets::{KeyError, MasterKeys};
+use crate::sqlite::{file_error, sync_dir};
 
 /// Permissions of users that are neither the owner nor of the file's group.
 const OTHERS: u32 = 0o007;
@@ -28,7 +28,10 @@ impl KeyFileError {
 }
 
 /// Reads the key file; `None` when there is none.
-pub(super) fn load(path: &Path) -> Result<Option<MasterKeys>, StoreError> {
+///
+/// # Errors
+/// [`StoreError::File`] for one that holds something else, or that every user of the machine may read.
+pub fn load(path: &Path) -> Result<Option<MasterKeys>, StoreError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -44,7 +47,10 @@ pub(super) fn load(path: &Path) -> Result<Option<MasterKeys>, StoreError> {
 }
 
 /// Makes a key file that only its owner can read, durably: it is there with its key or not at all.
-pub(super) fn create(path: &Path) -> Result<MasterKeys, StoreError> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn create(path: &Path) -> Result<MasterKeys, StoreError> {
     let (keys, line) = MasterKeys::generate()?;
     let unfinished = path.with_extension("new");
     match std::fs::remove_file(&unfinished) {
@@ -55,6 +61,6 @@ pub(super) fn create(path: &Path) -> Result<MasterKeys, StoreError> {
     writeln!(file, "{line}").map_err(file_error)?;
     file.sync_all().map_err(file_error)?;
     std::fs::rename(&unfinished, path).map_err(file_error)?;
-    super::sync_dir(path.parent().expect("a file has a directory"))?;
+    sync_dir(path.parent().expect("a file has a directory"))?;
     Ok(keys)
 }

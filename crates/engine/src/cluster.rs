@@ -1,0 +1,326 @@
+//! One node among others: says that it lives, hears what the others changed, takes over what they left, and does what they ask for.
+//!
+//! Invariants:
+//! - What was taken over reaches the lanes by way of the committer, after which nothing is appended below it.
+//! - Work of others is taken over only by a node that has heard the database without a gap for as long as silence is forgiven: after the
+//!   database was away, everybody has the time to say that it lives.
+//! - A node that others took for gone does nothing more; whoever runs it begins anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
+use posthaste_domain::resource::{Health, Kind, Replay, Subscription, Target};
+use posthaste_store::{Beat, Call, CallKind, Cluster, Inherited, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::accept::Takeover;
+use crate::engine::Engine;
+use crate::lanes::{Command, Reread};
+
+/// How often a node says that it lives.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often what a node says of itself is counted anew.
+const REPORT: Duration = Duration::from_secs(5);
+/// How long after a commit of which nobody knows how it ended its deliveries are looked for a second time: by then it has ended.
+const DOUBT: Duration = Duration::from_secs(15);
+/// Pause before something is tried again that the database did not answer.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Where this node stands among the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    nodes: Arc<AtomicU32>,
+    is_away: Arc<AtomicBool>,
+    is_lost: Arc<watch::Sender<bool>>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { nodes: Arc::new(AtomicU32::new(1)), is_away: Arc::default(), is_lost: Arc::new(watch::channel(false).0) }
+    }
+}
+
+impl Standing {
+    /// Nodes that live, this one included.
+    pub fn nodes(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.nodes)
+    }
+
+    /// Whether the database did not answer the last heartbeat.
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine {
+    /// Nodes that live and share the store with this one, itself included.
+    pub fn living_nodes(&self) -> u32 {
+        self.inner().standing.nodes.load(Ordering::Relaxed)
+    }
+
+    /// The other nodes, unless this one is alone on its store.
+    pub fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
+        self.inner().cluster.as_ref()
+    }
+
+    /// Resolves when other nodes took this one for gone. It has to begin anew then: nothing that it does is stored any more.
+    pub async fn lost(&self) {
+        let mut is_lost = self.inner().standing.is_lost.subscribe();
+        if is_lost.wait_for(|is_lost| *is_lost).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    fn reread(&self, lane: &Inherited, last_key: DeliveryKey) -> (i64, Reread) {
+        let workspace = self.by_number::<Target>(lane.target).map_or(0, |target| target.workspace);
+        (lane.target, Reread { workspace, count: lane.queued + lane.scheduled, lowest: lane.lowest, last_key })
+    }
+}
+
+/// Starts what a node of a cluster does.
+pub(crate) fn start(engine: &Engine, cluster: Arc<dyn Cluster>, takeovers: mpsc::Sender<Takeover>, doubts: mpsc::Receiver<Vec<Inherited>>) {
+    let member = Member { engine: engine.clone(), cluster, takeovers };
+    engine.tasks().spawn("heartbeat", member.clone().live());
+    engine.tasks().spawn("owner", member.clone().own());
+    engine.tasks().spawn("doubts", member.resolve(doubts));
+}
+
+#[derive(Clone)]
+struct Member {
+    engine: Engine,
+    cluster: Arc<dyn Cluster>,
+    takeovers: mpsc::Sender<Takeover>,
+}
+
+impl Member {
+    /// Lives until the engine's tasks are cancelled, or it is lost.
+    async fn live(self) {
+        let cancelled = self.engine.tasks().cancelled();
+        tokio::pin!(cancelled);
+        let mut news = self.cluster.bells().news;
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut steady_since, mut report, mut reported) = (None, String::from("{}"), None);
+        let is_adopting = Arc::new(AtomicBool::new(false));
+        loop {
+            tokio::select! {
+                () = &mut cancelled => return,
+                _ = ticks.tick() => {}
+                Ok(()) = news.changed() => {}
+            }
+            if reported.is_none_or(|at: Instant| at.elapsed() >= REPORT) {
+                report = self.report().await;
+                reported = Some(Instant::now());
+            }
+            match self.cluster.beat(self.engine.inner().catalogue.version(), &report).await {
+                Ok(beat) => {
+                    let since = *steady_since.get_or_insert_with(Instant::now);
+                    self.set_away(false);
+                    self.heard(beat).await;
+                    if beat.orphans > 0 && since.elapsed() >= self.cluster.lapse() && !is_adopting.swap(true, Ordering::AcqRel) {
+                        self.adopt(beat, Arc::clone(&is_adopting));
+                    }
+                }
+                Err(StoreError::Fenced) => {
+                    tracing::error!("other nodes took this one for gone, and its work over: it begins anew");
+                    self.engine.inner().standing.is_lost.send_replace(true);
+                    return;
+                }
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    if steady_since.take().is_some() {
+                        tracing::warn!(%error, "the database does not answer; events are refused until it does");
+                    }
+                    self.set_away(true);
+                }
+            }
+        }
+    }
+
+    fn set_away(&self, is_away: bool) {
+        self.engine.inner().standing.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// What this node says of itself.
+    async fn report(&self) -> String {
+        let sum = self.engine.inner().lanes.sum().await;
+        let oldest_ms = sum.oldest_ms.map(|since| (self.engine.now_ms() - since).max(0));
+        let url = &self.engine.settings().public_base_url;
+        serde_json::json!({ "url": url, "pending": sum.backlog, "in_flight": sum.in_flight, "waiting_ms": oldest_ms }).to_string()
+    }
+
+    async fn heard(&self, beat: Beat) {
+        self.engine.clock().agree(beat.now_ms);
+        self.engine.inner().standing.nodes.store(beat.nodes.max(1), Ordering::Relaxed);
+        if beat.catalog > self.engine.inner().catalogue.version()
+            && let Err(error) = self.engine.inner().catalogue.hear().await
+        {
+            tracing::warn!(%error, "what other nodes changed could not be read; it is tried again");
+        }
+        self.follow().await;
+        if beat.has_calls {
+            match self.cluster.calls().await {
+                Ok(calls) => calls.into_iter().for_each(|call| self.engine.tasks().spawn("call", self.clone().answer(call))),
+                Err(error) => tracing::warn!(%error, "what other nodes ask for could not be read; it is tried again"),
+            }
+        }
+    }
+
+    /// Does what follows from others' changes.
+    async fn follow(&self) {
+        let heard = self.engine.inner().catalogue.heard();
+        if heard.sessions
+            && let Err(error) = self.engine.inner().sessions.hear().await
+        {
+            tracing::warn!(%error, "sessions of other nodes could not be read");
+        }
+        for (kind, workspace, number) in heard.records {
+            match kind {
+                Kind::Health => {
+                    if let Some(Health { target, breaker: snapshot }) =
+                        self.engine.by_number::<Health>(number).map(|entry| entry.doc.clone())
+                    {
+                        self.engine.inner().lanes.send(target, Command::Heard { workspace, target, snapshot }).await;
+                    }
+                }
+                Kind::Replay => {
+                    if let Some(entry) = self.engine.by_number::<Replay>(number) {
+                        self.engine.continue_replay(&entry);
+                    }
+                }
+                Kind::Subscription => {
+                    let entry = self.engine.by_number::<Subscription>(number);
+                    let target = entry.and_then(|entry| self.engine.number_of(workspace, &entry.doc.target_id));
+                    if let Some(target) = target {
+                        self.engine.refresh_kind(Kind::Target, target).await;
+                    }
+                }
+                other => self.engine.refresh_kind(other, number).await,
+            }
+        }
+    }
+
+    /// Takes over a share of what others left, beside the heartbeat.
+    fn adopt(&self, beat: Beat, is_adopting: Arc<AtomicBool>) {
+        let share = beat.orphans.div_ceil(beat.nodes.max(1) as usize);
+        let member = self.clone();
+        self.engine.tasks().spawn("takeover", async move {
+            let mut limit = share;
+            loop {
+                match member.cluster.adopt(limit).await {
+                    Ok(lanes) => {
+                        member.hand_over(lanes, true).await;
+                        member.engine.continue_replays();
+                        break;
+                    }
+                    Err(StoreError::Closed | StoreError::Fenced) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "what gone nodes left could not be taken over; it is tried again");
+                        // What was taken has still to be counted.
+                        limit = 0;
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+            is_adopting.store(false, Ordering::Release);
+        });
+    }
+
+    /// Has lanes read what was taken over, or may have been stored.
+    async fn hand_over(&self, lanes: Vec<Inherited>, is_from_others: bool) {
+        if lanes.is_empty() {
+            return;
+        }
+        // All that anybody was given before lies below this.
+        let bound = loop {
+            match self.cluster.lease(1).await {
+                Ok(first) => break first,
+                Err(StoreError::Closed) => return,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        if is_from_others {
+            let pending: u64 = lanes.iter().map(|lane| lane.queued + lane.scheduled).sum();
+            tracing::info!(targets = lanes.len(), pending, "took over what another node left");
+        }
+        let last_key = DeliveryKey::new(Sequence(bound.0), MAX_ORDINAL);
+        let lanes = lanes.iter().map(|lane| self.engine.reread(lane, last_key)).collect();
+        // What this node appends from now on has to lie above `bound` as well.
+        let _ = self.takeovers.send(Takeover { lanes, gives_up_block: true }).await;
+    }
+
+    /// Sends what all nodes accept for the targets that this one owns.
+    async fn own(self) {
+        let cancelled = self.engine.tasks().cancelled();
+        tokio::pin!(cancelled);
+        let mut bell = self.cluster.bells().arrivals;
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut cancelled => return,
+                _ = ticks.tick() => {}
+                Ok(()) = bell.changed() => {}
+            }
+            let arrived = match self.cluster.arrivals().await {
+                Ok(arrived) => arrived,
+                Err(StoreError::Closed) => return,
+                // The next tick asks again.
+                Err(_) => continue,
+            };
+            let lane = |one: &posthaste_store::Arrived| {
+                let inherited = Inherited { target: one.target, queued: one.count, scheduled: 0, lowest: one.first };
+                self.engine.reread(&inherited, one.last)
+            };
+            if !arrived.is_empty() {
+                let lanes = arrived.iter().map(lane).collect();
+                let _ = self.takeovers.send(Takeover { lanes, gives_up_block: false }).await;
+            }
+        }
+    }
+
+    /// Looks for deliveries of commits of which nobody knows how they ended.
+    async fn resolve(self, mut doubts: mpsc::Receiver<Vec<Inherited>>) {
+        let cancelled = self.engine.tasks().cancelled();
+        tokio::pin!(cancelled);
+        loop {
+            let lanes = tokio::select! {
+                () = &mut cancelled => return,
+                Some(lanes) = doubts.recv() => lanes,
+            };
+            self.hand_over(lanes.clone(), false).await;
+            let member = self.clone();
+            self.engine.tasks().spawn("doubt", async move {
+                tokio::time::sleep(DOUBT).await;
+                member.hand_over(lanes, false).await;
+            });
+        }
+    }
+
+    /// Does what another node asks for.
+    async fn answer(self, call: Call) {
+        let Call { id, kind, keys, target, at_ms } = call;
+        let done = match kind {
+            CallKind::Reopen => self.engine.reopen_here(keys, at_ms).await,
+            CallKind::Cancel => {
+                let mut done = Vec::new();
+                for key in keys {
+                    if self.engine.cancel_here(key, target, at_ms).await.is_ok() {
+                        done.push(key);
+                    }
+                }
+                Ok(done)
+            }
+        };
+        let answered = match done {
+            Ok(done) => self.cluster.answer(id, done).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            tracing::warn!(%error, "a call of another node could not be answered");
+        }
+    }
+}

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::batches::{Batches, Changes};
+use crate::cluster::Visible;
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, Command, How, Lanes, Reread};
 use crate::metrics::Metrics;
@@ -32,6 +33,9 @@ use crate::series::Counts;
 
 /// Most requests in one group: bounds how long the first of them waits for the others to be written.
 const GROUP: usize = 1024;
+
+/// How often a group is tried while other nodes use the same idempotency keys.
+const TRIES: usize = 4;
 
 /// Events of one request, from one workspace.
 #[derive(Debug)]
@@ -153,6 +157,8 @@ pub(crate) struct Committer {
     pub metrics: Arc<Metrics>,
     pub counts: Arc<Counts>,
     pub committed: watch::Sender<i64>,
+    /// The last sequence up to which everybody's events are there.
+    pub visible: Visible,
     pub sequences: Sequences,
     pub last_received_ms: i64,
     /// When the group under way began, for the overload check.
@@ -193,18 +199,30 @@ impl Committer {
         }
     }
 
-    async fn commit(&mut self, tickets: Vec<Ticket>) {
+    async fn commit(&mut self, mut tickets: Vec<Ticket>) {
+        for _ in 0..TRIES {
+            match self.try_commit(tickets).await {
+                Some(again) => tickets = again,
+                None => return,
+            }
+        }
+        tickets.into_iter().for_each(|ticket| drop(ticket.answer.send(Err(AcceptError::Overloaded))));
+    }
+
+    /// Commits a group; answers the requests that have to be looked at again, because another node used one of their idempotency keys in the same
+    /// moment.
+    async fn try_commit(&mut self, tickets: Vec<Ticket>) -> Option<Vec<Ticket>> {
         let now_ms = self.clock.now_ms().max(self.last_received_ms);
         self.last_received_ms = now_ms;
         let (tickets, mut followers) = self.settle_idempotent(tickets, now_ms).await;
         if tickets.is_empty() {
-            return;
+            return None;
         }
         let wanted = tickets.iter().map(|ticket| ticket.events.len()).sum();
         let for_owners = tickets.iter().flat_map(|ticket| &ticket.events).any(Prepared::is_for_owner);
         if let Err(error) = self.sequences.prepare(wanted, for_owners).await {
             self.refuse(tickets, followers, error, now_ms);
-            return;
+            return None;
         }
         let mut group = Group::default();
         let mut answers = Vec::with_capacity(tickets.len());
@@ -225,6 +243,7 @@ impl Committer {
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
                 self.lanes.arrived(arrivals).await;
                 self.committed.send_replace(self.sequences.last());
+                self.visible.stored(self.sequences.last());
                 for (ticket, accepted) in answers {
                     let behind = ticket.idempotency.and_then(|i| followers.remove(&(ticket.workspace, i.key))).unwrap_or_default();
                     for follower in behind {
@@ -237,10 +256,15 @@ impl Committer {
             Err(error) => {
                 let closed = self.batches.failed(batches);
                 self.lanes.arrived(closed).await;
+                let tickets = answers.into_iter().map(|(ticket, _)| ticket);
+                if matches!(error, StoreError::Repeated) {
+                    return Some(tickets.chain(followers.into_values().flatten()).collect());
+                }
                 self.doubt(&error, &arrivals);
-                self.refuse(answers.into_iter().map(|(ticket, _)| ticket).collect(), followers, error, now_ms);
+                self.refuse(tickets.collect(), followers, error, now_ms);
             }
         }
+        None
     }
 
     /// Tells senders that what they sent is not stored, or not surely.

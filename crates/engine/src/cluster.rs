@@ -6,6 +6,7 @@
 //!   database was away, everybody has the time to say that it lives.
 //! - A node that others took for gone does nothing more; whoever runs it begins anew.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::lanes::{Command, Reread};
 
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
+/// After how long nothing is stored any more below what was leased.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How often what a node says of itself is counted anew.
 const REPORT: Duration = Duration::from_secs(5);
 /// How long after a commit of which nobody knows how it ended its deliveries are looked for a second time: by then it has ended.
@@ -55,6 +58,38 @@ impl Standing {
     }
 }
 
+/// Up to which sequence the events of all nodes are there, for those who follow them as they come.
+///
+/// Alone, that is the last one that was stored. Among others it is what was leased to anybody [`SETTLED`] ago: blocks are used for a second, so
+/// nothing is stored below it any more, unless the database stalls.
+#[derive(Clone)]
+pub(crate) struct Visible {
+    last: Arc<watch::Sender<i64>>,
+    nodes: Arc<AtomicU32>,
+}
+
+impl Visible {
+    pub fn new(last: i64, standing: &Standing) -> (Self, watch::Receiver<i64>) {
+        let (sender, receiver) = watch::channel(last);
+        (Self { last: Arc::new(sender), nodes: standing.nodes() }, receiver)
+    }
+
+    /// This node stored something.
+    pub fn stored(&self, last: i64) {
+        if self.nodes.load(Ordering::Relaxed) <= 1 {
+            self.raise(last);
+        }
+    }
+
+    fn raise(&self, last: i64) {
+        self.last.send_if_modified(|known| {
+            let is_news = last > *known;
+            *known = last.max(*known);
+            is_news
+        });
+    }
+}
+
 impl Engine {
     /// Nodes that live and share the store with this one, itself included.
     pub fn living_nodes(&self) -> u32 {
@@ -81,8 +116,14 @@ impl Engine {
 }
 
 /// Starts what a node of a cluster does.
-pub(crate) fn start(engine: &Engine, cluster: Arc<dyn Cluster>, takeovers: mpsc::Sender<Takeover>, doubts: mpsc::Receiver<Vec<Inherited>>) {
-    let member = Member { engine: engine.clone(), cluster, takeovers };
+pub(crate) fn start(
+    engine: &Engine,
+    cluster: Arc<dyn Cluster>,
+    takeovers: mpsc::Sender<Takeover>,
+    doubts: mpsc::Receiver<Vec<Inherited>>,
+    visible: Visible,
+) {
+    let member = Member { engine: engine.clone(), cluster, takeovers, visible };
     engine.tasks().spawn("heartbeat", member.clone().live());
     engine.tasks().spawn("owner", member.clone().own());
     engine.tasks().spawn("doubts", member.resolve(doubts));
@@ -93,6 +134,7 @@ struct Member {
     engine: Engine,
     cluster: Arc<dyn Cluster>,
     takeovers: mpsc::Sender<Takeover>,
+    visible: Visible,
 }
 
 impl Member {
@@ -105,6 +147,7 @@ impl Member {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut steady_since, mut report, mut reported) = (None, String::from("{}"), None);
         let is_adopting = Arc::new(AtomicBool::new(false));
+        let mut leased: VecDeque<(Instant, i64)> = VecDeque::new();
         loop {
             tokio::select! {
                 () = &mut cancelled => return,
@@ -119,6 +162,11 @@ impl Member {
                 Ok(beat) => {
                     let since = *steady_since.get_or_insert_with(Instant::now);
                     self.set_away(false);
+                    leased.push_back((Instant::now(), beat.leased));
+                    while let Some((_, last)) = leased.front().copied().filter(|(at, _)| at.elapsed() >= SETTLED) {
+                        leased.pop_front();
+                        self.visible.raise(last);
+                    }
                     self.heard(beat).await;
                     if beat.orphans > 0 && since.elapsed() >= self.cluster.lapse() && !is_adopting.swap(true, Ordering::AcqRel) {
                         self.adopt(beat, Arc::clone(&is_adopting));

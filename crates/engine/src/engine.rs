@@ -19,7 +19,7 @@ use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
-use crate::cluster::Standing;
+use crate::cluster::{Standing, Visible};
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -102,6 +102,7 @@ pub(crate) struct Inner {
     counts: Arc<Counts>,
     pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,
+    visible: watch::Receiver<i64>,
     tasks: Tasks,
     pub(crate) cluster: Option<Arc<dyn Cluster>>,
     pub(crate) standing: Standing,
@@ -178,6 +179,7 @@ impl Engine {
         tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), outcomes));
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
+        let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &standing);
         let (takeover, takeovers) = mpsc::channel(TAKEOVERS);
         let (doubts, doubtful) = mpsc::channel(TAKEOVERS);
         let committer = Committer {
@@ -187,6 +189,7 @@ impl Engine {
             metrics: Arc::clone(&metrics),
             counts: Arc::clone(&counts),
             committed: committed_tx,
+            visible: visible.clone(),
             sequences: Sequences::new(recovered.last_sequence, cluster.clone()),
             last_received_ms: recovered.last_received_ms,
             busy_since: Arc::clone(&busy_since),
@@ -219,6 +222,7 @@ impl Engine {
                 counts,
                 door,
                 committed,
+                visible: visible_up_to,
                 tasks,
                 cluster: cluster.clone(),
                 standing,
@@ -237,7 +241,7 @@ impl Engine {
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         if let Some(cluster) = cluster {
-            crate::cluster::start(&engine, cluster, takeover, doubtful);
+            crate::cluster::start(&engine, cluster, takeover, doubtful, visible);
         }
         Ok(engine)
     }
@@ -295,8 +299,13 @@ impl Engine {
         self.inner.door.accept(request).await
     }
 
-    /// Wakes whoever waits for events: holds the last committed sequence.
+    /// Wakes whoever follows events: holds the sequence up to which all of them are there, those of other nodes included.
     pub fn committed(&self) -> watch::Receiver<i64> {
+        self.inner.visible.clone()
+    }
+
+    /// Wakes whoever waits for events that this node stores.
+    pub(crate) fn stored(&self) -> watch::Receiver<i64> {
         self.inner.committed.clone()
     }
 

@@ -163,6 +163,18 @@ impl Engine {
         self.put_new(None, doc, |_| Ok(())).await
     }
 
+    /// Makes the first workspace; `None` if there is one, of another node for one.
+    pub async fn create_first_workspace(&self, doc: Workspace) -> Result<Option<Arc<Entry<Workspace>>>, ResourceError> {
+        let is_first = |catalogue: &Catalogue| match catalogue.workspaces().is_empty() {
+            true => Ok(()),
+            false => Err(ResourceError::Duplicate { field: "workspace" }),
+        };
+        match self.put_new(None, doc, is_first).await {
+            Err(ResourceError::Duplicate { field: "workspace" }) => Ok(None),
+            made => made.map(Some),
+        }
+    }
+
     /// Makes a resource. It is in force when this returns.
     pub async fn create<R: Managed>(&self, workspace: i64, doc: R) -> Result<Arc<Entry<R>>, ResourceError> {
         self.put_new(Some(workspace), doc, |_| Ok(())).await

@@ -27,6 +27,9 @@ use crate::{series, storage};
 /// Name of the dialect whose signing key begins as the API key.
 const MAILGUN: &str = "mailgun";
 
+/// Time for another node, which starts at the same moment, to make the first key.
+const OTHERS_FIRST_KEY: Duration = Duration::from_secs(5);
+
 /// Least time for attempts under way after requests took their share of the shutdown.
 const LEAST_DRAIN: Duration = Duration::from_secs(1);
 
@@ -171,12 +174,19 @@ impl Node {
     /// On the first start, makes the workspace `default`. Makes a private admin key when there is none in any workspace, or when `anew` is set;
     /// its token is `token` if that is given.
     pub async fn first_key(&self, token: Option<String>, anew: bool) -> Result<Option<FirstKey>, StartError> {
-        let workspace = match self.engine.workspaces().into_iter().min() {
-            Some(number) => number,
-            None => self.engine.create_workspace(Workspace { name: "default".into(), parent: None }).await?.number,
-        };
         let is_admin = |key: &Arc<Entry<Key>>| key.doc.kind == KeyKind::Private && key.doc.scopes.contains(&Scope::Admin);
-        let has_admin = self.engine.workspaces().into_iter().any(|workspace| self.engine.list::<Key>(workspace).iter().any(is_admin));
+        let has_admin = || self.engine.workspaces().into_iter().any(|workspace| self.engine.list::<Key>(workspace).iter().any(is_admin));
+        if self.engine.workspaces().is_empty()
+            && self.engine.create_first_workspace(Workspace { name: "default".into(), parent: None }).await?.is_none()
+        {
+            // Another node makes it in this moment, and its key next.
+            let patience = Instant::now() + OTHERS_FIRST_KEY;
+            while !has_admin() && Instant::now() < patience {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let workspace = self.engine.workspaces().into_iter().min().unwrap_or_default();
+        let has_admin = has_admin();
         if has_admin && !anew {
             return Ok(None);
         }

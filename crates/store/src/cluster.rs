@@ -29,6 +29,8 @@ pub struct Beat {
     pub orphans: usize,
     /// Version of the catalog.
     pub catalog: i64,
+    /// The last sequence that was leased to anybody.
+    pub leased: i64,
     /// The database's clock, in milliseconds since the epoch.
     pub now_ms: i64,
     /// Whether somebody asked this node for something.

@@ -79,6 +79,9 @@ pub enum StoreError {
     /// Another node took over what this was about: this one may not change it any more.
     #[error("another node took this over")]
     Fenced,
+    /// An idempotency key of the append was used by another node since it was looked up: look again.
+    #[error("an idempotency key was used by another node in the same moment")]
+    Repeated,
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

@@ -108,7 +108,7 @@ impl Engine {
     /// A complaint of a carrier about a mail that it has just taken: kept behind the event that tells so.
     pub(super) async fn take_carriers_complaint(&self, message_id: &str, recipient: &str) -> Result<bool, ActionError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let mut committed = self.committed();
+        let mut committed = self.stored();
         loop {
             committed.mark_unchanged();
             let range = Range { order: Order::Desc, after: None, limit: 100, from_ms: None, to_ms: None };

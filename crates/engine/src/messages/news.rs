@@ -195,7 +195,7 @@ impl Engine {
     /// The same; one that is being stored is waited for.
     async fn await_event_about(&self, subject: &str, patience: Duration) -> Result<Option<Arc<Event>>, StoreError> {
         let deadline = tokio::time::Instant::now() + patience;
-        let mut committed = self.committed();
+        let mut committed = self.stored();
         loop {
             committed.mark_unchanged();
             if let Some(event) = self.last_about(subject).await? {

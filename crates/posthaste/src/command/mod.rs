@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod cluster;
 mod completions;
 mod domain;
 pub mod follow;
@@ -43,6 +44,7 @@ enum Command {
     Target(target::Targets),
     Domain(domain::Domains),
     Replay(replay::Replay),
+    Cluster(cluster::Cluster),
     Backup(backup::Backup),
     Check(check::Check),
     Openapi(openapi::Openapi),
@@ -64,6 +66,7 @@ impl Cli {
             Command::Target(command) => command.run(json).await,
             Command::Domain(command) => command.run(json).await,
             Command::Replay(command) => command.run(json).await,
+            Command::Cluster(command) => command.run(json).await,
             Command::Backup(command) => command.run(json),
             Command::Check(command) => command.run(json),
             Command::Openapi(command) => command.run(),

@@ -5,6 +5,7 @@ mod api;
 mod audit;
 mod bins;
 mod channels;
+mod cluster;
 mod crud;
 mod deliveries;
 mod domains;
@@ -63,6 +64,7 @@ fn operations() -> (Router<AppState>, OpenApi) {
     members::operations(&mut api);
     audit::operations(&mut api);
     settings::operations(&mut api);
+    cluster::operations(&mut api);
     api.finish()
 }
 

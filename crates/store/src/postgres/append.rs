@@ -45,6 +45,13 @@ const IDEMPOTENCY: &str = "INSERT INTO posthaste.idempotency_$_ AS i (workspace,
      FROM unnest($1::int8[], $2::text[], $3::bytea[], $4::int8[], $5::int4[], $6::int8[]) AS n(workspace, key, hash, first, count, at_ms)
      ORDER BY workspace, key, first DESC
      ON CONFLICT (workspace, key) DO UPDATE SET hash = excluded.hash, first = excluded.first, count = excluded.count, at_ms = excluded.at_ms";
+/// Waits for other nodes that use the same keys, in an order that all have.
+const CLAIM_KEYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
+       SELECT DISTINCT hashtextextended(key, workspace) AS key FROM unnest($1::int8[], $2::text[]) AS n(workspace, key) ORDER BY 1) k";
+/// Fails if a key was used less than a day before, by a cast that cannot be.
+const FREE_KEYS: &str = "SELECT ('used' || count(*))::int4 FROM posthaste.idempotency_$_ i
+     JOIN unnest($1::int8[], $2::text[], $3::int8[]) AS n(workspace, key, at_ms) ON i.workspace = n.workspace AND i.key = n.key
+     WHERE i.at_ms >= n.at_ms - 86400000 HAVING count(*) > 0";
 const LOW: &str = "INSERT INTO posthaste.low(bucket, stream, part, key) SELECT $1, $2, part, $3 FROM generate_series(0, 7) part
      ON CONFLICT DO NOTHING";
 
@@ -299,6 +306,8 @@ impl<'a> Addition<'a> {
         }
         let rows = &self.idempotency;
         if !rows.key.is_empty() {
+            out.push((conn.prepare(CLAIM_KEYS).await?, vec![&rows.workspace, &rows.key]));
+            out.push((prepare(FREE_KEYS).await?, vec![&rows.workspace, &rows.key, &rows.at_ms]));
             out.push((prepare(IDEMPOTENCY).await?, vec![&rows.workspace, &rows.key, &rows.hash, &rows.first, &rows.count, &rows.at_ms]));
         }
         Ok(())

@@ -82,6 +82,8 @@ impl From<Error> for Failure {
         let (wrap, kind): (Wrap, Kind) = match &state {
             // Only the look at one's own stream divides, see `append`.
             state if *state == SqlState::DIVISION_BY_ZERO => return Self { error: StoreError::Fenced, kind: Kind::OfOne },
+            // Only the look at idempotency keys casts what cannot be.
+            state if *state == SqlState::INVALID_TEXT_REPRESENTATION => return Self { error: StoreError::Repeated, kind: Kind::OfOne },
             state if *state == SqlState::CHECK_VIOLATION || *state == SqlState::UNDEFINED_TABLE => (StoreError::Engine, Kind::Moved),
             state if *state == SqlState::DISK_FULL => (StoreError::Full, Kind::Other),
             // The database goes away, refuses connections or writes, or takes too long.

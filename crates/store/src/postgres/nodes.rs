@@ -73,7 +73,8 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
            SELECT id FROM posthaste.node WHERE NOT closed AND (id = $1 OR seen >= clock_timestamp() - make_interval(secs => $4)))
        SELECT (SELECT count(*) FROM living), (SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM living)),
          (SELECT value FROM posthaste.counter WHERE name = 'catalog'), (extract(epoch FROM clock_timestamp()) * 1000)::int8,
-         EXISTS (SELECT 1 FROM posthaste.call WHERE node = $1 AND NOT taken)
+         EXISTS (SELECT 1 FROM posthaste.call WHERE node = $1 AND NOT taken),
+         (SELECT value - 1 FROM posthaste.counter WHERE name = 'sequence')
        FROM own";
     let rows = conn.keyed(BEAT, &[&shared.identity.node, &catalog, &words::put(report), &seconds(shared.options.lapse)]).await?;
     let beat = |row: &Row| Beat {
@@ -82,6 +83,7 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
         catalog: row.get(2),
         now_ms: row.get(3),
         has_calls: row.get(4),
+        leased: row.get(5),
     };
     Ok(rows.first().map(beat))
 }

@@ -122,6 +122,12 @@ pub(super) async fn page(state: &AppState, query: &Query) -> Result<(Vec<Arc<Eve
     }
 }
 
+/// What of a page is at or below a place up to which all events are there: what lies above may still gain others before it.
+pub(super) fn up_to(seen: i64, (mut events, next): (Vec<Arc<Event>>, Option<i64>)) -> (Vec<Arc<Event>>, Option<i64>) {
+    events.truncate(events.partition_point(|event| event.sequence.0 <= seen));
+    (events, next.filter(|next| *next <= seen))
+}
+
 pub(super) async fn list(
     State(state): State<AppState>,
     Reader(caller): Reader,
@@ -190,8 +196,8 @@ async fn watch(state: &AppState, mut query: Query, wait: Duration, closing: Clos
     let mut committed = state.engine.committed();
     let mut is_first = true;
     loop {
-        committed.borrow_and_update();
-        let (events, next) = page(state, &query).await?;
+        let seen = *committed.borrow_and_update();
+        let (events, next) = up_to(seen, page(state, &query).await?);
         query.range.after = next.or(query.range.after);
         let is_over = Instant::now() >= deadline || closing.0.is_cancelled();
         if !events.is_empty() || (next.is_some() && is_over) {

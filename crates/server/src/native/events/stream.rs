@@ -19,7 +19,7 @@ use posthaste_store::{EventFilter, Order, Range};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::read::{Query, SOURCE, Sift, page, watcher_permit};
+use super::read::{Query, SOURCE, Sift, page, up_to, watcher_permit};
 use crate::AppState;
 use crate::auth::Reader;
 use crate::codes::Code;
@@ -130,7 +130,7 @@ impl Stream {
             if self.is_behind {
                 let seen = *self.committed.borrow_and_update();
                 let (events, next) = match page(&self.state, &self.query).await {
-                    Ok(read) => read,
+                    Ok(read) => up_to(seen, read),
                     Err(problem) => {
                         tracing::warn!(detail = problem.detail(), "an event stream ends because the store failed");
                         return None;

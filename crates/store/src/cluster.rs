@@ -74,6 +74,17 @@ pub struct CatalogNews {
     pub sessions: bool,
 }
 
+/// How often somebody may do something, over all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VisitRule {
+    /// So often ...
+    pub limit: u32,
+    /// ... in this many milliseconds, which roll.
+    pub per_ms: i64,
+    /// Who does it more often is refused for so long.
+    pub block_ms: i64,
+}
+
 /// What a node asks the one that holds a delivery for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
@@ -193,6 +204,9 @@ pub trait Cluster: Send + Sync {
 
     /// Answers a call: for these deliveries it was done.
     async fn answer(&self, call: i64, keys: Vec<DeliveryKey>) -> Result<(), StoreError>;
+
+    /// Counts a visit of `visitor` to `place`, whichever node it comes to; answers for how many milliseconds more it is refused, 0 if it is not.
+    async fn visit(&self, place: i64, visitor: &str, rule: VisitRule) -> Result<i64, StoreError>;
 
     /// All nodes that are not forgotten.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, StoreError>;

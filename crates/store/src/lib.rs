@@ -31,7 +31,7 @@ mod tell;
 mod varint;
 
 pub use catalog::{AuditFilter, AuditRecord, Catalog, CatalogError, Change, Record};
-pub use cluster::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen};
+pub use cluster::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, VisitRule};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Piece, Range, StoreSize, WhenFull};
 pub use journal::{
     Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,

@@ -27,9 +27,10 @@ use http::{HeaderMap, Method, header};
 use ipnet::IpNet;
 use posthaste_domain::event::Source;
 use posthaste_domain::policy::Rate;
-use posthaste_domain::policy::limiter::{IpLimiter, IpSettings};
+use posthaste_domain::policy::limiter::{IpLimiter, IpSettings, host};
 use posthaste_domain::resource::{Key, KeyKind, Scope};
 use posthaste_engine::{AcceptError, AcceptRequest, Engine, Entry, Incoming, IncomingKind};
+use posthaste_store::VisitRule;
 
 use crate::body::{self, BodyError};
 use crate::client;
@@ -141,7 +142,7 @@ impl Shared {
         let query = Side::from_query(parts.uri.query()).map_err(refuse_document)?;
         let header_key = parts.headers.get(key::KEY_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let outer = match key::first([header_key.as_deref(), path_key, query.key()]) {
-            Some(token) => Some(self.authorise(token, &parts.headers, address)?),
+            Some(token) => Some(self.authorise(token, &parts.headers, address).await?),
             None => None,
         };
         let bytes = body::read(raw, self.settings.max_raw_bytes, self.settings.body_timeout).await.map_err(refuse_body)?;
@@ -155,7 +156,7 @@ impl Shared {
                     tracing::info!(ip = ?address, "inbox refused a request without a key");
                     return Err(Answer::Unauthorized);
                 };
-                self.authorise(token, &parts.headers, address)?
+                self.authorise(token, &parts.headers, address).await?
             }
         };
         let payload = document::merge(&query, &body.map_err(refuse_document)?, self.settings.max_characters).map_err(refuse_document)?;
@@ -166,7 +167,7 @@ impl Shared {
     }
 
     /// Finds the key and asks whether it may publish from here and now.
-    fn authorise(&self, token: &str, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Arc<Entry<Key>>, Answer> {
+    async fn authorise(&self, token: &str, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Arc<Entry<Key>>, Answer> {
         let Some(entry) = self.engine.find_key(token) else {
             // The client is told the same as without a key (O-2); the operator may know.
             tracing::info!(ip = ?address, "inbox refused a key that does not exist or was deleted");
@@ -175,11 +176,15 @@ impl Shared {
         match entry.doc.kind {
             KeyKind::Private if entry.doc.scopes.iter().any(|scope| matches!(scope, Scope::Publish | Scope::Admin)) => Ok(entry),
             KeyKind::Private => Err(Answer::MayNotPublish),
-            KeyKind::Public => self.authorise_page(&entry, headers, address).map(|()| entry),
+            KeyKind::Public => {
+                let address = self.authorise_page(&entry, headers, address)?;
+                self.count_on_all_nodes(&entry, address).await?;
+                Ok(entry)
+            }
         }
     }
 
-    fn authorise_page(&self, entry: &Entry<Key>, headers: &HeaderMap, address: Option<IpAddr>) -> Result<(), Answer> {
+    fn authorise_page(&self, entry: &Entry<Key>, headers: &HeaderMap, address: Option<IpAddr>) -> Result<IpAddr, Answer> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         // An unreadable origin is no reason to look at the referer instead.
         let origin = headers.contains_key(header::ORIGIN).then(|| text(header::ORIGIN).unwrap_or("null"));
@@ -194,11 +199,26 @@ impl Shared {
         }
         // The limiter stays usable whatever panicked while holding it: at worst one event was not counted.
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        limiter.check(entry.number.unsigned_abs(), address, self.engine.now_ms()).map_err(|wait| {
-            let seconds = wait.as_millis().div_ceil(1000);
-            Answer::TooManyRequests { retry_after: u32::try_from(seconds).unwrap_or(u32::MAX) }
-        })
+        limiter.check(entry.number.unsigned_abs(), address, self.engine.now_ms()).map_err(|wait| refuse_visit(wait.as_millis()))?;
+        Ok(address)
     }
+
+    /// Where several nodes share a store, what one of them let through may be too much on all of them.
+    async fn count_on_all_nodes(&self, entry: &Entry<Key>, address: IpAddr) -> Result<(), Answer> {
+        let Some(cluster) = self.engine.cluster().filter(|_| self.engine.living_nodes() > 1) else { return Ok(()) };
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let settings = &self.settings;
+        let rule = VisitRule { limit: settings.public_limit, per_ms: ms(settings.public_per), block_ms: ms(settings.block) };
+        match cluster.visit(entry.number, &host(address).to_string(), rule).await {
+            Ok(0) => Ok(()),
+            Ok(wait_ms) => Err(refuse_visit(wait_ms.unsigned_abs().into())),
+            Err(error) => Err(refuse_event(error.into())),
+        }
+    }
+}
+
+fn refuse_visit(wait_ms: u128) -> Answer {
+    Answer::TooManyRequests { retry_after: u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX) }
 }
 
 fn refuse_document(error: DocumentError) -> Answer {

@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use super::Rate;
 use super::units::millis;
 
-pub use ip::{IpLimiter, IpSettings};
+pub use ip::{IpLimiter, IpSettings, host};
 pub use window::{Grant, KeyedWindows, Standing, WindowLimiter, WindowRates};
 
 /// Most runs that a [`RateLimiter`] remembers.

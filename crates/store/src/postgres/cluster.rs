@@ -12,9 +12,9 @@ use super::error::Failure;
 use super::listen::Bell;
 use super::pending::part_of;
 use super::store::PostgresStore;
-use super::{calls, catalog, nodes};
+use super::{calls, catalog, nodes, visits};
 use crate::postgres::command::Command;
-use crate::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, StoreError};
+use crate::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, StoreError, VisitRule};
 
 /// How often it is looked whether all know, where no bell rings.
 const LOOK: Duration = Duration::from_millis(250);
@@ -102,6 +102,10 @@ impl Cluster for PostgresStore {
 
     async fn answer(&self, call: i64, keys: Vec<DeliveryKey>) -> Result<(), StoreError> {
         Ok(calls::answer(&*self.shared.lane()?, call, &keys).await?)
+    }
+
+    async fn visit(&self, place: i64, visitor: &str, rule: VisitRule) -> Result<i64, StoreError> {
+        Ok(visits::count(&*self.shared.lane()?, place, visitor, rule).await?)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeInfo>, StoreError> {

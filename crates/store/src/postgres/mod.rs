@@ -43,6 +43,7 @@ mod shared;
 mod store;
 mod suppressions;
 mod tls;
+mod visits;
 mod words;
 mod writer;
 

@@ -81,6 +81,13 @@ CREATE TABLE posthaste.arrival(    -- where in stream 0 something may be pending
   taken boolean NOT NULL DEFAULT false -- the holder of the claim knows
 );
 CREATE INDEX arrival_part ON posthaste.arrival(part) WHERE NOT taken;
+CREATE UNLOGGED TABLE posthaste.visit( -- who came how often lately; lost in a crash of the database
+  place bigint NOT NULL,
+  visitor text COLLATE \"C\" NOT NULL,
+  times bigint[] NOT NULL,
+  until_ms bigint NOT NULL,        -- refused until then
+  PRIMARY KEY(place, visitor)
+) WITH (fillfactor = 50);
 CREATE TABLE posthaste.call(       -- what nodes ask each other for
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   node bigint NOT NULL,            -- who is asked

@@ -6,7 +6,9 @@ use std::time::Duration;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
-use posthaste_store::{Arrived, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement, StoreError};
+use posthaste_store::{
+    Arrived, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement, StoreError, VisitRule,
+};
 
 use super::server::{Server, options};
 use super::support::{ALL, append, delivered, event, key, queued};
@@ -290,6 +292,32 @@ async fn the_catalog_is_changed_by_one_and_known_to_all() {
     let news = one.news(written).await.expect("news");
     assert_eq!((news.version, news.records.len(), news.sessions), (written + 1, 0, true));
     assert_eq!(one.sessions().await.expect("sessions").len(), 1);
+    one.close().await;
+    two.close().await;
+}
+
+/// A visitor is counted by all nodes together.
+#[tokio::test]
+async fn visitors_are_counted_over_all_nodes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let two = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let rule = VisitRule { limit: 3, per_ms: 60_000, block_ms: 30_000 };
+    let mut waits = Vec::new();
+    for node in [&one, &two, &one, &two, &one] {
+        waits.push(node.visit(7, "192.0.2.1", rule).await.expect("counted"));
+    }
+    assert_eq!(waits[..3], [0, 0, 0]);
+    assert!(waits[3..].iter().all(|wait| (29_000..=30_000).contains(wait)), "{waits:?}");
+    assert_eq!(two.visit(7, "192.0.2.2", rule).await.expect("counted"), 0, "somebody else");
+    assert_eq!(two.visit(8, "192.0.2.1", rule).await.expect("counted"), 0, "another key");
+    // Over at once, and then from the beginning.
+    let short = VisitRule { limit: 1, per_ms: 1, block_ms: 1 };
+    for _ in 0..3 {
+        one.visit(9, "192.0.2.1", short).await.expect("counted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(one.visit(9, "192.0.2.1", short).await.expect("counted"), 0);
     one.close().await;
     two.close().await;
 }

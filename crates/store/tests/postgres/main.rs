@@ -2,6 +2,7 @@
 
 mod cluster;
 mod contract;
+mod fight;
 mod plans;
 mod server;
 mod support;

@@ -146,8 +146,8 @@ fn positive(ms: i64) -> Duration {
     Duration::from_millis(ms.max(1).unsigned_abs())
 }
 
-/// The address that is counted for `ip`.
-fn host(ip: IpAddr) -> IpAddr {
+/// The address that is counted for `ip`: of an IPv6 address its network of 64 bits.
+pub fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

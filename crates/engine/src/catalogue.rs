@@ -266,6 +266,7 @@ impl Catalogue {
         check: impl FnOnce(&Self) -> Result<Vec<Change>, ResourceError>,
     ) -> Result<Vec<i64>, ResourceError> {
         let order = self.writing.lock().await;
+        let mut written = None;
         let records = match &self.shared {
             None => {
                 let changes = check(self)?;
@@ -284,7 +285,7 @@ impl Catalogue {
                 };
                 let entries = entries(self, actor, &changes);
                 let (version, records) = pen.write(changes, entries).await?;
-                shared.version.store(version, Ordering::Release);
+                written = Some(version);
                 records
             }
         };
@@ -295,8 +296,9 @@ impl Catalogue {
         if is_about_people {
             self.standing.send_replace(());
         }
-        if let Some(shared) = &self.shared {
-            let told = shared.cluster.seen(self.version()).await;
+        if let Some((shared, version)) = self.shared.as_ref().zip(written) {
+            shared.version.store(version, Ordering::Release);
+            let told = shared.cluster.seen(version).await;
             drop(order);
             // It is made in any case.
             if let Err(error) = told.and(shared.cluster.confirmed().await) {

@@ -34,19 +34,19 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Where this node stands among the others.
 #[derive(Clone, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Membership {
     nodes: Arc<AtomicU32>,
     is_away: Arc<AtomicBool>,
     is_lost: Arc<watch::Sender<bool>>,
 }
 
-impl Default for Standing {
+impl Default for Membership {
     fn default() -> Self {
         Self { nodes: Arc::new(AtomicU32::new(1)), is_away: Arc::default(), is_lost: Arc::new(watch::channel(false).0) }
     }
 }
 
-impl Standing {
+impl Membership {
     /// Nodes that live, this one included.
     pub fn nodes(&self) -> Arc<AtomicU32> {
         Arc::clone(&self.nodes)
@@ -69,9 +69,9 @@ pub(crate) struct Visible {
 }
 
 impl Visible {
-    pub fn new(last: i64, standing: &Standing) -> (Self, watch::Receiver<i64>) {
+    pub fn new(last: i64, membership: &Membership) -> (Self, watch::Receiver<i64>) {
         let (sender, receiver) = watch::channel(last);
-        (Self { last: Arc::new(sender), nodes: standing.nodes() }, receiver)
+        (Self { last: Arc::new(sender), nodes: membership.nodes() }, receiver)
     }
 
     /// This node stored something.
@@ -93,7 +93,7 @@ impl Visible {
 impl Engine {
     /// Nodes that live and share the store with this one, itself included.
     pub fn living_nodes(&self) -> u32 {
-        self.inner().standing.nodes.load(Ordering::Relaxed)
+        self.inner().membership.nodes.load(Ordering::Relaxed)
     }
 
     /// The other nodes, unless this one is alone on its store.
@@ -103,7 +103,7 @@ impl Engine {
 
     /// Resolves when other nodes took this one for gone. It has to begin anew then: nothing that it does is stored any more.
     pub async fn lost(&self) {
-        let mut is_lost = self.inner().standing.is_lost.subscribe();
+        let mut is_lost = self.inner().membership.is_lost.subscribe();
         if is_lost.wait_for(|is_lost| *is_lost).await.is_err() {
             std::future::pending().await
         }
@@ -174,7 +174,7 @@ impl Member {
                 }
                 Err(StoreError::Fenced) => {
                     tracing::error!("other nodes took this one for gone, and its work over: it begins anew");
-                    self.engine.inner().standing.is_lost.send_replace(true);
+                    self.engine.inner().membership.is_lost.send_replace(true);
                     return;
                 }
                 Err(StoreError::Closed) => return,
@@ -189,7 +189,7 @@ impl Member {
     }
 
     fn set_away(&self, is_away: bool) {
-        self.engine.inner().standing.is_away.store(is_away, Ordering::Relaxed);
+        self.engine.inner().membership.is_away.store(is_away, Ordering::Relaxed);
     }
 
     /// What this node says of itself.
@@ -202,7 +202,7 @@ impl Member {
 
     async fn heard(&self, beat: Beat) {
         self.engine.clock().agree(beat.now_ms);
-        self.engine.inner().standing.nodes.store(beat.nodes.max(1), Ordering::Relaxed);
+        self.engine.inner().membership.nodes.store(beat.nodes.max(1), Ordering::Relaxed);
         if beat.catalog > self.engine.inner().catalogue.version()
             && let Err(error) = self.engine.inner().catalogue.hear().await
         {

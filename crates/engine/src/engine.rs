@@ -19,7 +19,7 @@ use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
-use crate::cluster::{Standing, Visible};
+use crate::cluster::{Membership, Visible};
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -105,7 +105,7 @@ pub(crate) struct Inner {
     visible: watch::Receiver<i64>,
     tasks: Tasks,
     pub(crate) cluster: Option<Arc<dyn Cluster>>,
-    pub(crate) standing: Standing,
+    pub(crate) membership: Membership,
     /// Replays that run in this process.
     pub(crate) replays: Mutex<HashSet<i64>>,
 }
@@ -120,7 +120,7 @@ impl Engine {
         let sessions = Sessions::load(catalog, cluster.clone(), catalogue.standing().clone()).await?;
         let is_shared = cluster.is_some();
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone(), is_shared));
-        let standing = Standing::default();
+        let membership = Membership::default();
         let metrics = Arc::new(Metrics::default());
         let counts = Arc::new(Counts::new(clock.now_ms()));
         let tasks = Tasks::default();
@@ -170,7 +170,7 @@ impl Engine {
             breaker,
             gate: gate.clone(),
             large: LargeEvents::default(),
-            nodes: standing.nodes(),
+            nodes: membership.nodes(),
         };
         for receiver in receivers {
             tasks.spawn("shard", shard_parts.clone().run(receiver));
@@ -179,7 +179,7 @@ impl Engine {
         tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), outcomes));
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
-        let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &standing);
+        let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &membership);
         let (takeover, takeovers) = mpsc::channel(TAKEOVERS);
         let (doubts, doubtful) = mpsc::channel(TAKEOVERS);
         let committer = Committer {
@@ -225,7 +225,7 @@ impl Engine {
                 visible: visible_up_to,
                 tasks,
                 cluster: cluster.clone(),
-                standing,
+                membership,
                 replays: Mutex::default(),
             }),
             actor: Arc::default(),
@@ -366,7 +366,7 @@ impl Engine {
         if self.inner.door.is_stuck() {
             return Err("the disk does not keep up");
         }
-        if self.inner.standing.is_away() {
+        if self.inner.membership.is_away() {
             return Err("the database is not available");
         }
         if self.inner.metrics.fails_since(self.now_ms() - FAILURE_MEMORY_MS) {

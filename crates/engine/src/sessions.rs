@@ -29,7 +29,11 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) async fn load(store: Arc<dyn Catalog>, cluster: Option<Arc<dyn Cluster>>, standing: watch::Sender<()>) -> Result<Self, StoreError> {
+    pub(crate) async fn load(
+        store: Arc<dyn Catalog>,
+        cluster: Option<Arc<dyn Cluster>>,
+        standing: watch::Sender<()>,
+    ) -> Result<Self, StoreError> {
         let by_hash = RwLock::new(by_hash(store.sessions().await?));
         Ok(Self { store, cluster, by_hash, standing, writing: tokio::sync::Mutex::new(()) })
     }

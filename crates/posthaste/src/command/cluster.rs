@@ -55,7 +55,7 @@ fn row(node: &Value) -> Vec<String> {
 fn duration(ms: i64) -> String {
     match ms {
         ..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        ..600_000 => format!("{} s", ms / 1_000),
+        10_000..600_000 => format!("{} s", ms / 1_000),
         _ => format!("{} min", ms / 60_000),
     }
 }

@@ -246,6 +246,7 @@ async fn owners_are_told_and_followed() {
 
 /// A change of the catalog is made upon all changes before it, and is known to all before it is said to be made.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "they end with the test")]
 async fn the_catalog_is_changed_by_one_and_known_to_all() {
     let dir = tempfile::tempdir().expect("a directory");
     let one = Server::shared().open(dir.path(), lapse(NEVER)).await;
@@ -324,6 +325,7 @@ async fn visitors_are_counted_over_all_nodes() {
 
 /// What one node holds, others can have it do.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "they end with the test")]
 async fn nodes_do_for_each_other_what_they_hold() {
     let dir = tempfile::tempdir().expect("a directory");
     let one = Server::shared().open(dir.path(), lapse(NEVER)).await;

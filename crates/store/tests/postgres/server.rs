@@ -1,5 +1,6 @@
 //! A Postgres of this test program's own: on a socket in a temporary directory, ended with the program however that ends.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -50,7 +51,8 @@ impl Server {
         let prefix = if is_root { format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups") } else { String::new() };
         let mut guard = Command::new("sh");
         guard.args(["-c", GUARD, "sh", &prefix]).arg(&server.bin).arg(&server.dir).stdin(Stdio::piped());
-        // Its input closes when this program ends.
+        // Its input closes when this program ends. In a group of its own: whoever ends this program's ends not the guard before it did its work.
+        guard.process_group(0);
         std::mem::forget(guard.spawn().expect("a guard"));
         server
     }

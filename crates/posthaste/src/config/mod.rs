@@ -4,6 +4,8 @@
 //! underscores), the example file and the output of `posthaste check` all come from that row, so they cannot disagree. Nothing needs to be
 //! set. A key, a value or a section that is not known is refused, with file, line and the nearest known name.
 
+#[cfg(test)]
+mod deployment;
 pub mod load;
 mod settings;
 pub mod suggest;

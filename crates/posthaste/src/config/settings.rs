@@ -75,21 +75,6 @@ macro_rules! setting_as {
 pub static SETTINGS: &[Setting] = &[
     setting!("data", data, "Directory that holds everything the server keeps. Made on first start; one process at a time."),
     setting!(
-        "database.url",
-        database.url,
-        "A Postgres (15 or newer) that this node shares with others, instead of the data directory. Example: \"postgres://posthaste@db.internal/posthaste\".",
-        true
-    ),
-    setting!("database.connections", database.connections, "Connections of this node to the database, at least 5."),
-    setting!("database.node", database.node, "What this node is called where nodes are listed. Empty: the name of the machine."),
-    setting!(
-        "database.master_key",
-        database.master_key,
-        "Key of 32 bytes in base64 that seals the secrets in the database, the same on all nodes; more keys after a comma open what older ones sealed. Empty: \
-         master.key in the data directory, made by the first start.",
-        true
-    ),
-    setting!(
         "listen",
         listen,
         "Address to listen on. Put a proxy that speaks TLS in front before you listen on anything but loopback. Port 0 takes a free port."
@@ -103,6 +88,21 @@ pub static SETTINGS: &[Setting] = &[
         "allow_network",
         allow_network,
         "Private, loopback and link-local networks that targets may be in; all others of that sort are refused. Example: [\"10.20.0.0/16\"]."
+    ),
+    setting!(
+        "database.url",
+        database.url,
+        "A Postgres (15 or newer) that this node shares with others, instead of the data directory. Example: \"postgres://posthaste@db.internal/posthaste\".",
+        true
+    ),
+    setting!("database.connections", database.connections, "Connections of this node to the database, at least 5."),
+    setting!("database.node", database.node, "What this node is called where nodes are listed. Empty: the name of the machine."),
+    setting!(
+        "database.master_key",
+        database.master_key,
+        "Key of 32 bytes in base64 that seals the secrets in the database, the same on all nodes; more keys after a comma open what older ones sealed. Empty: \
+         master.key in the data directory, made by the first start.",
+        true
     ),
     setting!("limits.max_payload", limits.max_payload, "Largest event on the native API."),
     setting!("limits.in_flight", limits.in_flight, "Attempts under way at once, all targets together."),

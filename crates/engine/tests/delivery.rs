@@ -181,11 +181,15 @@ async fn events_are_delivered_in_batches() {
     for i in 0..25 {
         rig.publish("x", &[&i.to_string()], None).await.expect("accepted");
     }
-    rig.until("three batches", |r| r.script.seen("a").len() == 3).await;
-    let mut all: Vec<u32> = Vec::new();
-    for seen in rig.script.seen("a") {
-        all.extend(String::from_utf8_lossy(&seen.body).split('|').map(|n| n.parse::<u32>().expect("a number")));
-    }
+    let batches = |r: &Rig| -> Vec<Vec<u32>> {
+        let numbers = |body: &[u8]| String::from_utf8_lossy(body).split('|').map(|n| n.parse().expect("a number")).collect();
+        r.script.seen("a").iter().map(|seen| numbers(&seen.body)).collect()
+    };
+    // On a machine that is busy elsewhere, time closes more of them.
+    rig.until("all of them", |r| batches(r).concat().len() == 25).await;
+    let batches = batches(&rig);
+    assert!((3..25).contains(&batches.len()) && batches.iter().all(|batch| batch.len() <= 10), "{batches:?}");
+    let mut all = batches.concat();
     all.sort_unstable();
     assert_eq!(all, (0..25).collect::<Vec<_>>());
     rig.engine.shutdown(Duration::from_secs(5)).await;

@@ -12,7 +12,7 @@ use crate::report::Report;
 use crate::run::{Bench, Subject};
 use crate::scenario::beside::{Pair, Yardstick};
 use crate::scenario::{
-    history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, soak, startup, sweep, targets, throughput,
+    cluster, cluster_throughput, history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, soak, startup, sweep, targets, throughput,
 };
 use crate::server::Launch;
 
@@ -83,6 +83,8 @@ enum Scenario {
     Targets(targets::Targets),
     Sweep(sweep::Sweep),
     Soak(soak::Soak),
+    Cluster(cluster::Cluster),
+    ClusterThroughput(cluster_throughput::ClusterThroughput),
     Momentum(momentum::Momentum),
     Mailgun(mailgun::Mailgun),
     /// The minimal relay in place of the server: append, flush, answer, sign, post, and nothing else.
@@ -167,6 +169,8 @@ impl Scenario {
             Self::History(scenario) => scenario.run(bench, report).await,
             Self::Sweep(scenario) => scenario.run(bench, report).await,
             Self::Soak(scenario) => scenario.run(bench, report).await,
+            Self::ClusterThroughput(scenario) => scenario.run(bench, report).await,
+            Self::Cluster(scenario) => scenario.run(bench, report).await,
             Self::Momentum(scenario) => scenario.run(bench, report).await,
             Self::Mailgun(scenario) => scenario.run(bench, report).await,
             Self::All => {

@@ -16,6 +16,7 @@ use crate::api::EVENT_TYPE;
 use crate::server::KEY;
 
 const DIGITS: usize = 12;
+const KEY_HEADER: &str = "Idempotency-Key: ";
 /// Type of the events about a message.
 const MESSAGE_TYPE: &str = "message.delivered";
 /// What stands behind the digits of such an event.
@@ -45,12 +46,14 @@ pub struct Envelope<'a> {
     pub event_type: Option<&'a str>,
     /// When to deliver, as RFC 3339; at once if absent. Native only.
     pub deliver_at: Option<&'a str>,
+    /// Whether a request has the number of its first event as its `Idempotency-Key`.
+    pub has_key: bool,
 }
 
 impl Envelope<'static> {
     /// Of the first workspace.
     pub fn new(via: Via) -> Self {
-        Self { via, key: KEY, event_type: None, deliver_at: None }
+        Self { via, key: KEY, event_type: None, deliver_at: None, has_key: false }
     }
 }
 
@@ -116,12 +119,14 @@ pub struct Request {
     slots: Vec<usize>,
     /// Bytes between number and time.
     between: usize,
+    /// Where the digits of the `Idempotency-Key` begin.
+    key_slot: Option<usize>,
 }
 
 impl Request {
     /// Formats a request. More than one event makes an array, which only the native API takes.
     pub fn new(server: SocketAddr, envelope: Envelope<'_>, tail: &Tail, events: usize) -> Self {
-        let Envelope { via, key, event_type, deliver_at } = envelope;
+        let Envelope { via, key, event_type, deliver_at, has_key } = envelope;
         let mut opening = format!("{{\"type\":\"{}\",", event_type.unwrap_or(tail.type_name));
         if let Some(time) = deliver_at {
             opening.push_str(&format!("\"deliver_at\":\"{time}\","));
@@ -160,14 +165,13 @@ impl Request {
             Via::Native => ("/posthaste/v1/events", format!("Authorization: Bearer {key}")),
             Via::Inbox => ("/inbox", format!("X-MsgGO-Key: {key}")),
         };
-        let mut bytes = format!(
-            "POST {path} HTTP/1.1\r\nHost: {server}\r\n{key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
+        let opening = format!("POST {path} HTTP/1.1\r\nHost: {server}\r\n{key}\r\n{KEY_HEADER}");
+        let key_slot = has_key.then_some(opening.len());
+        let mut bytes = if has_key { format!("{opening}{:0DIGITS$}\r\n", 0) } else { opening.replace(KEY_HEADER, "") }.into_bytes();
+        bytes.extend_from_slice(format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
         slots.iter_mut().for_each(|slot| *slot += bytes.len());
         bytes.extend_from_slice(&body);
-        Self { bytes, slots, between: tail.between.len() }
+        Self { bytes, slots, between: tail.between.len(), key_slot }
     }
 
     /// Events in the request.
@@ -181,6 +185,9 @@ impl Request {
             write_digits(&mut self.bytes[slot..slot + DIGITS], number);
             let time = slot + DIGITS + self.between;
             write_digits(&mut self.bytes[time..time + DIGITS], at_us);
+        }
+        if let Some(slot) = self.key_slot {
+            write_digits(&mut self.bytes[slot..slot + DIGITS], first);
         }
         &self.bytes
     }
@@ -258,6 +265,20 @@ mod tests {
         }
         let inbox = Request::new(SERVER, Envelope::new(Via::Inbox), &tail, 1);
         assert!(inbox.bytes.windows(23).any(|w| w == b"Content-Length: 300\r\n\r\n"), "a document has the size that was asked for");
+    }
+
+    #[test]
+    fn a_key_is_the_number_of_the_first_event() {
+        let envelope = Envelope { has_key: true, ..Envelope::new(Via::Native) };
+        let mut request = Request::new(SERVER, envelope, &Tail::new(120), 2);
+        for number in [41, 7] {
+            let bytes = request.stamp(number, 2).to_vec();
+            let frame = Frame::of(&bytes).expect("readable").expect("complete");
+            assert_eq!(frame.total(), bytes.len());
+            let head = String::from_utf8_lossy(&bytes[..frame.head]).into_owned();
+            assert!(head.contains(&format!("\r\nIdempotency-Key: {number:012}\r\n")), "{head}");
+            assert!(find(&bytes[frame.head..], &Tail::new(120)).eq([number, number + 1].map(|number| Found::Whole { number, at_us: 2 })));
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod http;
 mod ledger;
 mod load;
 mod plot;
+mod postgres;
+mod proxy;
 mod relay;
 mod report;
 mod rng;
@@ -69,6 +71,9 @@ enum BenchError {
         /// Beginning of the body.
         body: String,
     },
+    /// The database under test, or a program of it.
+    #[error("Postgres: {0}")]
+    Postgres(String),
     /// Somebody wants no more of it.
     #[error("stopped")]
     Stopped,

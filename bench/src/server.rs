@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,6 +17,8 @@ use crate::usage::Usage;
 
 /// The first workspace's private key.
 pub const KEY: &str = "bench-key-0123456789abcdef";
+/// What seals the secrets of a cluster's database: 32 bytes.
+const MASTER_KEY: &str = "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmU=";
 /// How much of the log is shown when the server does not start.
 const LOG_TAIL: usize = 2000;
 /// Ports to listen on: below those that systems give to clients, so that a server that is started again finds its port free.
@@ -70,6 +73,21 @@ impl Launch {
         self.start_with(self.binary.clone(), arguments, directory, data)
     }
 
+    /// A node of a cluster that is not started yet. Its files lie in `directory`, and go with it.
+    pub fn node(&self, directory: &Path, name: &str, database: &str) -> Result<Server, BenchError> {
+        let data = directory.join(name);
+        let port = free_port()?;
+        let mut arguments: Vec<OsString> = ["--json", "serve", "--allow-network", "127.0.0.0/8"].map(OsString::from).into();
+        arguments.extend(["--listen".into(), format!("127.0.0.1:{port}").into(), "--data".into(), data.clone().into()]);
+        arguments.extend(["--database".into(), database.into()]);
+        let mut settings = self.settings.clone();
+        settings.push(("database.node".to_owned(), name.to_owned()));
+        settings.push(("database.master_key".to_owned(), MASTER_KEY.to_owned()));
+        let recipe = Recipe { program: self.binary.clone(), arguments, settings, log: directory.join(format!("{name}.log")) };
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Ok(Server { recipe, process: None, directory: None, data, address, keep: self.keep, spent: (0, 0) })
+    }
+
     /// Starts the relay, which posts what it takes to the targets from 0 on of the receiver at `sink`.
     pub fn start_relay(&self, sink: SocketAddr, targets: usize) -> Result<Server, BenchError> {
         let (directory, data) = self.directory()?;
@@ -80,7 +98,8 @@ impl Launch {
         self.start_with(own, arguments, directory, data)
     }
 
-    fn directory(&self) -> Result<(TempDir, PathBuf), BenchError> {
+    /// A directory for a run, and the data directory in it, which is not made yet.
+    pub fn directory(&self) -> Result<(TempDir, PathBuf), BenchError> {
         fs::create_dir_all(&self.data).map_err(BenchError::io(format!("cannot make {}", self.data.display())))?;
         let directory = tempfile::Builder::new()
             .prefix("posthaste-bench-")
@@ -168,6 +187,11 @@ impl Server {
         &self.data
     }
 
+    /// What it wrote on standard error so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.recipe.log).unwrap_or_default()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().map_or(0, |process| process.child.id())
@@ -194,6 +218,15 @@ impl Server {
         let (process, address) = self.recipe.start()?;
         (self.process, self.address) = (Some(process), address);
         Ok(())
+    }
+
+    /// Stops its process for a while (`SIGSTOP`), or lets it go on (`SIGCONT`).
+    pub fn set_stalled(&self, is_stalled: bool) {
+        let signal = if is_stalled { Signal::STOP } else { Signal::CONT };
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself, which is noticed elsewhere.
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// Whether its process has ended by itself.

@@ -3,8 +3,8 @@
 //! `/t/NUMBER` is a target. What arrives at a target that is owed nothing is answered and not noted.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -82,6 +82,17 @@ struct Target {
     is_untimed: AtomicBool,
 }
 
+/// One event of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The target.
+    pub target: usize,
+    /// The event's number.
+    pub number: u64,
+    /// When it came.
+    pub at_us: u64,
+}
+
 /// What the receiver writes.
 pub struct Receipts {
     /// Who got what.
@@ -95,6 +106,7 @@ pub struct Receipts {
     /// First receipt, or repetition, of an event below [`Receipts::watch_for`]'s number; 0 while there was none.
     watched_us: AtomicU64,
     watch_below: AtomicU64,
+    log: Option<Mutex<Vec<Receipt>>>,
     targets: Vec<Target>,
     tail: Tail,
     clock: Clock,
@@ -111,6 +123,15 @@ pub struct Sink {
 impl Sink {
     /// Listens on a free port of loopback.
     pub fn start(ledger: Arc<Ledger>, tail: Tail, clock: Clock) -> Result<Self, BenchError> {
+        Self::open(ledger, tail, clock, None)
+    }
+
+    /// The same; it also remembers every receipt, in order.
+    pub fn start_logging(ledger: Arc<Ledger>, tail: Tail, clock: Clock) -> Result<Self, BenchError> {
+        Self::open(ledger, tail, clock, Some(Mutex::default()))
+    }
+
+    fn open(ledger: Arc<Ledger>, tail: Tail, clock: Clock, log: Option<Mutex<Vec<Receipt>>>) -> Result<Self, BenchError> {
         let failed = || BenchError::io("cannot start the receiver");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed())?;
         listener.set_nonblocking(true).map_err(failed())?;
@@ -124,6 +145,7 @@ impl Sink {
             connections: AtomicU64::new(0),
             watched_us: AtomicU64::new(0),
             watch_below: AtomicU64::new(0),
+            log,
             tail,
             clock,
         });
@@ -279,6 +301,9 @@ impl Receipts {
             found_any = true;
             match found {
                 Found::Whole { number, at_us } => {
+                    if let Some(log) = &self.log {
+                        log.lock().unwrap_or_else(PoisonError::into_inner).push(Receipt { target, number, at_us: now_us });
+                    }
                     if number < self.watch_below.load(Ordering::Relaxed) && self.watched_us.load(Ordering::Relaxed) == 0 {
                         self.watched_us.store(now_us, Ordering::Relaxed);
                     }
@@ -295,6 +320,11 @@ impl Receipts {
         if !found_any {
             self.ledger.damage();
         }
+    }
+
+    /// All receipts so far, if they are remembered.
+    pub fn log(&self) -> Vec<Receipt> {
+        self.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 
     /// Requests that a target has answered with 200.

@@ -63,6 +63,22 @@ fn cpu_us(stat: &str) -> Option<u64> {
     Some(ticks * TICK_US)
 }
 
+/// CPU time of a process, its children, and those of its children that ended, in microseconds.
+pub fn family_cpu_us(pid: u32) -> Option<u64> {
+    let stat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let own = stat(pid)?;
+    // Children that were waited for are fields 16 and 17.
+    let fields: Vec<&str> = own.rsplit_once(')')?.1.split_whitespace().collect();
+    let ended = fields.get(13)?.parse::<u64>().ok()? + fields.get(14)?.parse::<u64>().ok()?;
+    let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let children = processes.filter_map(stat).filter(|stat| parent(stat) == Some(pid)).filter_map(|stat| cpu_us(&stat));
+    Some(cpu_us(&own)? + ended * TICK_US + children.sum::<u64>())
+}
+
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn entry(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
 }
@@ -98,11 +114,12 @@ mod tests {
     #[test]
     fn proc_files_are_read() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 1 0 0 0 150 25 0 0 20 0 9 0 100 1 1";
-        assert_eq!(cpu_us(stat), Some(1_750_000));
+        assert_eq!((cpu_us(stat), parent(stat)), (Some(1_750_000), Some(1)));
         assert_eq!(busy_us("cpu  10 1 5 1000 7 2 3 1 0 0\ncpu0 1 1 1 1 1 1 1 1\n"), Some(220_000));
         assert_eq!(entry("VmPeak:\t 9 kB\nVmHWM:\t  123 kB\n", "VmHWM:"), Some(123));
         let own = Usage::of(std::process::id()).expect("this process is there");
         assert!(own.peak_kib >= own.resident_kib && own.resident_kib > 0);
+        assert!(family_cpu_us(std::process::id()).is_some_and(|us| us >= own.cpu_us));
     }
 
     #[test]

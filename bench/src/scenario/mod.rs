@@ -1,6 +1,8 @@
 //! What is measured: one file for each scenario.
 
 pub mod beside;
+pub mod cluster;
+pub mod cluster_throughput;
 pub mod history;
 pub mod idle;
 pub mod isolation;

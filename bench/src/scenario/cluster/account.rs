@@ -1,0 +1,282 @@
+//! What a run comes to: what was lost, repeated, out of order or too fast, and what is left in the database.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::changes::Changes;
+use super::faults::{Done, Fault, Faults};
+use super::senders::Published;
+use super::{BATCH, CONCURRENCY, LIMITED, ORDERED, RATE, STREAMS, Shared, locked};
+use crate::BenchError;
+use crate::ledger::Verdict;
+use crate::sink::Receipt;
+use crate::table::{Cell, Table};
+
+/// How long the database may take to let go of the last rows, after everything arrived.
+const SETTLED: Duration = Duration::from_secs(15);
+const SECOND_US: u64 = 1_000_000;
+/// Duplicates that come so long after a fault was over are of that fault.
+const AFTERMATH_US: u64 = 6 * SECOND_US;
+/// Of requests that are sent at the right moment some arrive in the wrong one: a busy machine delays one and not the next.
+const JITTER: u64 = RATE / 5;
+/// What a node logs when it begins anew.
+const LOST: &str = "other nodes took this one for gone";
+
+/// What is left in the database.
+#[derive(Clone, Debug, Default)]
+struct Left {
+    pending: i64,
+    given_up: i64,
+    arrivals: i64,
+    due: i64,
+    orphans: i64,
+}
+
+/// The account.
+pub struct Account {
+    verdict: Verdict,
+    published: Published,
+    faults: BTreeMap<Fault, usize>,
+    made: u64,
+    unsure: u64,
+    began_anew: usize,
+    duplicates: BTreeMap<&'static str, u64>,
+    unexplained: u64,
+    bound: u64,
+    out_of_order: u64,
+    repeated_late: u64,
+    ordered: u64,
+    most_in_second: u64,
+    most_in_calm_second: u64,
+    forbidden: u64,
+    slowest: Duration,
+    left: Left,
+    /// What went wrong.
+    pub problems: Vec<String>,
+}
+
+impl Account {
+    /// Adds everything up.
+    pub async fn of(shared: &Shared, published: &Published, faults: &Faults, changes: &Changes, began_us: u64) -> Result<Self, BenchError> {
+        let mut published = published.clone();
+        published.add(changes.published.clone());
+        let log = shared.sink.receipts().log();
+        let done = faults.done();
+        let counts = faults.counts();
+        let (repeated, unexplained) = duplicates(&log, &done);
+        let (out_of_order, repeated_late, ordered) = order(&log, &published);
+        let limited: Vec<u64> = log.iter().filter(|receipt| receipt.target == LIMITED).map(|receipt| receipt.at_us).collect();
+        let forbidden: HashSet<(usize, u64)> = changes.forbidden.iter().copied().collect();
+        let began_anew = shared.members.iter().map(|member| locked(&member.server).log().matches(LOST).count()).sum();
+        // What a node had under way, or done and not stored, may be sent again by another; members of a batch each count.
+        let at_once = CONCURRENCY * STREAMS.len() as u64 + shared.unsettled_limit().await?;
+        let nodes = |fault: Fault| if fault == Fault::Database { shared.members.len() as u64 } else { 1 };
+        let harmful = counts.iter().map(|(fault, count)| *count as u64 * nodes(*fault)).sum::<u64>();
+        Ok(Self {
+            verdict: shared.ledger.close(),
+            faults: counts,
+            made: changes.made,
+            unsure: changes.unsure,
+            began_anew,
+            bound: harmful * (at_once + CONCURRENCY * BATCH),
+            duplicates: repeated,
+            unexplained,
+            out_of_order,
+            repeated_late,
+            ordered,
+            most_in_second: most_within(&limited, |_| true),
+            most_in_calm_second: most_within(&limited, |at_us| is_calm(&done, began_us, at_us)),
+            forbidden: log.iter().filter(|receipt| forbidden.contains(&(receipt.target, receipt.number))).count() as u64,
+            slowest: Duration::from_micros(shared.sink.receipts().timings.take().max()),
+            left: left(shared).await?,
+            published,
+            problems: Vec::new(),
+        })
+    }
+
+    /// Finds what should not be.
+    pub fn judge(&mut self) {
+        let Self { verdict, left, .. } = self;
+        let all_duplicates: u64 = self.duplicates.values().sum();
+        let zeros = [
+            (verdict.lost, "acknowledged events were lost"),
+            (verdict.damaged, "bodies were damaged"),
+            (verdict.unacknowledged.saturating_sub(self.published.given_up + self.forbidden), "events arrived that nobody sent so"),
+            (self.published.given_up, "events were never acknowledged"),
+            (self.out_of_order, "events of the ordered target came out of order"),
+            (self.forbidden, "events arrived although their subscription was switched off before they were published"),
+            (left.pending.unsigned_abs(), "deliveries are still pending in the database"),
+            (left.given_up.unsigned_abs(), "deliveries failed or were cancelled"),
+            (left.arrivals.unsigned_abs(), "rows are left in posthaste.arrival"),
+            (left.due.unsigned_abs(), "rows are left in posthaste.due"),
+            (left.orphans.unsigned_abs(), "claims are held by nodes that are gone"),
+            (self.unexplained, "duplicates came long after any fault"),
+        ];
+        let mut problems: Vec<String> =
+            zeros.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        if all_duplicates > self.bound {
+            problems.push(format!("{all_duplicates} duplicates, where the limits allow {}", self.bound));
+        }
+        if self.most_in_calm_second > RATE + JITTER {
+            problems.push(format!("{} requests in a second of calm, where {RATE} are allowed", self.most_in_calm_second));
+        }
+        if self.most_in_second > 2 * RATE + JITTER {
+            problems.push(format!(
+                "{} requests in a second, where {RATE} are allowed, and twice that while nodes come and go",
+                self.most_in_second
+            ));
+        }
+        self.problems = problems;
+    }
+
+    /// As a table.
+    pub fn table(&self, seed: u64, time: Duration) -> Table {
+        let mut table = Table::new(format!("cluster under faults for {} s, --seed {seed}", time.as_secs()), &[""]);
+        let mut row = |name: &str, value: u64| table.row(name, vec![Cell::Whole(value as f64)]);
+        let fault = |fault: Fault| self.faults.get(&fault).copied().unwrap_or_default() as u64;
+        row("nodes killed with -9 and started again", fault(Fault::Kill));
+        row("nodes stalled (SIGSTOP) for longer than is forgiven", fault(Fault::Stall));
+        row("links to the database cut", fault(Fault::Cut));
+        row("links to the database frozen", fault(Fault::Freeze));
+        row("links to the database slowed down", fault(Fault::Slow));
+        row("Postgres ended and started again", fault(Fault::Database));
+        row("nodes that began anew in their process", self.began_anew as u64);
+        row("subscriptions made or switched, then met at another node", self.made);
+        row("… changes without a success, left alone", self.unsure);
+        row("events acknowledged", self.verdict.accepted);
+        row("deliveries", self.verdict.delivered);
+        row("acknowledged and lost", self.verdict.lost);
+        row("events that another node than the first took", self.published.moved);
+        row("requests answered 429 or 503", self.published.refused);
+        row("requests whose connection broke", self.published.broken);
+        row("requests without an answer in 3 s", self.published.unanswered);
+        row("duplicates", self.duplicates.values().sum());
+        for (name, count) in &self.duplicates {
+            row(&format!("… of {name}"), *count);
+        }
+        row("… most that the limits allow", self.bound);
+        row("ordered events", self.ordered);
+        row("… out of order", self.out_of_order);
+        row("… repeated after a later one", self.repeated_late);
+        row(&format!("most requests in a second, limit {RATE}"), self.most_in_second);
+        row("… in a second without faults", self.most_in_calm_second);
+        row("pending in the database at the end", self.left.pending.unsigned_abs());
+        row("rows in posthaste.arrival at the end", self.left.arrivals.unsigned_abs());
+        row("ms of the slowest publish, retries included", self.published.slowest.as_millis() as u64);
+        row("ms of the slowest delivery", self.slowest.as_millis() as u64);
+        table
+    }
+}
+
+/// Receipts beyond the first, by target; and how many of them came when there had been no fault for long.
+fn duplicates(log: &[Receipt], done: &[Done]) -> (BTreeMap<&'static str, u64>, u64) {
+    let mut seen = HashSet::new();
+    let (mut counts, mut unexplained) = (BTreeMap::new(), 0);
+    for receipt in log {
+        if !seen.insert((receipt.target, receipt.number)) {
+            *counts.entry(STREAMS.get(receipt.target).map_or("cluster.change", |stream| stream.event_type)).or_default() += 1;
+            let explains = |done: &Done| (done.from_us..done.until_us + AFTERMATH_US).contains(&receipt.at_us);
+            unexplained += u64::from(!done.iter().any(explains));
+        }
+    }
+    (counts, unexplained)
+}
+
+/// At the ordered target: events whose first receipt came after that of a later one of the same sender, later receipts of that kind, and how
+/// many events there were.
+fn order(log: &[Receipt], published: &Published) -> (u64, u64, u64) {
+    let ordered = published.numbers.iter().filter(|(stream, _)| *stream == ORDERED);
+    let senders: HashMap<u64, usize> =
+        ordered.enumerate().flat_map(|(sender, (_, numbers))| numbers.iter().map(move |number| (*number, sender))).collect();
+    let (mut seen, mut last) = (HashSet::new(), HashMap::new());
+    let (mut out_of_order, mut repeated_late) = (0, 0);
+    for receipt in log.iter().filter(|receipt| receipt.target == ORDERED) {
+        let Some(sender) = senders.get(&receipt.number) else { continue };
+        let last = last.entry(*sender).or_insert(0);
+        let is_late = receipt.number < *last;
+        if seen.insert(receipt.number) {
+            out_of_order += u64::from(is_late);
+        } else {
+            repeated_late += u64::from(is_late);
+        }
+        *last = receipt.number.max(*last);
+    }
+    (out_of_order, repeated_late, seen.len() as u64)
+}
+
+/// The most of these ascending times in any second of which this is true at both ends.
+fn most_within(times: &[u64], is_counted: impl Fn(u64) -> bool) -> u64 {
+    let (mut first, mut most) = (0, 0);
+    for (place, time) in times.iter().enumerate() {
+        while time - times[first] >= SECOND_US {
+            first += 1;
+        }
+        if is_counted(*time) && is_counted(times[first]) {
+            most = most.max(place + 1 - first);
+        }
+    }
+    most as u64
+}
+
+/// Whether all nodes had known each other for long.
+fn is_calm(done: &[Done], began_us: u64, at_us: u64) -> bool {
+    at_us > began_us + AFTERMATH_US && !done.iter().any(|done| (done.from_us..done.until_us + AFTERMATH_US).contains(&at_us))
+}
+
+/// What is left in the database, once it stays so.
+async fn left(shared: &Shared) -> Result<Left, BenchError> {
+    let session = shared.postgres.connect().await?;
+    let since = Instant::now();
+    loop {
+        let tables = "SELECT relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                      WHERE n.nspname = 'posthaste' AND c.relkind = 'r' AND relname ~ '^delivery_[0-9]+$'";
+        let mut left = Left {
+            arrivals: session.number("SELECT count(*) FROM posthaste.arrival").await?,
+            due: session.number("SELECT count(*) FROM posthaste.due").await?,
+            orphans: session
+                .number("SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM posthaste.node WHERE NOT closed)")
+                .await?,
+            ..Left::default()
+        };
+        for table in session.texts(tables).await? {
+            left.pending += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (0, 1)")).await?;
+            left.given_up += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (3, 4)")).await?;
+        }
+        if left.pending + left.arrivals + left.due + left.orphans == 0 || since.elapsed() > SETTLED {
+            return Ok(left);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipts(target: usize, numbers: &[u64]) -> Vec<Receipt> {
+        (0..).zip(numbers).map(|(at_us, &number)| Receipt { target, number, at_us: at_us * 100 }).collect()
+    }
+
+    #[test]
+    fn order_is_that_of_each_sender() {
+        let published = Published { numbers: vec![(ORDERED, vec![0, 2, 5]), (0, vec![3]), (ORDERED, vec![1, 4])], ..Published::default() };
+        assert_eq!(order(&receipts(ORDERED, &[1, 0, 0, 2, 4, 5]), &published), (0, 0, 5));
+        assert_eq!(order(&receipts(ORDERED, &[0, 5, 2, 0, 1]), &published), (1, 1, 4), "2 came after 5, and 0 again");
+    }
+
+    #[test]
+    fn duplicates_belong_to_faults() {
+        let done = [Done { fault: Fault::Kill, from_us: 150, until_us: 250 }];
+        let (counts, unexplained) = duplicates(&receipts(0, &[1, 1, 1, 2]), &done);
+        assert_eq!((counts.values().sum::<u64>(), unexplained), (2, 1));
+    }
+
+    #[test]
+    fn a_second_slides() {
+        let times = [0, 400_000, 900_000, 1_000_000, 1_300_000, 3_000_000];
+        assert_eq!(most_within(&times, |_| true), 4);
+        assert_eq!(most_within(&times, |at_us| at_us >= 3_000_000), 1);
+    }
+}

@@ -36,6 +36,12 @@ impl Bitmap {
         set(pages[index].get_or_insert_with(|| (0..PAGE / 64).map(|_| AtomicU64::new(0)).collect()))
     }
 
+    fn has(&self, number: u64) -> bool {
+        let pages = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let page = pages.get((number / PAGE) as usize).and_then(Option::as_ref);
+        page.is_some_and(|page| page[(number % PAGE / 64) as usize].load(Ordering::Relaxed) & 1 << (number % 64) != 0)
+    }
+
     /// The pages as they are; marks made later show in them.
     fn pages(&self) -> Vec<Option<Page>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -213,6 +219,16 @@ impl Ledger {
         self.streams[target.stream].accepted.without(&target.received)
     }
 
+    /// Targets, and numbers of accepted events that they are owed and did not get.
+    pub fn missing(&self) -> Vec<(usize, u64)> {
+        let owed = self.targets.iter().enumerate().filter(|(_, target)| target.owed.load(Ordering::Relaxed));
+        let missing = |(at, target): (usize, &Target)| {
+            let of = |number: &u64| self.streams[target.stream].accepted.has(*number) && !target.received.has(*number);
+            (0..self.sent()).filter(of).map(move |number| (at, number)).collect::<Vec<_>>()
+        };
+        owed.flat_map(missing).collect()
+    }
+
     /// Compares both sides, number by number.
     pub fn close(&self) -> Verdict {
         let over = |count: fn(&Bitmap, &Bitmap) -> u64| self.owed().map(|t| count(&self.streams[t.stream].accepted, &t.received)).sum();
@@ -242,6 +258,7 @@ mod tests {
         assert!(ledger.receive(0, PAGE) && ledger.receive(1, 0) && ledger.receive(1, 2));
         assert!(!ledger.is_drained());
         assert!(!ledger.receive(2, 0) && !ledger.receive(0, PAGE + 3), "no such target, no such number");
+        assert_eq!(ledger.missing(), [(0, 1), (1, 1), (1, PAGE)]);
         let verdict = ledger.close();
         let expected = Verdict { sent: PAGE + 3, accepted: 3, delivered: 4, lost: 3, duplicates: 1, unacknowledged: 1, damaged: 2 };
         assert_eq!(verdict, expected);

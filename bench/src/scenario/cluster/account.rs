@@ -10,12 +10,15 @@ use super::faults::{Done, Fault, Faults};
 use super::senders::Published;
 use super::{BATCH, CONCURRENCY, LIMITED, ORDERED, RATE, STREAMS, Shared, locked};
 use crate::BenchError;
+use crate::api::Api;
 use crate::ledger::Verdict;
 use crate::sink::Receipt;
 use crate::table::{Cell, Table};
 
 /// How long the database may take to let go of the last rows, after everything arrived.
 const SETTLED: Duration = Duration::from_secs(15);
+/// How many of a kind of problem are shown.
+const SHOWN: usize = 20;
 const SECOND_US: u64 = 1_000_000;
 /// Duplicates that come so long after a fault was over are of that fault.
 const AFTERMATH_US: u64 = 6 * SECOND_US;
@@ -32,15 +35,20 @@ struct Left {
     arrivals: i64,
     due: i64,
     orphans: i64,
+    /// Some of what is pending, and of the arrivals, as text.
+    rows: Vec<String>,
 }
 
 /// The account.
 pub struct Account {
     verdict: Verdict,
+    missing: Vec<(usize, u64)>,
     published: Published,
     faults: BTreeMap<Fault, usize>,
     made: u64,
     unsure: u64,
+    stale: u64,
+    unknown: u64,
     began_anew: usize,
     duplicates: BTreeMap<&'static str, u64>,
     unexplained: u64,
@@ -72,13 +80,20 @@ impl Account {
         let began_anew = shared.members.iter().map(|member| locked(&member.server).log().matches(LOST).count()).sum();
         // What a node had under way, or done and not stored, may be sent again by another; members of a batch each count.
         let at_once = CONCURRENCY * STREAMS.len() as u64 + shared.unsettled_limit().await?;
-        let nodes = |fault: Fault| if fault == Fault::Database { shared.members.len() as u64 } else { 1 };
+        let nodes = |fault: Fault| match fault {
+            Fault::Database => shared.members.len() as u64,
+            Fault::Slow => 0,
+            _ => 1,
+        };
         let harmful = counts.iter().map(|(fault, count)| *count as u64 * nodes(*fault)).sum::<u64>();
         Ok(Self {
             verdict: shared.ledger.close(),
+            missing: shared.ledger.missing(),
             faults: counts,
             made: changes.made,
             unsure: changes.unsure,
+            stale: changes.stale,
+            unknown: unknown(shared, &changes.subscriptions).await?,
             began_anew,
             bound: harmful * (at_once + CONCURRENCY * BATCH),
             duplicates: repeated,
@@ -112,6 +127,7 @@ impl Account {
             (left.arrivals.unsigned_abs(), "rows are left in posthaste.arrival"),
             (left.due.unsigned_abs(), "rows are left in posthaste.due"),
             (left.orphans.unsigned_abs(), "claims are held by nodes that are gone"),
+            (self.unknown, "subscriptions are not known to every node"),
             (self.unexplained, "duplicates came long after any fault"),
         ];
         let mut problems: Vec<String> =
@@ -128,6 +144,9 @@ impl Account {
                 self.most_in_second
             ));
         }
+        let name = |(target, number): &(usize, u64)| format!("event {number} did not arrive at target {target}");
+        problems.extend(self.missing.iter().take(SHOWN).map(name));
+        problems.extend(self.left.rows.iter().take(SHOWN).cloned());
         self.problems = problems;
     }
 
@@ -145,6 +164,7 @@ impl Account {
         row("nodes that began anew in their process", self.began_anew as u64);
         row("subscriptions made or switched, then met at another node", self.made);
         row("… changes without a success, left alone", self.unsure);
+        row("… of these, answered 404 by a node that was cut off", self.stale);
         row("events acknowledged", self.verdict.accepted);
         row("deliveries", self.verdict.delivered);
         row("acknowledged and lost", self.verdict.lost);
@@ -225,6 +245,18 @@ fn is_calm(done: &[Done], began_us: u64, at_us: u64) -> bool {
     at_us > began_us + AFTERMATH_US && !done.iter().any(|done| (done.from_us..done.until_us + AFTERMATH_US).contains(&at_us))
 }
 
+/// How many subscriptions are missing, over all nodes.
+async fn unknown(shared: &Shared, subscriptions: &[String]) -> Result<u64, BenchError> {
+    let mut missing = 0;
+    for member in &shared.members {
+        let mut api = Api::open(member.address).await?;
+        for id in subscriptions {
+            missing += u64::from(api.get(&format!("/posthaste/v1/subscriptions/{id}")).await.is_err());
+        }
+    }
+    Ok(missing)
+}
+
 /// What is left in the database, once it stays so.
 async fn left(shared: &Shared) -> Result<Left, BenchError> {
     let session = shared.postgres.connect().await?;
@@ -244,7 +276,19 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
             left.pending += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (0, 1)")).await?;
             left.given_up += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (3, 4)")).await?;
         }
-        if left.pending + left.arrivals + left.due + left.orphans == 0 || since.elapsed() > SETTLED {
+        if left.pending + left.arrivals + left.due + left.orphans == 0 {
+            return Ok(left);
+        }
+        if since.elapsed() > SETTLED {
+            left.rows = session.texts("SELECT 'arrival ' || a::text FROM posthaste.arrival a LIMIT 20").await?;
+            for table in session.texts(tables).await? {
+                let pending = format!(
+                    "SELECT 'delivery ' || (d.key >> 20) || ' stream ' || d.stream || ' holder ' || coalesce(c.holder, -1) || ' ' || d::text \
+                     FROM posthaste.{table} d LEFT JOIN posthaste.claim c ON c.stream = d.stream AND c.part = (d.target & 7)::int2 \
+                     WHERE d.state IN (0, 1) LIMIT 20"
+                );
+                left.rows.extend(session.texts(&pending).await?);
+            }
             return Ok(left);
         }
         sleep(Duration::from_millis(100)).await;

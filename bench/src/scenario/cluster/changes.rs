@@ -23,6 +23,10 @@ pub struct Changes {
     pub made: u64,
     /// Changes whose answer was no success or did not come; what became of them is not known.
     pub unsure: u64,
+    /// Answers that there is no such subscription, from nodes that do not know of it: they were cut off for long when it was made.
+    pub stale: u64,
+    /// Subscriptions that are there.
+    pub subscriptions: Vec<String>,
     /// Targets, and numbers of events that must not have arrived there.
     pub forbidden: Vec<(usize, u64)>,
     /// What the senders saw.
@@ -32,7 +36,7 @@ pub struct Changes {
 impl Changes {
     /// For at most so many subscriptions.
     pub fn new(lives: usize) -> Self {
-        Self { lives, made: 0, unsure: 0, forbidden: Vec::new(), published: Published::default() }
+        Self { lives, made: 0, unsure: 0, stale: 0, subscriptions: Vec::new(), forbidden: Vec::new(), published: Published::default() }
     }
 
     /// Changes one thing after the other until it is time to stop.
@@ -53,6 +57,7 @@ impl Changes {
         let (name, url) = (format!("target {stream}"), shared.sink.url(stream));
         let made = self.ask(shared, rng, async |api: &mut Api| api.make_target(&name, &url, &event_type, None).await).await?;
         let Some((made, mut at)) = made else { return Ok(()) };
+        self.subscriptions.push(made.subscription.clone());
         for is_on in [true, false, true] {
             if !is_on || !sender.published.numbers[0].1.is_empty() {
                 let switched = self.ask(shared, rng, async |api: &mut Api| api.set_subscription(&made.subscription, is_on).await).await?;
@@ -86,6 +91,7 @@ impl Changes {
         let asked = async { change(&mut Api::open(shared.members[node].address).await?).await };
         match timeout(CHANGE, asked).await {
             Ok(Ok(given)) => return Ok(Some((given, node))),
+            Ok(Err(BenchError::Refused { status: 404, .. })) => self.stale += 1,
             Ok(Err(BenchError::Refused { status: 409 | 429 | 503, .. } | BenchError::Io { .. })) | Err(_) => {}
             Ok(Err(error)) => return Err(error),
         }

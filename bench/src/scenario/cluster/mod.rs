@@ -54,7 +54,7 @@ const CONCURRENCY: u64 = 32;
 /// Events of a batch.
 const BATCH: u64 = 20;
 /// Requests to the limited target, in any second, over all nodes.
-const RATE: u64 = 60;
+const RATE: u64 = 30;
 /// In parts of a hundred, how many events targets refuse once.
 const REFUSED: u16 = 20;
 
@@ -138,7 +138,7 @@ impl Cluster {
             stopping(&stop, changes.run(&shared, change_rng)),
             stopping(&stop, senders::join(senders)),
         );
-        let ((), (), (), published) = published.inspect_err(|_| print_logs(&shared))?;
+        let ((), (), (), published) = published.inspect_err(|_| keep_logs(&shared, bench, seed))?;
         // Whoever refused takes everything now.
         [ORDERED, FLAKY].into_iter().for_each(|target| shared.sink.set_mode(target, Mode::Ok));
         drain(&shared).await;
@@ -146,7 +146,7 @@ impl Cluster {
         account.judge();
         report.add_table(account.table(seed, time));
         if !account.problems.is_empty() {
-            print_logs(&shared);
+            keep_logs(&shared, bench, seed);
         }
         for problem in &account.problems {
             report.add_void(format!("cluster --seed {seed}: {problem}"));
@@ -268,10 +268,14 @@ async fn drain(shared: &Shared) {
     }
 }
 
-/// Ends of the logs of all, for whoever has to find out what went wrong.
-fn print_logs(shared: &Shared) {
-    for member in &shared.members {
-        eprintln!("\n{} logged at last:{}", member.address, tail(&locked(&member.server).log()));
+/// Leaves the logs of all, for whoever has to find out what went wrong.
+fn keep_logs(shared: &Shared, bench: &Bench, seed: u64) {
+    for (number, member) in (1..).zip(&shared.members) {
+        let file = bench.launch.data.join(format!("cluster-{seed}-node-{number}.log"));
+        match std::fs::write(&file, locked(&member.server).log()) {
+            Ok(()) => eprintln!("the log of node {number}: {}", file.display()),
+            Err(error) => eprintln!("cannot write {}: {error}", file.display()),
+        }
     }
 }
 

@@ -79,6 +79,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether the same start may go well a moment later: the database is away.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_)) | Self::Engine(EngineError::Store(StoreError::Unavailable(_))))
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

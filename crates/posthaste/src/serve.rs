@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,10 @@ use crate::node::{Ended, FirstKey, Node};
 use crate::signals::Stop;
 use crate::term::{Style, paint, say};
 
+/// What tells a process that it begins anew.
+const ANEW: &str = "--anew";
+/// Before a node that was lost tries again to begin anew.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Fewest characters of a token that somebody else made up.
 const SHORT_TOKEN: usize = 16;
 
@@ -44,6 +49,9 @@ pub struct Serve {
     /// Make one more administrator's key and print it: for when all others are lost.
     #[arg(long)]
     new_admin_key: bool,
+    /// This is a node that was lost and begins anew: it waits for a database that is away.
+    #[arg(long, hide = true)]
+    anew: bool,
 }
 
 impl Serve {
@@ -75,7 +83,15 @@ impl Serve {
         let mut stop = Stop::listen()?;
         let given = given_token()?;
         let start = async {
-            let node = Node::start(&loaded.config).await?;
+            let node = match Node::start(&loaded.config).await {
+                Err(error) if self.anew && error.may_pass() => {
+                    tracing::warn!(%error, "cannot begin anew yet; it is tried again");
+                    tokio::time::sleep(PAUSE).await;
+                    // In a fresh process: nothing of this try must live on.
+                    return Err(begin_anew());
+                }
+                started => started?,
+            };
             let key = node.first_key(given.clone(), self.new_admin_key).await?;
             Ok::<_, Failure>((node, key))
         };
@@ -114,13 +130,19 @@ impl Serve {
 fn anew(ended: Ended) -> Result<(), Failure> {
     match ended {
         Ended::Stopped => Ok(()),
-        Ended::Lost => {
-            let failed = |error| Failure::Io { what: "beginning anew".into(), error };
-            let program = std::env::current_exe().map_err(failed)?;
-            let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-            Err(failed(error))
-        }
+        Ended::Lost => Err(begin_anew()),
     }
+}
+
+/// Becomes a new process with the same arguments; answers why it could not.
+fn begin_anew() -> Failure {
+    let failed = |error| Failure::Io { what: "beginning anew".into(), error };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return failed(error),
+    };
+    let given = std::env::args_os().skip(1).filter(|argument| argument != ANEW);
+    failed(std::process::Command::new(program).args(given).arg(ANEW).exec())
 }
 
 /// The token that the environment gives to the first key.

@@ -25,6 +25,8 @@ use crate::lanes::{Command, Reread};
 const BEAT: Duration = Duration::from_secs(1);
 /// After how long nothing is stored any more below what was leased.
 const SETTLED: Duration = Duration::from_secs(2);
+/// After how long the answer to a heartbeat is late: before others take this node for gone.
+const LATE: Duration = Duration::from_secs(2);
 /// How often what a node says of itself is counted anew.
 const REPORT: Duration = Duration::from_secs(5);
 /// How long after a commit of which nobody knows how it ended its deliveries are looked for a second time: by then it has ended.
@@ -52,7 +54,7 @@ impl Membership {
         Arc::clone(&self.nodes)
     }
 
-    /// Whether the database did not answer the last heartbeat.
+    /// Whether the database did not answer the last heartbeat, or has not in time.
     pub fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
     }
@@ -158,7 +160,7 @@ impl Member {
                 report = self.report().await;
                 reported = Some(Instant::now());
             }
-            match self.cluster.beat(self.engine.inner().catalogue.version(), &report).await {
+            match self.beat(&report).await {
                 Ok(beat) => {
                     let since = *steady_since.get_or_insert_with(Instant::now);
                     self.set_away(false);
@@ -186,6 +188,17 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// One heartbeat. An answer that is late is waited for, and the database is away meanwhile.
+    async fn beat(&self, report: &str) -> Result<Beat, StoreError> {
+        let beat = self.cluster.beat(self.engine.inner().catalogue.version(), report);
+        tokio::pin!(beat);
+        if let Ok(answer) = tokio::time::timeout(LATE, &mut beat).await {
+            return answer;
+        }
+        self.set_away(true);
+        beat.await
     }
 
     fn set_away(&self, is_away: bool) {

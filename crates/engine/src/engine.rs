@@ -375,6 +375,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the database does not answer: what other nodes changed is not known here then.
+    pub fn is_cut_off(&self) -> bool {
+        self.inner.standing.is_away()
+    }
+
     /// Totals since the start.
     pub fn totals(&self) -> Totals {
         self.inner.metrics.totals()

@@ -127,6 +127,11 @@ impl Problem {
         Self::new(Code::NotFound, format!("there is no {noun} {}", shortened(id)))
     }
 
+    /// What was asked for may have been made at another node a moment ago.
+    pub fn cut_off() -> Self {
+        Self::new(Code::DatabaseUnavailable, "the database does not answer; it is reached for until it does").retry_after(2)
+    }
+
     /// Its code.
     pub fn code(&self) -> Code {
         self.code

@@ -147,9 +147,10 @@ pub(crate) fn with_etag(mut response: Response, version: i64) -> Response {
     response
 }
 
-/// The entry of an id in a workspace.
+/// The entry of an id in a workspace. A node that does not hear from the others cannot say that there is none.
 pub(crate) fn find<R: Crud>(state: &AppState, workspace: i64, id: &str) -> Result<Arc<Entry<R>>, Problem> {
-    state.engine.get::<R>(workspace, id).ok_or_else(|| Problem::not_found(R::NOUN, id))
+    let missing = || if state.engine.is_cut_off() { Problem::cut_off() } else { Problem::not_found(R::NOUN, id) };
+    state.engine.get::<R>(workspace, id).ok_or_else(missing)
 }
 
 async fn list<R: Crud>(State(state): State<AppState>, Reader(caller): Reader, RawQuery(query): RawQuery) -> Result<Response, Problem> {

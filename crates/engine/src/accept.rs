@@ -254,13 +254,14 @@ impl Committer {
                 }
             }
             Err(error) => {
-                let closed = self.batches.failed(batches);
+                let (closed, lost) = self.batches.failed(batches);
                 self.lanes.arrived(closed).await;
                 let tickets = answers.into_iter().map(|(ticket, _)| ticket);
                 if matches!(error, StoreError::Repeated) {
                     return Some(tickets.chain(followers.into_values().flatten()).collect());
                 }
-                self.doubt(&error, &arrivals);
+                let unsure = arrivals.iter().map(|arrival| &arrival.delivery.delivery).chain(&lost);
+                self.doubt(&error, unsure);
                 self.refuse(tickets.collect(), followers, error, now_ms);
             }
         }
@@ -284,10 +285,10 @@ impl Committer {
     }
 
     /// A commit of which nobody knows how it ended may have left deliveries that no lane has.
-    fn doubt(&self, error: &StoreError, arrivals: &[Arrival]) {
+    fn doubt<'a>(&self, error: &StoreError, deliveries: impl Iterator<Item = &'a Delivery>) {
         let (Some(doubts), StoreError::Unavailable(_)) = (&self.doubts, error) else { return };
         let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
-        for delivery in arrivals.iter().map(|arrival| &arrival.delivery.delivery) {
+        for delivery in deliveries {
             let (target, lowest) = (delivery.target, delivery.key);
             let lane = lanes.entry(target).or_insert(Inherited { target, queued: 0, scheduled: 0, lowest });
             lane.lowest = lane.lowest.min(lowest);

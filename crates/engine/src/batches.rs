@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use posthaste_domain::delivery::PendingDelivery;
+use posthaste_domain::delivery::{Delivery, PendingDelivery};
 use posthaste_domain::event::Event;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Batch;
@@ -157,8 +157,8 @@ impl Batches {
     }
 
     /// The group is not on disk. Batches that were there before are closed without what they would have gained; the next events
-    /// open new ones.
-    pub fn failed(&mut self, changes: Changes) -> Vec<Arrival> {
+    /// open new ones. Also answers those that were not there before: should they be stored after all, nobody has them.
+    pub fn failed(&mut self, changes: Changes) -> (Vec<Arrival>, Vec<Delivery>) {
         let touched = changes.touched.iter().filter_map(|subscription| {
             let first = self.open.remove(subscription)?.first?;
             self.due.remove(&(first.due_ms, *subscription));
@@ -166,10 +166,8 @@ impl Batches {
         });
         let all: Vec<First> = touched.chain(changes.closed).collect();
         let (durable, lost): (Vec<First>, Vec<First>) = all.into_iter().partition(|first| first.durable);
-        for first in lost {
-            self.gate.close(first.delivery.delivery.key);
-        }
-        durable.into_iter().filter_map(|first| self.handed(first)).collect()
+        let lost = lost.into_iter().map(|first| first.delivery.delivery).inspect(|lost| drop(self.gate.close(lost.key))).collect();
+        (durable.into_iter().filter_map(|first| self.handed(first)).collect(), lost)
     }
 
     /// When [`Batches::close_due`] is to be called.

@@ -12,7 +12,8 @@ use crate::report::Report;
 use crate::run::{Bench, Subject};
 use crate::scenario::beside::{Pair, Yardstick};
 use crate::scenario::{
-    cluster, cluster_throughput, history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, soak, startup, sweep, targets, throughput,
+    cluster, cluster_throughput, history, idle, isolation, kill, latency, mailgun, momentum, queued, slow_target, soak, startup, sweep,
+    targets, throughput,
 };
 use crate::server::Launch;
 

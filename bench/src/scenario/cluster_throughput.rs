@@ -62,8 +62,7 @@ struct Measured {
 impl ClusterThroughput {
     /// Runs it.
     pub async fn run(&self, bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
-        let embedded =
-            if self.no_embedded { None } else { Some(Throughput { batch: 1, fan_out: 1 }.measure(bench).await?) };
+        let embedded = if self.no_embedded { None } else { Some(Throughput { batch: 1, fan_out: 1 }.measure(bench).await?) };
         let mut measured = Vec::new();
         for nodes in if self.nodes.is_empty() { &[1, 2, 4][..] } else { &self.nodes } {
             measured.push(measure(bench, *nodes).await?);

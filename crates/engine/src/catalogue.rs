@@ -10,6 +10,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use posthaste_domain::people::{Actor, Member, fold_email};
@@ -19,6 +20,7 @@ use posthaste_domain::resource::{
 use posthaste_store::{Catalog, CatalogNews, Change, Cluster, Record, StoreError};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{EngineError, ResourceError};
 use crate::members::entries;
@@ -60,6 +62,11 @@ struct View {
     names: HashMap<(i64, Kind, String), i64>,
     generations: HashMap<i64, u64>,
 }
+
+/// How long a change that is made waits for a database that went away, before its caller is told that not all may know of it.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The typed view over a [`Catalog`].
 pub struct Catalogue {
@@ -298,14 +305,28 @@ impl Catalogue {
         }
         if let Some((shared, version)) = self.shared.as_ref().zip(written) {
             shared.version.store(version, Ordering::Release);
-            let told = shared.cluster.seen(version).await;
             drop(order);
-            // It is made in any case.
-            if let Err(error) = told.and(shared.cluster.confirmed().await) {
-                tracing::warn!(%error, "it is not known whether all nodes know of a change; they will within a second");
-            }
+            // It is made in any case; but only success says that all nodes know of it.
+            self.make_known(shared).await.inspect_err(|error| {
+                tracing::warn!(%error, "a change is made, but it is not known whether all nodes know of it; they will within a second");
+            })?;
         }
         shown.map(|()| numbers)
+    }
+
+    /// Waits until all nodes know what is shown here, also while the database is away for a moment.
+    async fn make_known(&self, shared: &Shared) -> Result<(), StoreError> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let told = async {
+                shared.cluster.seen(self.version()).await?;
+                shared.cluster.confirmed().await
+            };
+            match told.await {
+                Err(StoreError::Unavailable(_)) if Instant::now() < patience => tokio::time::sleep(PAUSE).await,
+                told => return told,
+            }
+        }
     }
 
     fn show(&self, records: Vec<Record>) -> Result<(), ResourceError> {

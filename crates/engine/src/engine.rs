@@ -377,7 +377,7 @@ impl Engine {
 
     /// Whether the database does not answer: what other nodes changed is not known here then.
     pub fn is_cut_off(&self) -> bool {
-        self.inner.standing.is_away()
+        self.inner.membership.is_away()
     }
 
     /// Totals since the start.

@@ -166,7 +166,10 @@ impl Batches {
         });
         let all: Vec<First> = touched.chain(changes.closed).collect();
         let (durable, lost): (Vec<First>, Vec<First>) = all.into_iter().partition(|first| first.durable);
-        let lost = lost.into_iter().map(|first| first.delivery.delivery).inspect(|lost| drop(self.gate.close(lost.key))).collect();
+        for first in &lost {
+            self.gate.close(first.delivery.delivery.key);
+        }
+        let lost = lost.into_iter().map(|first| first.delivery.delivery).collect();
         (durable.into_iter().filter_map(|first| self.handed(first)).collect(), lost)
     }
 

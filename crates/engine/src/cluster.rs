@@ -14,7 +14,7 @@ use std::time::Duration;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::resource::{Health, Kind, Replay, Subscription, Target};
 use posthaste_store::{Beat, Call, CallKind, Cluster, Inherited, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::accept::Takeover;
@@ -125,7 +125,7 @@ pub(crate) fn start(
     doubts: mpsc::Receiver<Vec<Inherited>>,
     visible: Visible,
 ) {
-    let member = Member { engine: engine.clone(), cluster, takeovers, visible };
+    let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default() };
     engine.tasks().spawn("heartbeat", member.clone().live());
     engine.tasks().spawn("owner", member.clone().own());
     engine.tasks().spawn("doubts", member.resolve(doubts));
@@ -137,6 +137,9 @@ struct Member {
     cluster: Arc<dyn Cluster>,
     takeovers: mpsc::Sender<Takeover>,
     visible: Visible,
+    /// Held from asking the store what there is to send until it is on its way to the lanes: what came later must not get there first, or
+    /// a target with order would get it first.
+    in_order: Arc<Mutex<()>>,
 }
 
 impl Member {
@@ -271,6 +274,7 @@ impl Member {
         self.engine.tasks().spawn("takeover", async move {
             let mut limit = share;
             loop {
+                let order = member.in_order.lock().await;
                 match member.cluster.adopt(limit).await {
                     Ok(lanes) => {
                         member.hand_over(lanes, true).await;
@@ -282,6 +286,7 @@ impl Member {
                         tracing::warn!(%error, "what gone nodes left could not be taken over; it is tried again");
                         // What was taken has still to be counted.
                         limit = 0;
+                        drop(order);
                         tokio::time::sleep(PAUSE).await;
                     }
                 }
@@ -326,6 +331,7 @@ impl Member {
                 _ = ticks.tick() => {}
                 Ok(()) = bell.changed() => {}
             }
+            let _order = self.in_order.lock().await;
             let arrived = match self.cluster.arrivals().await {
                 Ok(arrived) => arrived,
                 Err(StoreError::Closed) => return,

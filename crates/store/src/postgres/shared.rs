@@ -119,6 +119,8 @@ impl Shared {
         self.refresh(conn).await?;
         let buckets = self.buckets();
         let (mut lanes, pending) = nodes::recover(conn, claims, &buckets).await?;
+        // Until all that was there before is taken, nobody takes what is new.
+        let mut arrivals = self.arrivals.lock().await;
         {
             let mut known = self.pending.lock();
             if are_all {
@@ -129,7 +131,7 @@ impl Shared {
         }
         let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
         if !owned.is_empty() {
-            for arrived in self.arrivals.lock().await.inherit(conn, &owned, &buckets, &self.pending).await? {
+            for arrived in arrivals.inherit(conn, &owned, &buckets, &self.pending).await? {
                 let lane = nodes::lane(&mut lanes, arrived.target);
                 lane.queued += arrived.count;
                 lane.lowest = lane.lowest.min(arrived.first);

@@ -12,6 +12,7 @@ pub(crate) fn teller(error: StoreError) -> impl Fn() -> StoreError {
         File(String, Source),
         Unavailable(Source),
         Fenced,
+        Repeated,
         Other(Source),
     }
     let told = match error {
@@ -19,6 +20,7 @@ pub(crate) fn teller(error: StoreError) -> impl Fn() -> StoreError {
         StoreError::File { file, source } => Told::File(file, source.into()),
         StoreError::Unavailable(source) => Told::Unavailable(source.into()),
         StoreError::Fenced => Told::Fenced,
+        StoreError::Repeated => Told::Repeated,
         StoreError::Engine(source) => Told::Other(source.into()),
         other => Told::Other(Arc::new(other)),
     };
@@ -27,6 +29,7 @@ pub(crate) fn teller(error: StoreError) -> impl Fn() -> StoreError {
         Told::File(file, source) => StoreError::File { file: file.clone(), source: Box::new(source.clone()) },
         Told::Unavailable(source) => StoreError::Unavailable(Box::new(source.clone())),
         Told::Fenced => StoreError::Fenced,
+        Told::Repeated => StoreError::Repeated,
         Told::Other(source) => StoreError::Engine(Box::new(source.clone())),
     }
 }

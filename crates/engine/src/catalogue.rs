@@ -82,7 +82,7 @@ pub struct Catalogue {
 }
 
 /// What is known of other nodes' changes.
-struct Shared {
+pub(crate) struct Shared {
     cluster: Arc<dyn Cluster>,
     /// Version of the store's catalog that the view has.
     version: AtomicI64,
@@ -110,15 +110,20 @@ impl Catalogue {
                 (news.records, Some(Shared { cluster, version: AtomicI64::new(news.version), heard: Mutex::default() }))
             }
         };
+        let catalogue = Self::of(store, records, shared)?;
+        // What was changed before the others knew of this node.
+        catalogue.hear().await.map_err(EngineError::Store)?;
+        Ok(catalogue)
+    }
+
+    /// Shows these records, which are all that a store has.
+    pub(crate) fn of(store: Arc<dyn Catalog>, records: Vec<Record>, shared: Option<Shared>) -> Result<Self, EngineError> {
         let mut view = View::default();
         for record in records {
             view.put(record)?;
         }
         let (changes, standing) = (AtomicU64::new(0), watch::Sender::new(()));
-        let catalogue = Self { store, view: RwLock::new(view), changes, standing, writing: tokio::sync::Mutex::default(), shared };
-        // What was changed before the others knew of this node.
-        catalogue.hear().await.map_err(EngineError::Store)?;
-        Ok(catalogue)
+        Ok(Self { store, view: RwLock::new(view), changes, standing, writing: tokio::sync::Mutex::default(), shared })
     }
 
     /// The version of the store's catalog that is shown here.

@@ -1,5 +1,6 @@
 //! A whole server in this process: store, engine, channels, dialects and the HTTP surface, put together.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use posthaste_domain::resource::{Account, Key, KeyKind, Scope, Workspace};
 use posthaste_engine::{CarrierSettings, Desk, Edit, Engine, EngineError, EngineSettings, Entry, NewKey, Parts, ResourceError};
 use posthaste_server::people::SETUP_PATH;
 use posthaste_server::{AppState, EffectiveSetting, OpenBins, OwnBins, ServeSettings, ServerSettings};
+use posthaste_store::migrate::{MoveState, Moving};
 use posthaste_store::secrets::KeyError;
-use posthaste_store::{RetentionRule, StoreError};
+use posthaste_store::{Record, RetentionRule, StoreError};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -87,28 +89,54 @@ impl StartError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Store(StoreError::Locked { pid, .. }) => {
-                let first = pid.map(|pid| format!("stop that process first (kill {pid})"));
-                format!("{}, or name another directory with --data", first.as_deref().unwrap_or("stop that process first"))
-            }
-            Self::Store(StoreError::MasterKey) => {
-                "put the master.key that belongs to this data directory back; with a database, all nodes need the same (database.master_key)".into()
-            }
-            Self::Store(StoreError::Unavailable(_)) => "is the database running, and database.url (--database) right?".into(),
-            Self::Store(StoreError::File { file, .. }) if file.ends_with("master.key") => {
-                "it holds one base64 key of 32 bytes per line, for its owner alone (chmod 600)".into()
-            }
-            Self::Store(StoreError::File { .. }) => {
-                "put it back from a backup; docs/operations.md says how to go on without it, and what is lost then".into()
-            }
-            Self::Store(StoreError::TooNew { .. }) => "use the release that wrote this directory, or a newer one".into(),
-            Self::Store(StoreError::Full(_)) => "make room, or see that the directory belongs to this user".into(),
+            Self::Store(error) => return store_hint(error),
             Self::Directory { .. } => "name a directory that this user may write to with --data".into(),
             Self::Busy { .. } => "is Posthaste running already? Otherwise choose another port: --listen 127.0.0.1:8081".into(),
             Self::Channels(_) => "`posthaste check` shows the settings in effect".into(),
             _ => return None,
         })
     }
+}
+
+/// What to do about a store that does not open.
+pub fn store_hint(error: &StoreError) -> Option<String> {
+    Some(match error {
+        StoreError::Locked { pid, .. } => {
+            let first = pid.map(|pid| format!("stop that process first (kill {pid})"));
+            format!("{}, or name another directory with --data", first.as_deref().unwrap_or("stop that process first"))
+        }
+        StoreError::MasterKey => {
+            "put the master.key that belongs to this data directory back; with a database, all nodes need the same (database.master_key)"
+                .into()
+        }
+        StoreError::Unavailable(_) => "is the database running, and database.url (--database) right?".into(),
+        StoreError::File { file, .. } if file.ends_with("master.key") => {
+            "it holds one base64 key of 32 bytes per line, for its owner alone (chmod 600)".into()
+        }
+        StoreError::File { .. } => {
+            "put it back from a backup; docs/operations.md says how to go on without it, and what is lost then".into()
+        }
+        StoreError::TooNew { .. } => "use the release that wrote it, or a newer one".into(),
+        StoreError::Full(_) => "make room, or see that the directory belongs to this user".into(),
+        StoreError::Moving(Moving { state: MoveState::Filling, .. }) => {
+            "run the same `posthaste migrate` again: it goes on; or empty this end and begin anew".into()
+        }
+        StoreError::Moving(Moving { state: MoveState::Leaving, mark, .. }) => {
+            format!("run the same `posthaste migrate` again: it goes on; or, to stay here, remove {mark} and empty the other end")
+        }
+        StoreError::Moving(Moving { state: MoveState::Left, mark, .. }) => {
+            format!("start on the other end; whoever removes {mark} to start here sends again what was pending when it was moved")
+        }
+        _ => return None,
+    })
+}
+
+/// Numbers of the targets of a catalog that one node alone would send to, where several with this configuration share a database.
+pub fn owned_targets(config: &Config, records: Vec<Record>) -> Result<BTreeSet<i64>, StartError> {
+    let settings = engine_settings(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), [0; 32]);
+    let channels = channels(config, OwnBins::new(&settings.public_base_url))?;
+    let formats = posthaste_dialects::formats(&server_settings(config).dialects);
+    Ok(posthaste_engine::owned_targets(records, channels, formats, settings.carriers)?)
 }
 
 /// A started server that does not answer requests yet; [`Node::run`] does that.

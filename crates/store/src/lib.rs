@@ -19,6 +19,7 @@ pub mod contract;
 pub mod history;
 pub mod journal;
 pub mod master;
+pub mod migrate;
 mod needle;
 mod page;
 pub mod postgres;
@@ -54,7 +55,7 @@ pub enum StoreError {
     #[error("the disk is full or not writable")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store was written by a newer release.
-    #[error("the data directory has format {found}; this release reads up to {known}")]
+    #[error("a newer release wrote it, with format {found}; this release reads up to {known}")]
     TooNew {
         /// Format on disk.
         found: i64,
@@ -82,6 +83,9 @@ pub enum StoreError {
     /// An idempotency key of the append was used by another node since it was looked up: look again.
     #[error("an idempotency key was used by another node in the same moment")]
     Repeated,
+    /// The store is being moved elsewhere, or was, or is not complete yet. Nobody may serve it.
+    #[error(transparent)]
+    Moving(#[from] migrate::Moving),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

@@ -46,21 +46,26 @@ pub fn load(path: &Path) -> Result<Option<MasterKeys>, StoreError> {
     MasterKeys::parse(&text).map(Some).map_err(|error| KeyFileError::from(error).of(path))
 }
 
-/// Makes a key file that only its owner can read, durably: it is there with its key or not at all.
-///
-/// # Errors
-/// Those of the file system.
-pub fn create(path: &Path) -> Result<MasterKeys, StoreError> {
-    let (keys, line) = MasterKeys::generate()?;
+/// Writes a key file with these lines that only its owner can read, durably: it is there with all of them or not at all.
+pub(crate) fn write(path: &Path, lines: &str) -> Result<(), StoreError> {
     let unfinished = path.with_extension("new");
     match std::fs::remove_file(&unfinished) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file_error(error)),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(file_error)?;
-    writeln!(file, "{line}").map_err(file_error)?;
+    writeln!(file, "{}", lines.trim_end()).map_err(file_error)?;
     file.sync_all().map_err(file_error)?;
     std::fs::rename(&unfinished, path).map_err(file_error)?;
-    sync_dir(path.parent().expect("a file has a directory"))?;
+    sync_dir(path.parent().expect("a file has a directory"))
+}
+
+/// Makes a key file that only its owner can read, durably: it is there with its key or not at all.
+///
+/// # Errors
+/// Those of the file system.
+pub fn create(path: &Path) -> Result<MasterKeys, StoreError> {
+    let (keys, line) = MasterKeys::generate()?;
+    write(path, &line)?;
     Ok(keys)
 }

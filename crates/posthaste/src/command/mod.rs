@@ -9,6 +9,7 @@ pub mod follow;
 mod key;
 mod listen;
 mod member;
+mod migrate;
 mod openapi;
 mod replay;
 mod send;
@@ -46,6 +47,7 @@ enum Command {
     Replay(replay::Replay),
     Cluster(cluster::Cluster),
     Backup(backup::Backup),
+    Migrate(migrate::Migrate),
     Check(check::Check),
     Openapi(openapi::Openapi),
     Completions(completions::Completions),
@@ -68,6 +70,7 @@ impl Cli {
             Command::Replay(command) => command.run(json).await,
             Command::Cluster(command) => command.run(json).await,
             Command::Backup(command) => command.run(json),
+            Command::Migrate(command) => command.run(json).await,
             Command::Check(command) => command.run(json),
             Command::Openapi(command) => command.run(),
             Command::Completions(command) => command.run(),

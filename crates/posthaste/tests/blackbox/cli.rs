@@ -289,7 +289,9 @@ async fn check_shows_where_values_come_from_and_tells_all_mistakes_at_once() {
 async fn help_completions_and_the_api_description_are_there() {
     let dir = Path::new(".");
     let help = run(dir, &["--help"], &[]).await.good().out;
-    for command in ["serve", "demo", "send", "tail", "listen", "key", "target", "replay", "backup", "check", "openapi", "completions"] {
+    for command in
+        ["serve", "demo", "send", "tail", "listen", "key", "target", "replay", "backup", "migrate", "check", "openapi", "completions"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
         run(dir, &[command, "--help"], &[]).await.good();
     }

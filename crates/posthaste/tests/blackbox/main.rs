@@ -10,6 +10,7 @@ mod isolation;
 mod kill;
 mod load;
 mod matrix;
+mod migrate;
 mod own_bins;
 mod process;
 mod receiver;

@@ -73,7 +73,8 @@ impl ToSql for Text {
 pub(super) struct Sources(Option<(Arc<Source>, Arc<str>)>);
 
 impl Sources {
-    fn text(&mut self, source: &Arc<Source>) -> Arc<str> {
+    /// The JSON of a source.
+    pub(super) fn text(&mut self, source: &Arc<Source>) -> Arc<str> {
         match &self.0 {
             Some((last, text)) if Arc::ptr_eq(last, source) || last == source => text.clone(),
             _ => {

@@ -49,18 +49,20 @@ pub(super) async fn list(tx: &Alone, bin: i64, before: Option<i64>, limit: usize
     let sql = "SELECT number, at_ms, method, target, headers, body, ip FROM posthaste.request
                WHERE bin = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
     let rows = tx.query(sql, &[&bin, &before.unwrap_or(i64::MAX), &count(limit)]).await?;
-    let request = |row: &tokio_postgres::Row| {
-        Ok(BinRequest {
-            number: row.get(0),
-            at_ms: row.get(1),
-            method: take(row.get(2)).into_owned(),
-            target: take(row.get(3)).into_owned(),
-            headers: serde_json::from_str(row.get(4)).map_err(|_| unknown("headers of a request"))?,
-            body: Bytes::copy_from_slice(row.get(5)),
-            ip: row.get::<_, Option<&str>>(6).map(|ip| take(ip).into_owned()),
-        })
-    };
     rows.iter().map(request).collect()
+}
+
+/// Reads `number, at_ms, method, target, headers, body, ip`.
+pub(super) fn request(row: &tokio_postgres::Row) -> Result<BinRequest, Failure> {
+    Ok(BinRequest {
+        number: row.get(0),
+        at_ms: row.get(1),
+        method: take(row.get(2)).into_owned(),
+        target: take(row.get(3)).into_owned(),
+        headers: serde_json::from_str(row.get(4)).map_err(|_| unknown("headers of a request"))?,
+        body: Bytes::copy_from_slice(row.get(5)),
+        ip: row.get::<_, Option<&str>>(6).map(|ip| take(ip).into_owned()),
+    })
 }
 
 /// See `Bins::clear`.

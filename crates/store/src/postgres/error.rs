@@ -101,6 +101,12 @@ fn is_absence(state: &SqlState) -> bool {
     code.starts_with("08") || ["57P01", "57P02", "57P03", "57P05", "53300", "25006", "57014", "55P03", "40001", "40P01"].contains(&code)
 }
 
+impl From<Failure> for crate::migrate::MigrateError {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure.error)
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         failure.error

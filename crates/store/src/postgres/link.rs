@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::SinkExt;
 use parking_lot::Mutex;
 use rand::Rng;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
@@ -25,6 +27,7 @@ use tokio_postgres::{Client, Config, Connection, Row, Socket, Statement};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::copy::Rows;
 use super::error::{Failure, Late, NotConnected};
 use super::tls::{Stream, Tls};
 use crate::StoreError;
@@ -33,6 +36,9 @@ use crate::StoreError;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 512;
+
+/// Bytes of one message of a `COPY`.
+const COPY_BYTES: usize = 256 << 10;
 
 /// Begins a transaction of keyed work. Tables that were just made have no statistics, so what counts is made plain to the planner: look at
 /// few rows. Plans are made once.
@@ -286,6 +292,23 @@ impl Alone {
     /// Has all of it see the same moment. To be asked for first.
     pub(super) async fn one_moment(&self) -> Result<(), Failure> {
         self.script("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await
+    }
+
+    /// Writes many rows to a table: `table(columns)`.
+    pub(super) async fn copy(&self, table: &str, rows: Rows) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = rows.finish();
+        let sql = format!("COPY {table} FROM STDIN (FORMAT binary)");
+        let copy = async {
+            let mut sink = std::pin::pin!(self.conn.client.copy_in::<_, Bytes>(&sql).await?);
+            while !bytes.is_empty() {
+                sink.feed(bytes.split_to(bytes.len().min(COPY_BYTES))).await?;
+            }
+            sink.finish().await
+        };
+        self.conn.within(copy).await.map(drop)
     }
 
     /// Runs a script without values.

@@ -61,7 +61,8 @@ pub(super) async fn register(tx: &Alone, name: &str) -> Result<Identity, Failure
     Ok(Identity { node, stream })
 }
 
-fn seconds(lapse: Duration) -> f64 {
+/// For `make_interval`.
+pub(super) fn seconds(lapse: Duration) -> f64 {
     lapse.as_secs_f64().min(1e9)
 }
 

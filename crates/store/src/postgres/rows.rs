@@ -77,7 +77,7 @@ pub(super) async fn events(
         let text: &str = row.get(4);
         let source = match &last {
             Some((known, source)) if *known == text => source.clone(),
-            _ => serde_json::from_str(text).map(Arc::new).map_err(|_| unknown("source of an event"))?,
+            _ => serde_json::from_str(&words::take(text)).map(Arc::new).map_err(|_| unknown("source of an event"))?,
         };
         last = Some((text, source.clone()));
         let event = Event {

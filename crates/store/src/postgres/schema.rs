@@ -295,6 +295,13 @@ pub(super) async fn migrate(tx: &Alone) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a database that a newer release brought up: what only that one knows of would be left behind by a move.
+pub(super) async fn check_known(tx: &Alone) -> Result<(), Failure> {
+    let rows = tx.query("SELECT coalesce(max(number), 0) FROM posthaste.migration", &[]).await?;
+    let (found, known) = (rows[0].get(0), MIGRATIONS.len() as i64);
+    if found > known { Err(Failure::other(StoreError::TooNew { found, known })) } else { Ok(()) }
+}
+
 /// Makes the tables of one more bucket, for later; answers its number. At most one is made ahead.
 pub(super) async fn make_ahead(tx: &Alone) -> Result<(), Failure> {
     tx.script(&format!("SELECT pg_advisory_xact_lock({LOCK}, {LOCK_SCHEMA})")).await?;

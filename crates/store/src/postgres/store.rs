@@ -22,7 +22,7 @@ use super::nodes::{self, Held, Identity};
 use super::shared::Shared;
 use super::tls::Tls;
 use super::writer::Writer;
-use super::{PostgresOptions, bins, buckets, catalog, deliveries, listen, lists, pages, people, rows, schema, suppressions};
+use super::{PostgresOptions, bins, buckets, catalog, deliveries, listen, lists, moving, pages, people, rows, schema, suppressions};
 use crate::{
     Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
     IdempotencyRecord, Inherited, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError,
@@ -48,11 +48,12 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached, [`StoreError::TooNew`] when a newer release needs its own kind,
-    /// [`StoreError::MasterKey`] when the keys do not open its secrets, [`StoreError::Engine`] for a URL that is none and all else.
+    /// [`StoreError::MasterKey`] when the keys do not open its secrets, [`StoreError::Moving`] when it is being moved or was, [`StoreError::Engine`] for a URL that is none and all else.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Engine(error.into()))?;
         config.application_name(format!("posthaste {}", options.name));
         config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.answer_timeout);
+        let place = moving::name_of(&config);
         let address = Address {
             config,
             tls: Tls::new(options.authorities.as_deref())?,
@@ -64,7 +65,7 @@ impl PostgresStore {
         // If it fails from here on, the connections go.
         let guard = stop.clone().drop_guard();
         let side = link().await?;
-        let identity = prepare(&side, &options).await?;
+        let identity = prepare(&side, &options, &place).await?;
         let mut history = Vec::new();
         for _ in 0..options.list_connections.max(1) {
             history.push(link().await?);
@@ -146,10 +147,11 @@ async fn pulse(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// Brings the schema up and makes a node.
-async fn prepare(side: &Link, options: &PostgresOptions) -> Result<Identity, StoreError> {
+async fn prepare(side: &Link, options: &PostgresOptions, place: &str) -> Result<Identity, StoreError> {
     let tx = side.alone().await?;
     let prepared = async {
         schema::migrate(&tx).await?;
+        moving::check(&tx, place).await?;
         buckets::begin(&tx).await?;
         catalog::seal_anew(&tx, &options.master_keys).await.map_err(Failure::other)?;
         nodes::register(&tx, &options.name).await

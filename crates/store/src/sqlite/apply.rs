@@ -17,10 +17,10 @@ use super::words::Interner;
 use crate::{Append, Settlement};
 
 // The same outcome may be told twice, when the first answer was lost.
-const FIRST_ATTEMPT: &str = "INSERT OR IGNORE INTO first_attempt(delivery, at_ms, duration_us, error, message, fault, status,
+pub(super) const FIRST_ATTEMPT: &str = "INSERT OR IGNORE INTO first_attempt(delivery, at_ms, duration_us, error, message, fault, status,
                                                                 request, request_values, response, response_values, body)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-const LATER_ATTEMPT: &str = "INSERT OR IGNORE INTO attempt(delivery, at_ms, duration_us, error, message, fault, status,
+pub(super) const LATER_ATTEMPT: &str = "INSERT OR IGNORE INTO attempt(delivery, at_ms, duration_us, error, message, fault, status,
                                                            request, request_values, response, response_values, body, number)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
@@ -68,16 +68,16 @@ impl ApplyError {
 pub(super) struct Changes {
     /// Differences of the counts, by target.
     pending: HashMap<i64, Pending>,
-    first: Option<(i64, i64)>,
-    last: Option<(i64, i64)>,
+    pub(super) first: Option<(i64, i64)>,
+    pub(super) last: Option<(i64, i64)>,
     /// Batches of older segments that gained members.
-    joined: BTreeSet<DeliveryKey>,
+    pub(super) joined: BTreeSet<DeliveryKey>,
     /// Names that were marked, perhaps for the first time.
-    marked: Vec<Name>,
+    pub(super) marked: Vec<Name>,
     /// How many events of each workspace and type, in runs.
     counted: Vec<(Pair, i64)>,
     /// Types that were added.
-    types: Vec<(Arc<str>, i64)>,
+    pub(super) types: Vec<(Arc<str>, i64)>,
     /// About how much the file grew.
     pub(super) bytes: u64,
     /// Rows written.
@@ -88,7 +88,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// `workspace` may be 0 where the target's is known already.
-    fn count(&mut self, target: i64, workspace: i64, state: DeliveryState, by: i64) {
+    pub(super) fn count(&mut self, target: i64, workspace: i64, state: DeliveryState, by: i64) {
         let pending = self.pending.entry(target).or_default();
         pending.workspace = pending.workspace.max(workspace);
         match state {
@@ -99,7 +99,7 @@ impl Changes {
     }
 
     /// Counts an event. Events of one type often come one after the other.
-    fn count_event(&mut self, pair: Pair) {
+    pub(super) fn count_event(&mut self, pair: Pair) {
         match self.counted.last_mut() {
             Some((last, count)) if *last == pair => *count += 1,
             _ => self.counted.push((pair, 1)),
@@ -142,8 +142,8 @@ impl Changes {
 /// What is remembered of a segment from transaction to transaction.
 #[derive(Default)]
 pub(super) struct Memory {
-    words: Interner,
-    marks: Marks,
+    pub(super) words: Interner,
+    pub(super) marks: Marks,
 }
 
 impl Memory {
@@ -306,7 +306,7 @@ fn note_late(tx: &Connection, key: DeliveryKey, attempt: &Attempt) -> rusqlite::
 }
 
 /// Binds an attempt to one of the two statements, its number last.
-fn insert_attempt(
+pub(super) fn insert_attempt(
     tx: &Connection,
     row: &mut CachedStatement<'_>,
     number: Option<u32>,

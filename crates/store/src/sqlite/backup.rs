@@ -51,11 +51,12 @@ impl From<BackupError> for StoreError {
 ///
 /// # Errors
 /// [`StoreError::Engine`] of a [`BackupError`] when there is nothing to copy or no empty place for it, [`StoreError::Full`] when the
-/// destination is full.
+/// destination is full, [`StoreError::Moving`] when the directory is being moved or was.
 pub fn backup(from: &Path, to: &Path, mut progress: impl FnMut(BackupProgress)) -> Result<(), StoreError> {
     if !from.join("catalog.db").is_file() {
         return Err(BackupError::NoStore(from.display().to_string()).into());
     }
+    crate::migrate::marker::check(from)?;
     super::create_dir(&to.join("journal"))?;
     let entries = |dir: &Path| std::fs::read_dir(dir).map(Iterator::count).map_err(file_error);
     if entries(to)? > 1 || entries(&to.join("journal"))? > 0 {

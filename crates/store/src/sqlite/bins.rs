@@ -23,6 +23,11 @@ impl BinsDb {
         Ok(Self { conn, path })
     }
 
+    /// Works on the tables.
+    pub(super) fn beside<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        work(&self.conn).map_err(schema::failed(&self.path))
+    }
+
     /// See `Bins::put`.
     pub(super) fn put(&mut self, bin: i64, request: &BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
         let headers = serde_json::to_string(&request.headers).expect("headers are plain strings");
@@ -93,7 +98,8 @@ impl BinsDb {
     }
 }
 
-fn request(row: &Row<'_>) -> rusqlite::Result<BinRequest> {
+/// Reads `number, at_ms, method, target, headers, body, ip`.
+pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<BinRequest> {
     let headers: String = row.get(4)?;
     let headers = serde_json::from_str(&headers)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into()))?;

@@ -8,7 +8,7 @@ use super::schema::file_error;
 use crate::StoreError;
 
 /// Holds the directory until dropped. The operating system lets go of it when the process dies in any way.
-pub(super) struct DirectoryLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub(crate) struct DirectoryLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl DirectoryLock {
     /// Takes the directory, or says who has it.

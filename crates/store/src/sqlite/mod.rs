@@ -27,6 +27,8 @@ mod cold;
 mod command;
 mod compress;
 mod effort;
+pub(crate) mod export;
+pub(crate) mod import;
 mod lists;
 mod lock;
 mod marks;

@@ -144,7 +144,7 @@ pub(super) fn delivery_by_key(reader: &Reader, key: DeliveryKey) -> rusqlite::Re
 }
 
 /// An attempt whose texts are still numbers.
-struct RawAttempt {
+pub(super) struct RawAttempt {
     attempt: Attempt,
     error: Option<i64>,
     message: Option<i64>,
@@ -154,7 +154,7 @@ struct RawAttempt {
 
 impl RawAttempt {
     /// Reads the columns `number, at_ms, duration_us, error, message, fault, status, request, request_values, response, response_values, body`.
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let nothing: Arc<str> = "".into();
         let attempt = Attempt {
             number: row.get(0)?,
@@ -177,8 +177,18 @@ impl RawAttempt {
         })
     }
 
+    /// Its number.
+    pub(super) fn number(&self) -> u32 {
+        self.attempt.number
+    }
+
+    /// Size of the body.
+    pub(super) fn bytes(&self) -> usize {
+        self.attempt.response_body.len()
+    }
+
     /// Looks the numbers up.
-    fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Attempt> {
+    pub(super) fn resolve(self, reader: &mut Reader) -> rusqlite::Result<Attempt> {
         let mut attempt = self.attempt;
         attempt.error = self.error.map(|id| reader.word(id)).transpose()?;
         attempt.message = self.message.map(|id| reader.word(id)).transpose()?;

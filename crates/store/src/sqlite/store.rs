@@ -27,6 +27,7 @@ use super::readers::{Pool, Threads};
 use super::segments::Segments;
 use super::writer::{Limits, Writer};
 use super::{SqliteOptions, about, lists, members, pages, people, schema, suppressions};
+use crate::migrate;
 use crate::{
     Append, AuditFilter, AuditRecord, BinRequest, BinRoom, Bins, Catalog, CatalogError, Change, DeliveryFilter, EventFilter, History,
     IdempotencyRecord, Journal, PageLimit, Piece, Range, Record, Recovered, RetentionRule, Retired, Settlement, StoreError, StoreSize,
@@ -75,12 +76,13 @@ impl SqliteStore {
     /// Opens a data directory, creating it at the first start. Blocks for as long as it takes to look at each segment.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process serves it, [`StoreError::TooNew`] when a newer release wrote it,
+    /// [`StoreError::Locked`] when another process serves it, [`StoreError::Moving`] when it is being moved or was, [`StoreError::TooNew`] when a newer release wrote it,
     /// [`StoreError::MasterKey`] when `master.key` does not fit, [`StoreError::File`] when a file is missing or damaged or the key is open
     /// to everybody, [`StoreError::Full`] when the directory cannot be written.
     pub fn open(dir: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         super::create_dir(dir)?;
         let lock = DirectoryLock::take(dir)?;
+        migrate::marker::check(dir)?;
         let journal = dir.join("journal");
         let catalog = CatalogDb::open(dir, Segments::exist(&journal)?)?;
         let bins = BinsDb::open(dir)?;

@@ -93,6 +93,11 @@ impl Tally {
         self.0.as_ref().map(|counts| counts.get(&(workspace, type_id)).copied().unwrap_or(0))
     }
 
+    /// How many events there are in all, if that is known.
+    pub(super) fn total(&self) -> Option<i64> {
+        self.0.as_ref().map(|counts| counts.values().sum())
+    }
+
     /// Writes it to a sealed segment. One that is too large to be held is not written.
     pub(super) fn keep(&self, conn: &mut Connection) -> rusqlite::Result<()> {
         let Some(counts) = &self.0 else { return Ok(()) };

@@ -73,7 +73,7 @@ struct Outcome {
 
 pub(super) struct OpenSegment {
     pub(super) conn: Connection,
-    memory: Memory,
+    pub(super) memory: Memory,
     used: u64,
     /// About how much the file grew since its size was looked at.
     unmeasured: u64,
@@ -353,7 +353,7 @@ impl Writer {
         }
     }
 
-    fn after_commit(&mut self, segment: &Arc<Segment>, drained: bool) {
+    pub(super) fn after_commit(&mut self, segment: &Arc<Segment>, drained: bool) {
         let Some(open) = self.open.get_mut(&segment.id) else { return };
         let wal = open.wal_pages.load(Ordering::Relaxed) * schema::PAGE_BYTES;
         if wal < open.asked_at {
@@ -475,7 +475,7 @@ impl Writer {
     }
 
     /// Leaves files without a WAL behind.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if let Some(compressor) = &mut self.compressor {
             compressor.stop();
         }

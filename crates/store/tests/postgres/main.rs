@@ -1,8 +1,11 @@
 //! The shared store: the contract of all stores, and what it does when nodes and the database fail.
 
+mod alike;
 mod cluster;
 mod contract;
 mod fight;
+mod filled;
+mod migrate;
 mod plans;
 mod server;
 mod support;

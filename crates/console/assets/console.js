@@ -97,7 +97,7 @@
   document.addEventListener("click", async (event) => {
     const copy = event.target.closest("[data-copy]");
     if (copy) {
-      const source = document.getElementById(copy.dataset.copy);
+      const source = copy.closest(".code-box, .secret").querySelector("[data-source]");
       const text = source.dataset.raw ?? source.value ?? source.textContent;
       try {
         await copyText(text, copy);
@@ -171,6 +171,27 @@
     };
     if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
   });
+
+  // A form is sent once: who presses its button again while the answer is under way would do the same again. Somebody who stops the browser,
+  // writes on, or waits for long may send it anew.
+  const WAITS = 30000;
+  const sent = new WeakMap();
+  const anew = (form) => {
+    sent.delete(form);
+    for (const button of all("button[aria-busy]", form)) button.removeAttribute("aria-busy");
+  };
+  document.addEventListener("submit", (event) => {
+    const { target: form, submitter } = event;
+    if (event.defaultPrevented || form.getAttribute("method") !== "post") return;
+    const before = sent.get(form);
+    if (before && before.submitter === submitter && Date.now() - before.at < WAITS) { event.preventDefault(); return; }
+    anew(form);
+    sent.set(form, { submitter, at: Date.now() });
+    submitter?.setAttribute("aria-busy", "true");
+  });
+  document.addEventListener("input", (event) => { if (event.target.form) anew(event.target.form); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") for (const form of document.forms) anew(form); });
+  addEventListener("pageshow", () => { for (const form of document.forms) anew(form); });
 
   // Streams of events. A browser has six connections to a server (HTTP/1.1): a hidden tab gives its own back.
   const streams = new Set();

@@ -92,6 +92,11 @@ impl Failure {
         }
     }
 
+    /// Whether a list refused a filter, which is shown at its field. A cursor is typed by nobody.
+    pub fn is_about_a_filter(&self) -> bool {
+        self.code().starts_with("invalid") && self.code() != "invalid_cursor"
+    }
+
     /// As a problem, whatever it is.
     pub fn problem(&self) -> Problem {
         match self {

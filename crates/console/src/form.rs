@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::api::{Failure, Problem};
 
-/// Largest form that is read, in bytes.
-const MAX_FORM: usize = 2 << 20;
+/// Largest form that is read, in bytes: the largest payload of an event has three times its size if each byte of it is sent as `%XX`.
+const MAX_FORM: usize = 4 << 20;
 /// How long one may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(30);
 
@@ -132,12 +132,16 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let refuse = |status: StatusCode, why: &'static str| (status, why).into_response();
+        let refuse = |status: StatusCode, title: &str, why: &str| {
+            let detail = format!("Nothing was changed: {why} The browser's way back leads to the form, with what you typed.");
+            let problem = Problem { status: status.as_u16(), title: title.into(), detail, ..Problem::default() };
+            Failure::Refused(Box::new(problem)).into_response()
+        };
         let body = http_body_util::Limited::new(request.into_body(), MAX_FORM);
         match tokio::time::timeout(FORM_TIME, body.collect()).await {
             Ok(Ok(body)) => Ok(Self::parse(&body.to_bytes())),
-            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the form is too large, or it broke off\n")),
-            Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the form took too long to arrive\n")),
+            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large", "it is larger than 4 MiB, or it broke off.")),
+            Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The form was too slow", "it took longer than 30 seconds to arrive.")),
         }
     }
 }

@@ -1,24 +1,32 @@
-//! Forms that came when the session had ended: what was typed is not lost.
+//! Forms that were not carried out, and have no page of their own to be shown on again: what was typed is not lost.
 //!
-//! The form is answered with the log-in page, which carries its fields, hidden, and the answer to the log-in shows them again with a button that
-//! sends them, now with the token of the new session. So nothing is stored, nothing is in an address or a cookie, and nothing is carried out
-//! that nobody pressed a button for.
+//! - When the session had ended, the form is answered with the log-in page, which carries its fields, hidden, and the answer to the log-in shows
+//!   them again with a button that sends them, now with the token of the new session. When another workspace was chosen meanwhile, the way back
+//!   to the first one carries them in the same manner.
+//! - When what a form is about was deleted meanwhile, or the server could not do it, the page that says so shows them too ([`Typed`]).
 //!
-//! Invariant: only a form that the browser says came from a page of this console is ever shown again.
+//! So nothing is stored, nothing is in an address or a cookie, and nothing is carried out that nobody pressed a button for.
+//!
+//! Invariant: only a form that the browser says came from a page of this console, or that has the token of the session, is ever shown again.
+
+use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
+use parking_lot::Mutex;
 use posthaste_server::people::Room;
 
 use crate::form::{Draft, Form};
 use crate::session::{ANYWHERE, Theme, local};
 use crate::ui::{self, Tone};
 
-/// The longest form that is kept, as a browser encodes it: encoded once more it still fits into the next form.
-const MOST: usize = 512 << 10;
-/// Characters of a value that are shown.
-const SHOWN: usize = 2000;
+/// The longest form that the next one carries, as a browser encodes it: encoded once more it still fits.
+const MOST: usize = 1 << 20;
+/// Why a form is shown again.
+pub(crate) const LATE: &str = "This was not carried out, because the session had ended.";
+/// Why a form is shown again.
+pub(crate) const ELSEWHERE: &str = "This was not carried out, because another workspace had been chosen.";
 /// Forms with passwords are filled in anew.
 const OF_SECRETS: &str = "/console/account/";
 /// What is in a form and was typed by nobody.
@@ -26,6 +34,24 @@ const OWN: [&str; 7] = ["csrf", "version", "anyway", "do", "id", "back", "uri"];
 
 /// The fields of a log-in that carry a form: where to, about which workspace, and what.
 const FIELDS: [&str; 3] = ["kept_to", "kept_workspace", "kept"];
+/// Stands in their place when the form is too long.
+const TOO_LONG: &str = "kept_not";
+
+/// Where a form that is being carried out is kept, for the page about what went wrong. Part of a request.
+#[derive(Clone, Default)]
+pub(crate) struct Typed(Arc<Mutex<Option<Kept>>>);
+
+impl Typed {
+    /// Keeps a form.
+    pub(crate) fn put(&self, form: Option<Kept>) {
+        *self.0.lock() = form;
+    }
+
+    /// The form, this once.
+    pub(crate) fn take(&self) -> Option<Kept> {
+        self.0.lock().take()
+    }
+}
 
 /// A form that was not carried out.
 pub(crate) struct Kept {
@@ -49,6 +75,15 @@ pub(crate) fn carry(login: &Form, next: Draft) -> Draft {
 
 /// The hidden fields of a log-in that carries a form, and what its page says of it.
 pub(crate) fn carried(login: &Draft) -> Markup {
+    if !login.text(TOO_LONG).is_empty() {
+        return ui::notice(
+            Tone::Warn,
+            html! {
+                "Your session has ended, and the form was not carried out. It is too long to come back by itself: the browser's way back leads to it, "
+                "with what you typed. Log in in another window, and send it again."
+            },
+        );
+    }
     if login.text(FIELDS[0]).is_empty() {
         return html! {};
     }
@@ -67,8 +102,7 @@ impl Kept {
             return None;
         }
         let workspace = form.raw("csrf").split_once('.').map_or("", |(_, workspace)| workspace).to_owned();
-        let form = form.without("csrf");
-        (form.encoded().len() <= MOST).then(|| Self { to: to.to_owned(), workspace, form })
+        Some(Self { to: to.to_owned(), workspace, form: form.without("csrf") })
     }
 
     /// What a form of the log-in carried.
@@ -77,9 +111,19 @@ impl Kept {
         Some(Self { to, workspace: login.text("kept_workspace").to_owned(), form: Form::parse(login.raw("kept").as_bytes()) })
     }
 
-    /// A log-in that carries it.
-    pub(crate) fn into_draft(self) -> Draft {
-        Draft::new().set(FIELDS[0], self.to).set(FIELDS[1], self.workspace).set(FIELDS[2], self.form.encoded())
+    /// The fields that carry it through another form; nothing if it is too long for that.
+    fn fields(&self) -> Option<[(&'static str, String); 3]> {
+        let encoded = self.form.encoded();
+        let [to, workspace, form] = FIELDS;
+        (encoded.len() <= MOST).then(|| [(to, self.to.clone()), (workspace, self.workspace.clone()), (form, encoded)])
+    }
+
+    /// A log-in that carries it, or says that it cannot.
+    pub(crate) fn draft(&self) -> Draft {
+        match self.fields() {
+            Some(fields) => fields.into_iter().fold(Draft::new(), |draft, (name, value)| draft.set(name, value)),
+            None => Draft::new().set(TOO_LONG, "true"),
+        }
     }
 
     /// The workspace that the form is about, if the person may still enter it.
@@ -87,8 +131,8 @@ impl Kept {
         rooms.iter().find(|room| room.id == self.workspace)
     }
 
-    /// The form again, to be sent in a session with this token.
-    pub(crate) fn page(&self, theme: Theme, status: StatusCode, token: &str, room: Option<&Room>) -> Response {
+    /// The form again, to be sent in a session with this token. `why` says what kept it from being carried out.
+    pub(crate) fn page(&self, theme: Theme, status: StatusCode, why: &str, token: &str, room: Option<&Room>) -> Response {
         let Some(room) = room else {
             let content = html! {
                 (ui::notice(Tone::Warn, html! { "The form was not carried out: you are not in the workspace that it was about. This is what was typed." }))
@@ -98,19 +142,39 @@ impl Kept {
             return ui::door("Not sent", theme, status, content);
         };
         let content = html! {
-            p { "This was not carried out, because the session had ended. It is about the workspace " strong { (room.name) } "." }
+            p { (why) " It is about the workspace " strong { (room.name) } "." }
             (self.typed())
-            form.form method="post" action=(self.to) {
-                (ui::csrf(&format!("{token}.{}", room.id)))
-                @for (name, value) in self.form.pairs() { input type="hidden" name=(name) value=(value); }
-                div.actions { (ui::submit("Send it now")) a.button.quiet href="/console/" { "Drop it" } }
-            }
+            (self.again(&format!("{token}.{}", room.id), "Send it now"))
         };
         ui::door("What you typed", theme, status, content)
     }
 
-    /// What was typed, by field.
-    fn typed(&self) -> Markup {
+    /// A button that sends the form again.
+    pub(crate) fn again(&self, csrf: &str, label: &str) -> Markup {
+        html! {
+            form.form method="post" action=(self.to) {
+                (ui::csrf(csrf))
+                @for (name, value) in self.form.pairs() { input type="hidden" name=(name) value=(value); }
+                div.actions { (ui::submit(label)) a.button.quiet href="/console/" { "Drop it" } }
+            }
+        }
+    }
+
+    /// A button that goes back to the workspace that the form is about, and carries it there; nothing if that cannot be.
+    pub(crate) fn way_back(&self, csrf: &str, rooms: &[Room]) -> Option<Markup> {
+        let (room, fields) = (self.room(rooms)?, self.fields()?);
+        Some(html! {
+            form.form method="post" action="/console/workspace" {
+                (ui::csrf(csrf))
+                input type="hidden" name="workspace" value=(room.id);
+                @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
+                div.actions { (ui::submit(&format!("Back to {}, with what you typed", room.name))) }
+            }
+        })
+    }
+
+    /// What was typed, by field, to be copied.
+    pub(crate) fn typed(&self) -> Markup {
         let rows = self.form.pairs().filter(|(name, value)| is_typed(name, value));
         html! {
             dl.facts.typed {
@@ -118,9 +182,7 @@ impl Kept {
                     dt { code { (name) } }
                     dd {
                         @if is_secret(name) { span.muted { "as you typed it" } }
-                        @else {
-                            pre { (value.chars().take(SHOWN).collect::<String>()) @if value.chars().nth(SHOWN).is_some() { "…" } }
-                        }
+                        @else { (ui::code(name, value)) }
                     }
                 }
             }
@@ -156,14 +218,15 @@ mod tests {
         ] {
             assert!(!keeps(to, body), "{to} {body}");
         }
-        assert!(!keeps("/console/inbox/send", &format!("data={}", "x".repeat(MOST))));
+        let long = Kept::of("/console/inbox/send", &Form::parse(format!("data={}", "x".repeat(MOST)).as_bytes())).expect("it is kept");
+        assert_eq!((long.draft().text("kept"), long.draft().text(TOO_LONG)), ("", "true"));
     }
 
     #[test]
     fn a_form_travels_through_the_log_in_unchanged() {
         let sent = Form::parse("csrf=t.wsp_1&data=%7B%22a%22%3A+1%0D%0A%7D&types=a&types=b%26c&empty=".as_bytes());
         let kept = Kept::of("/console/inbox/send?like=evt_1", &sent).expect("it is kept");
-        let draft = kept.into_draft();
+        let draft = kept.draft();
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(draft.pairs()).finish();
         let login = Form::parse(body.as_bytes());
         assert_eq!(carry(&login, Draft::new()).text("kept"), draft.text("kept"));

@@ -34,7 +34,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use posthaste_server::AppState;
 use tower::ServiceExt;
 
@@ -117,13 +117,17 @@ async fn other_method(State(console): State<Console>, seat: Option<Seat>, sessio
 async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let (mut parts, body) = request.into_parts();
+    let typed = kept::Typed::default();
+    if !is_safe {
+        parts.extensions.insert(typed.clone());
+    }
     let mut response = match !is_safe && posthaste_server::people::check_same_origin(&parts.headers).is_err() {
-        true => (StatusCode::FORBIDDEN, "this form was sent by another site\n").into_response(),
+        true => pages::problem::of_another_site().into_response(),
         false => next.run(Request::from_parts(parts.clone(), body)).await,
     };
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         let seat = Seat::from_request_parts(&mut parts, &console).await.ok();
-        response = pages::problem::failed(seat.as_ref(), &failure);
+        response = pages::problem::failed(seat.as_ref(), &failure, typed.take().as_ref());
     }
     let fixed = HeaderValue::from_static;
     let headers = response.headers_mut();

@@ -231,10 +231,12 @@ impl FromRequest<Console> for Post {
         let (mut parts, body) = request.into_parts();
         let seat = <Seat as FromRequestParts<Console>>::from_request_parts(&mut parts, console).await;
         let headers = parts.headers.clone();
+        let typed = parts.extensions.get::<kept::Typed>().cloned().unwrap_or_default();
         let is_of_any_workspace = ANYWHERE.contains(&parts.uri.path().trim_start_matches("/console"));
         let Ok(Look { theme, query, .. }) = Look::from_request_parts(&mut parts, console).await;
         let form = Form::from_request(Request::from_parts(parts, body), console).await?;
-        let kept = || kept::is_ours(&headers).then(|| Kept::of(&query.with("done", None), &form)).flatten();
+        let sent = || Kept::of(&query.with("done", None), &form);
+        let kept = || kept::is_ours(&headers).then(sent).flatten();
         let seat = match seat {
             Ok(seat) => seat,
             // A script would put the page into a page.
@@ -242,23 +244,24 @@ impl FromRequest<Console> for Post {
             Err(_) => {
                 let back = referring(&headers).unwrap_or_default();
                 return Err(match kept() {
-                    Some(kept) => crate::pages::log_in_first(theme, kept),
+                    Some(kept) => crate::pages::log_in_first(theme, &kept),
                     None => Redirect::to(&ui::login_href(local(&back))).into_response(),
                 });
             }
         };
-        let sent = Some(form.raw("csrf")).filter(|text| !text.is_empty());
-        let sent = sent.or_else(|| headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()));
-        let (token, workspace) = sent.and_then(|sent| sent.split_once('.')).unzip();
+        let shown = Some(form.raw("csrf")).filter(|text| !text.is_empty());
+        let shown = shown.or_else(|| headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()));
+        let (token, workspace) = shown.and_then(|shown| shown.split_once('.')).unzip();
         if check_csrf(&seat.signed_in, token, &headers).is_err() {
             return Err(match kept() {
-                Some(kept) => kept.page(seat.theme, StatusCode::FORBIDDEN, seat.signed_in.csrf(), kept.room(&seat.workspaces)),
+                Some(kept) => kept.page(seat.theme, StatusCode::FORBIDDEN, kept::LATE, seat.signed_in.csrf(), kept.room(&seat.workspaces)),
                 None => crate::pages::problem::stale(&seat),
             });
         }
         if workspace != Some(&seat.workspace.id) && !is_of_any_workspace {
-            return Err(crate::pages::problem::elsewhere(&seat));
+            return Err(crate::pages::problem::elsewhere(&seat, sent().as_ref()));
         }
+        typed.put(sent());
         Ok(Self { seat, form })
     }
 }

@@ -289,7 +289,7 @@ async fn revoke_others(State(console): State<Console>, Post { seat, .. }: Post) 
 fn ended(seat: &Seat, outcome: Result<(), PeopleError>) -> Response {
     match outcome {
         Ok(()) => go(&Flash::Ended.to(HERE)),
-        Err(error) => super::problem::failed(Some(seat), &error.into()),
+        Err(error) => super::problem::failed(Some(seat), &error.into(), None),
     }
 }
 

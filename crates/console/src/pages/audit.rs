@@ -97,7 +97,7 @@ async fn list(seat: Seat) -> Answer {
             let about = "What was changed, and by whom, is seen by administrators of the workspace.";
             return Ok(administrators_only(&seat, "Audit log", HERE, about));
         }
-        Err(failure) if failure.code().starts_with("invalid") => (List { items: Vec::new(), next: None }, Some(failure)),
+        Err(failure) if failure.is_about_a_filter() => (List { items: Vec::new(), next: None }, Some(failure)),
         Err(failure) => return Err(failure),
     };
     let mut draft = FILTERS.iter().fold(Draft::new(), |draft, name| draft.set(name, query.text(name)));

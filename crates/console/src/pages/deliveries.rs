@@ -148,7 +148,7 @@ async fn list(seat: Seat) -> Answer {
     let path = query.pass(&format!("/deliveries?limit={ROWS}"), &["state", "target_id", "type", "from", "to", "scheduled", "cursor"]);
     let (rows, refused) = match seat.api.get::<List<Row>>(&path).await {
         Ok(rows) => (rows, None),
-        Err(failure) if failure.code().starts_with("invalid") => (List { items: Vec::new(), next: None }, Some(failure)),
+        Err(failure) if failure.is_about_a_filter() => (List { items: Vec::new(), next: None }, Some(failure)),
         Err(failure) => return Err(failure),
     };
     let all: List<Named> = seat.api.get(&format!("/targets?limit={MOST_TARGETS}&order=asc")).await?;

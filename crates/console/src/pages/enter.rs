@@ -41,8 +41,8 @@ fn detail(error: &PeopleError) -> String {
 }
 
 /// The log-in page as the answer to a form that came without a session: what was typed comes back after it.
-pub(crate) fn log_in_first(theme: Theme, kept: Kept) -> Response {
-    login_page(theme, StatusCode::UNAUTHORIZED, &kept.into_draft(), false)
+pub(crate) fn log_in_first(theme: Theme, kept: &Kept) -> Response {
+    login_page(theme, StatusCode::UNAUTHORIZED, &kept.draft(), false)
 }
 
 /// Enters after a log-in: to where somebody wanted to go, or to the form that was kept.
@@ -50,7 +50,7 @@ fn come_in(console: &Console, theme: Theme, form: &Form, session: &NewSession) -
     let Some(kept) = Kept::read(form) else { return enter(session, local(form.text("back"))) };
     let rooms = console.app.people().rooms(&session.signed_in);
     let room = kept.room(&rooms);
-    let page = with_cookie(kept.page(theme, StatusCode::OK, session.signed_in.csrf(), room), session.cookie.clone());
+    let page = with_cookie(kept.page(theme, StatusCode::OK, kept::LATE, session.signed_in.csrf(), room), session.cookie.clone());
     match room {
         Some(room) => with_cookie(page, choice_cookie(Choice::Workspace, &room.id)),
         None => page,
@@ -251,6 +251,11 @@ async fn theme(State(console): State<Console>, Post { form, .. }: Post) -> Respo
     with_cookie(go(&back), choice_cookie(Choice::Theme, Theme::named(form.text("theme")).name()))
 }
 
-async fn workspace(Post { form, .. }: Post) -> Response {
-    with_cookie(go("/console/"), choice_cookie(Choice::Workspace, form.text("workspace")))
+async fn workspace(Post { seat, form }: Post) -> Response {
+    let chosen = form.text("workspace");
+    let next = match Kept::read(&form) {
+        Some(kept) => kept.page(seat.theme, StatusCode::OK, kept::ELSEWHERE, seat.signed_in.csrf(), kept.room(&seat.workspaces)),
+        None => go("/console/"),
+    };
+    with_cookie(next, choice_cookie(Choice::Workspace, chosen))
 }

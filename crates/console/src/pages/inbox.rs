@@ -125,7 +125,7 @@ async fn list(seat: Seat) -> Answer {
     let (events, refused) = match seat.api.get::<List<Event>>(&path).await {
         Ok(events) => (events, None),
         // A filter that cannot be used is shown at its field, above an empty list.
-        Err(failure) if failure.code().starts_with("invalid") => (List { items: Vec::new(), next: None }, Some(failure)),
+        Err(failure) if failure.is_about_a_filter() => (List { items: Vec::new(), next: None }, Some(failure)),
         Err(failure) => return Err(failure),
     };
     let is_filtered = query.any(&FILTERS);

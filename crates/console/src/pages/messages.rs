@@ -85,7 +85,7 @@ async fn list(seat: Seat) -> Answer {
     let path = link(&query.pass("/messages?limit=50", &["from", "to", "cursor"]), [("channel", channel)]);
     let (found, refused) = match seat.api.get::<List<Message>>(&path).await {
         Ok(found) => (found, None),
-        Err(failure) if failure.code().starts_with("invalid") => (List { items: Vec::new(), next: None }, Some(failure)),
+        Err(failure) if failure.is_about_a_filter() => (List { items: Vec::new(), next: None }, Some(failure)),
         Err(failure) => return Err(failure),
     };
     let is_filtered = query.any(&["from", "to"]);

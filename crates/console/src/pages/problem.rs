@@ -4,7 +4,8 @@ use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
 
-use crate::api::Failure;
+use crate::api::{Failure, Problem};
+use crate::kept::Kept;
 use crate::session::{Seat, Theme};
 use crate::ui::{self, Page, Tone};
 
@@ -52,27 +53,66 @@ pub(crate) fn stale(seat: &Seat) -> Response {
 }
 
 /// A form that was opened in one workspace and sent when another was chosen, in another window, say.
-pub(crate) fn elsewhere(seat: &Seat) -> Response {
-    let content = ui::notice(
-        Tone::Warn,
-        html! {
-            "Nothing was changed: this form was opened in another workspace, and you are in " strong { (seat.workspace.name) } " now. Choose the other one "
-            "at the top and send it again from there, with the browser's way back, or go " a href="/console/" { "to the console" } "."
-        },
-    );
+pub(crate) fn elsewhere(seat: &Seat, kept: Option<&Kept>) -> Response {
+    let content = html! {
+        (ui::notice(Tone::Warn, html! {
+            "Nothing was changed: this form was opened in another workspace, and you are in " strong { (seat.workspace.name) } " now."
+        }))
+        @if let Some(kept) = kept {
+            (typed(kept))
+            @if let Some(way) = kept.way_back(&seat.csrf, &seat.workspaces) { (way) }
+        }
+        p { a href="/console/" { "To the console" } }
+    };
     page(Some(seat), seat.theme, StatusCode::CONFLICT, "The workspace has changed", content)
 }
 
-/// What the API refused where no form could show it.
-pub(crate) fn failed(seat: Option<&Seat>, failure: &Failure) -> Response {
+/// What was typed into a form that was not carried out.
+fn typed(kept: &Kept) -> Markup {
+    ui::section("What you typed", kept.typed())
+}
+
+/// What is answered to a form of another site. People meet it behind a proxy that hides the host.
+pub(crate) fn of_another_site() -> Failure {
+    Failure::Refused(Box::new(Problem {
+        status: StatusCode::FORBIDDEN.as_u16(),
+        title: "Sent by another site".into(),
+        detail: "Nothing was changed: the browser says that another site sent this form. If it was this console, the proxy in front of it \
+                 does not pass on the header Host."
+            .into(),
+        ..Problem::default()
+    }))
+}
+
+/// Whether the same may go well in a moment.
+fn may_pass(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT)
+}
+
+/// What the API refused where no form could show it, with what was typed into the form that asked for it.
+pub(crate) fn failed(seat: Option<&Seat>, failure: &Failure, sent: Option<&Kept>) -> Response {
     let theme = seat.map_or(Theme::Auto, |seat| seat.theme);
+    let sent = seat.and_then(|seat| Some((seat, sent?)));
     if failure.status() == StatusCode::NOT_FOUND {
-        return lost(seat, theme);
+        let Some((_, kept)) = sent else { return lost(seat, theme) };
+        let content = html! {
+            (ui::notice(Tone::Warn, html! { "Nothing was changed: what this form is about is not there any more. It may have been deleted meanwhile." }))
+            (typed(kept))
+            p { a href="/console/" { "To the console" } }
+        };
+        return page(seat, theme, StatusCode::NOT_FOUND, "Not found", content);
     }
     let problem = failure.problem();
     let content = html! {
         (ui::notice(Tone::Bad, html! { (problem.detail) }))
         @if !problem.type_path.is_empty() { p { a href=(problem.type_path) { "About the problem " code { (problem.code) } } } }
+        @if problem.code == "invalid_cursor" && let Some(seat) = seat {
+            p { a href=(seat.query.with("cursor", None)) { "To the beginning of the list" } }
+        }
+        @if let Some((seat, kept)) = sent {
+            (typed(kept))
+            @if may_pass(failure.status()) { (kept.again(&seat.csrf, "Send it again")) }
+        }
         p { a href="/console/" { "To the console" } }
     };
     let title = if problem.title.is_empty() { "This did not work" } else { &problem.title };

@@ -158,7 +158,7 @@ async fn list(seat: Seat) -> Answer {
     let path = query.pass(&format!("/targets?limit={ROWS}"), &["search", "status", "channel", "cursor"]);
     let (targets, refused) = match seat.api.get::<List<Target>>(&path).await {
         Ok(targets) => (targets, None),
-        Err(failure) if failure.code().starts_with("invalid") => (List { items: Vec::new(), next: None }, Some(failure)),
+        Err(failure) if failure.is_about_a_filter() => (List { items: Vec::new(), next: None }, Some(failure)),
         Err(failure) => return Err(failure),
     };
     let asked = join_all(targets.items.iter().map(|target| status_of(&seat.api, target))).await;

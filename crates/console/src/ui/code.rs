@@ -1,6 +1,7 @@
 //! Code, JSON and secrets, with copying.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! Invariant: the same text is the same markup each time. A live part is sent anew when its markup changed, and what was sent anew loses the
+//! place where somebody was reading.
 
 use maud::{Markup, html};
 
@@ -11,23 +12,17 @@ const MAX_COLOURED: usize = 128 << 10;
 /// Largest document that is shown at all; the rest is a download.
 const MAX_SHOWN: usize = 512 << 10;
 
-/// An id for an element of a page. Unique within the process, which is more than a page needs.
-fn fresh_id() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn copy_button(id: &str, what: &str) -> Markup {
-    html! { button.button.slim type="button" data-copy=(id) { (icon("copy")) "Copy" span.unseen { " " (what) } } }
+/// Copies the `data-source` of the box that it is in.
+fn copy_button(what: &str) -> Markup {
+    html! { button.button.slim type="button" data-copy { (icon("copy")) "Copy" span.unseen { " " (what) } } }
 }
 
 /// A block of text in a fixed font. `what` names it for people who cannot see it, such as "request".
 pub fn code(what: &str, text: &str) -> Markup {
-    let id = fresh_id();
     html! {
         div.code-box {
-            div.tools { (copy_button(&id, what)) }
-            pre.wrap id=(id) tabindex="0" aria-label=(what) { (text) }
+            div.tools { (copy_button(what)) }
+            pre.wrap data-source tabindex="0" aria-label=(what) { (text) }
         }
     }
 }
@@ -39,22 +34,20 @@ pub fn curl(text: &str) -> Markup {
 
 /// A secret that is shown this once, or again on purpose.
 pub fn secret(what: &str, text: &str) -> Markup {
-    let id = fresh_id();
-    html! { div.secret { code id=(id) { (text) } (copy_button(&id, what)) } }
+    html! { div.secret { code data-source { (text) } (copy_button(what)) } }
 }
 
 /// JSON text: indented and coloured for reading. Copying gives the exact bytes that are stored. Text that is no JSON is shown as it is.
 pub fn json(what: &str, text: &str) -> Markup {
-    let id = fresh_id();
     let shown = match text.char_indices().nth(MAX_SHOWN) {
         Some((at, _)) => &text[..at],
         None => text,
     };
     html! {
         div.code-box {
-            div.tools { (copy_button(&id, what)) }
+            div.tools { (copy_button(what)) }
             // The exact text travels once: as what is copied if it differs from what is shown.
-            pre.json.wrap id=(id) tabindex="0" aria-label=(what) data-raw=(text) {
+            pre.json.wrap data-source tabindex="0" aria-label=(what) data-raw=(text) {
                 @if shown.len() < MAX_COLOURED { (coloured(shown)) } @else { (shown) "…" }
             }
         }

@@ -1,5 +1,8 @@
-//! Forms that come too late: somebody else saved meanwhile, or the session has ended.
+//! Forms that come too late: somebody else saved or deleted meanwhile, or the session has ended, or another workspace was chosen.
 
+use posthaste_domain::people::Role;
+use posthaste_domain::resource::Workspace;
+use posthaste_engine::ResourceError;
 use serde_json::{Value, json};
 
 use crate::rig::{Browser, PASSWORD, Rig, fields};
@@ -139,4 +142,95 @@ async fn passwords_are_not_kept_and_buttons_lead_back_to_their_page() {
     assert_eq!(page.to(), "/console/login?back=%2Fconsole%2Ftargets%3Fsearch%3Da");
     let elsewhere = [("sec-fetch-site", "same-origin"), ("referer", "http://evil.example/console/targets")];
     assert_eq!(browser.post_as("/console/targets/tgt_1/resume", &[], &elsewhere).await.to(), "/console/login");
+}
+
+const TYPED: &str = "typed <b>by</b> me";
+
+#[tokio::test]
+async fn what_was_typed_about_a_thing_that_was_deleted_is_shown() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let mut forms = Vec::new();
+    let mut edited = edited(&rig).await;
+    edited.retain(|(_, api, _)| !api.starts_with("/accounts"));
+    for (path, ..) in &edited {
+        let page = browser.get(path).await.expect(200);
+        forms.push((path.clone(), fields(&page.text, path)));
+    }
+    // What others use goes after those.
+    edited.sort_by_key(|(_, api, _)| !api.starts_with("/subscriptions"));
+    edited.dedup_by_key(|(_, api, _)| api.clone());
+    for (_, api, _) in &edited {
+        rig.api("DELETE", api, Value::Null).await;
+    }
+    for (path, form) in forms {
+        let others: Vec<_> = form.into_iter().filter(|(name, _)| name != "name" && name != "description").collect();
+        let page = sent(&mut browser, &path, &others, &[("name", TYPED), ("description", TYPED), ("do", "save")]).await.expect(404);
+        page.has("is not there any more").has("typed &lt;b&gt;by&lt;/b&gt; me").lacks("Send it again").is_inert();
+    }
+    // A button alone has nothing to show, and an address nobody sent a form to neither.
+    browser.post("/console/targets/tgt_1/resume", &[]).await.expect(404).has("Nothing is at this address").lacks("What you typed");
+    browser.get("/console/targets/tgt_1/edit").await.expect(404).lacks("What you typed");
+}
+
+#[tokio::test]
+async fn what_was_typed_in_another_workspace_is_carried_back_to_it() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let first = browser.csrf.split_once('.').expect("a token and a workspace").1.to_owned();
+    let number = rig.state.engine.create_workspace(Workspace { name: "Second".into(), parent: None }).await.expect("a workspace").number;
+    let second = rig.state.engine.id_of(number).expect("an id");
+    let member = rig.state.engine.member_by_email("ada@example.com").expect("a member").id.clone();
+    let room = second.clone();
+    let change = move |old: &posthaste_domain::people::Member| {
+        let mut new = old.clone();
+        new.roles.insert(room.clone(), Role::Administrator);
+        Ok::<_, ResourceError>(new)
+    };
+    rig.state.engine.change_member(&member, change).await.expect("the member is changed");
+
+    let page = browser.get("/console/inbox/send").await.expect(200);
+    let form: Vec<_> = fields(&page.text, "/console/inbox/send").into_iter().filter(|(name, _)| name == "csrf").collect();
+    browser.post("/console/workspace", &[("workspace", &second)]).await.to();
+    let old: Vec<(&str, &str)> = [("type", "order.kept"), ("data", "{\"note\": \"typed\"}"), ("csrf", form[0].1.as_str())].into();
+    let page = browser.post_as("/console/inbox/send", &old, &[("sec-fetch-site", "same-origin")]).await.expect(409);
+    page.has("order.kept").has("with what you typed").is_inert();
+    let back = fields(&page.text, "/console/workspace");
+    // The menu of workspaces is before it: its form has no more than the token.
+    let back = if back.len() > 1 { back } else { fields(page.text.rsplit_once("<form").expect("forms").1, "/console/workspace") };
+    let page = sent(&mut browser, "/console/workspace", &back, &[]).await.expect(200);
+    page.has("another workspace had been chosen").has("order.kept").has("Send it now").is_inert();
+    assert_eq!(browser.csrf.split_once('.').expect("a token and a workspace").1, first);
+    assert_eq!(rig.api("GET", "/events", Value::Null).await["items"], json!([]), "nobody pressed the button");
+    let again = fields(&page.text, "/console/inbox/send");
+    assert!(sent(&mut browser, "/console/inbox/send", &again, &[]).await.to().starts_with("/console/inbox/evt_"));
+}
+
+#[tokio::test]
+async fn forms_that_are_too_large_are_answered_with_a_page() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    // The largest payload there is, of letters that a browser sends as six bytes for two.
+    let large = format!("\"{}\"", "é".repeat((1 << 19) - 100));
+    assert!(
+        browser.post("/console/inbox/send", &[("type", "order.large"), ("data", &large)]).await.to().starts_with("/console/inbox/evt_")
+    );
+    let huge = "é".repeat(1 << 20);
+    let page = browser.post("/console/inbox/send", &[("type", "order.large"), ("data", &huge)]).await.expect(413);
+    page.has("<h1>The form is too large</h1>").has("way back").has("To the console").is_inert();
+    // The same to whoever has no session.
+    rig.browser().post("/console/login", &[("email", &huge)]).await.expect(413).has("<h1>The form is too large</h1>").is_inert();
+    log_out_everywhere(&rig, "ada@example.com").await;
+    let page = browser.post("/console/inbox/send", &[("type", "order.large"), ("data", &large)]).await.expect(401);
+    page.has("too long to come back by itself").lacks("What you typed is kept").is_inert();
+}
+
+#[tokio::test]
+async fn what_a_member_may_not_save_is_shown_with_what_was_typed() {
+    let rig = Rig::new().await;
+    rig.administrator().await;
+    let key = id(&rig.api("POST", "/keys", json!({"kind": "private", "description": "Mine", "scopes": ["read"]})).await);
+    let mut member = rig.member().await;
+    let page = member.post(&format!("/console/keys/{key}"), &[("description", TYPED)]).await.expect(403);
+    page.has("typed &lt;b&gt;by&lt;/b&gt; me").lacks("Send it again").is_inert();
 }

@@ -146,7 +146,8 @@ async fn forms_of_other_sites_and_without_the_token_change_nothing() {
         for fields in [&[][..], &[("csrf", "")], &[("csrf", "wrong")]] {
             browser.post_as(path, fields, &[]).await.expect(403).is_inert();
         }
-        browser.post_as(path, &[("csrf", &csrf)], &[("sec-fetch-site", "cross-site")]).await.expect(403);
+        let page = browser.post_as(path, &[("csrf", &csrf)], &[("sec-fetch-site", "cross-site")]).await.expect(403);
+        page.has("<h1>Sent by another site</h1>").has("header Host").lacks("What you typed").is_inert();
         browser.post_as(path, &[("csrf", &csrf)], &[("origin", "https://evil.example")]).await.expect(403);
     }
     browser.post_as("/console/inbox/send", &event, &[("sec-fetch-site", "same-site")]).await.expect(403);
@@ -214,6 +215,18 @@ async fn an_address_that_takes_forms_alone_leads_back_to_their_page() {
         let menu = if page.text.contains("/console/theme") { fields_of(&page.text, "/console/theme") } else { Vec::new() };
         let back = menu.into_iter().find(|(name, _)| name == "back").map_or_else(|| path.to_owned(), |(_, back)| back);
         assert_eq!(browser.post("/console/theme", &[("theme", "dark"), ("back", &back)]).await.to(), home, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_with_a_cursor_of_no_use_leads_to_its_beginning() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    for list in
+        ["inbox", "deliveries", "replays", "messages", "events", "templates", "targets", "bins", "domains", "keys", "members", "audit"]
+    {
+        let page = browser.get(&format!("/console/{list}?search=a&cursor=made-up")).await.expect(400);
+        page.has(&format!("<a href=\"/console/{list}?search=a\">To the beginning of the list</a>")).is_inert();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Live parts: who gets them, how many, and when they end.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::header;
 use http_body_util::BodyExt;
@@ -121,4 +123,21 @@ async fn nobody_takes_the_live_parts_of_the_others() {
     // A page that is closed makes room.
     streams.pop();
     drop(opened(&mut browser, STREAMS[1]).await);
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_sent_again() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    rig.target("Shop", "https://example.com/hook", &["order.paid"]).await;
+    let event = rig.publish("order.paid", json!({"n": 1})).await;
+    let path = format!("/console/inbox/{event}");
+    browser.get_with(&path, "Request and response").await;
+    // A part is sent again when its markup is another one: the boxes of its attempts must be the same each time.
+    let (one, two) = (browser.get(&path).await.expect(200).text, browser.get(&path).await.expect(200).text);
+    assert_eq!(one, two);
+    let mut stream = opened(&mut browser, &format!("{path}/live")).await;
+    read_until(&mut stream, "\n\n").await;
+    rig.pass(Duration::from_secs(20)).await;
+    assert_eq!(read_until(&mut stream, "\n\n").await, ": still here\n\n");
 }

@@ -61,6 +61,11 @@ async function look(page, name) {
 
 /** Makes one of each of what no journey makes, with texts that must not run. */
 async function seed({ api, url }) {
+  const long = "W".repeat(200);
+  await api.post("/event-types", { name: long, group: long.slice(0, 100), description: long });
+  await api.post("/targets", { name: long, channel: "webhook", settings: { url: `https://example.com/${long}` } });
+  await api.post("/templates", { name: long, blocks: [{ kind: "text", text: long }] });
+  await api.post("/keys", { description: long, kind: "private", scopes: ["read"] });
   await api.post("/domains", { name: "mail.example.com" });
   await api.post("/suppressions", { scope: "mail.example.com", address: "gone@example.org", reason: "bounce" });
   const bin = await api.post("/bins", { name: SCRIPT });

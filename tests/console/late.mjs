@@ -3,7 +3,7 @@ import { PASSWORD } from "./first.mjs";
 import { lookAt } from "./pages.mjs";
 import { Visitor, check, same } from "./rig.mjs";
 
-export async function late({ browser, url, api }) {
+export async function late({ browser, url, api, receiver }) {
   const visitor = await Visitor.enter(browser, url, "too late");
   const { page } = visitor;
   visitor.mayAnswer.push(401, 403, 405);
@@ -54,6 +54,44 @@ export async function late({ browser, url, api }) {
     await visitor.press("Send it now");
     await visitor.heading("order.late");
     await visitor.see("typed before");
+  });
+  await visitor.step("what was typed about a thing that was deleted meanwhile", async () => {
+    const template = await api.post("/templates", { name: "Short-lived", blocks: [{ kind: "text", text: "Hello" }] });
+    await visitor.open(`/console/templates/${template.id}`);
+    await page.getByLabel("Name", { exact: true }).fill("Typed in vain");
+    await api.call("DELETE", `/templates/${template.id}`);
+    visitor.mayAnswer.push(404);
+    await visitor.press("Save");
+    await visitor.heading("Not found");
+    await visitor.see("Typed in vain");
+    await lookAt(visitor, "deleted-meanwhile");
+    same(await visitor.copied(page.locator("dt:has-text('name') + dd [data-copy]").first()), "Typed in vain", "what was copied");
+  });
+  await visitor.step("a form is sent once, however often its button is pressed", async () => {
+    const place = "/slow/to-test";
+    const target = await api.post("/targets", { name: "Slow", channel: "webhook", settings: { url: receiver.url + place } });
+    receiver.hold(place);
+    await visitor.open(`/console/targets/${target.id}/test`);
+    const button = page.getByRole("button", { name: "Submit test" });
+    // All in one go: while an answer is awaited, the page is asked nothing more.
+    const isBusy = await button.evaluate((button) => new Promise((done) => {
+      let presses = 0;
+      const pressing = setInterval(() => {
+        button.click();
+        presses += 1;
+        if (presses < 5) return;
+        clearInterval(pressing);
+        done(button.getAttribute("aria-busy"));
+      }, 20);
+    }));
+    await receiver.until(place, 1);
+    same([receiver.to(place).length, isBusy], [1, "true"], "tests that were sent, and the button");
+    receiver.release();
+    await visitor.see("The target took it");
+    same(receiver.to(place).length, 1, "tests that were sent");
+    await visitor.press("Submit the test again");
+    await receiver.until(place, 2);
+    await visitor.see("The target took it");
   });
   await visitor.step("a form that was refused keeps its page", async () => {
     await visitor.open("/console/account");

@@ -48,7 +48,7 @@ pub struct Migrate {
 const EXAMPLES: &str = "Examples:
   posthaste migrate --from ./posthaste-data --to postgres://posthaste@db/posthaste --dry-run
   posthaste migrate --from ./posthaste-data --to postgres://posthaste@db/posthaste
-  posthaste migrate --from postgres://posthaste@db/posthaste --to ./new-data --master-key ./posthaste-data/master.key
+  posthaste migrate --from postgres://posthaste@db/posthaste --to ./new --master-key master.key
 
 With POSTHASTE_DATABASE_URL set, the end that is not named is that database, and no password is among the arguments.";
 

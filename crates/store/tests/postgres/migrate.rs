@@ -481,6 +481,11 @@ async fn ends_that_do_not_fit_are_refused() {
     // Nothing was marked: nodes can still serve it.
     node(&rig.url, &path).await.expect("a node").close().await;
     std::fs::remove_file(back.join("file")).expect("removed");
+    // What a newer release added would be left behind.
+    client.batch_execute("INSERT INTO posthaste.migration(number, oldest) VALUES (9, 1)").await.expect("a newer release");
+    let newer = rig.down(&back, &options).await;
+    assert!(matches!(newer, Err(MigrateError::Store(StoreError::TooNew { found: 9, .. }))), "{newer:?}");
+    client.batch_execute("DELETE FROM posthaste.migration WHERE number = 9").await.expect("gone");
     rig.down(&back, &options).await.expect("moved down");
     assert!(matches!(rig.down(&rig.dir.path().join("more"), &options).await, Err(MigrateError::Done { .. })));
     let after = sqlite(&back);

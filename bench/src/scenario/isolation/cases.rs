@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::phases::timed;
+use super::phases::{timed, written};
 use super::{Case, Compared, Isolation};
 use crate::BenchError;
 use crate::api::{Api, EVENT_TYPE, Made};
@@ -17,7 +17,7 @@ use crate::sink::Mode;
 
 const TIME: Duration = Duration::from_secs(5);
 const PUSH: Duration = Duration::from_secs(3);
-/// Between switching and measuring.
+/// Between switching and measuring, as a rule.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The same where a target is resumed, whose pace goes up step by step.
 const RAMP: Duration = Duration::from_secs(7);
@@ -29,11 +29,22 @@ const FLOOD: f64 = 1000.0;
 /// What is switched.
 enum Beside {
     /// Sick targets, a fresh group for each turn, and the spares that stand in for them.
-    Targets { mode: Mode, groups: Vec<Vec<(usize, Made)>>, spares: Vec<Made> },
+    Targets {
+        mode: Mode,
+        groups: Vec<Vec<(usize, Made)>>,
+        spares: Vec<Made>,
+    },
     /// A target that gets events of its own, and refuses some when switched on.
-    Flaky { target: usize, load: Box<Load> },
+    Flaky {
+        target: usize,
+        load: Box<Load>,
+    },
     /// A paused target of another workspace.
-    Backlog { api: Box<Api>, target: String },
+    Backlog {
+        api: Box<Api>,
+        target: String,
+    },
+    Nothing,
 }
 
 struct Plan {
@@ -43,6 +54,7 @@ struct Plan {
     mode: Mode,
     rate: f64,
     push: bool,
+    /// Between switching on and measuring.
     settle: Duration,
 }
 
@@ -52,6 +64,7 @@ fn plan(case: Case) -> Plan {
         Case::OneOfTen => Plan { name: "1 of 10 never answers", ..plan },
         Case::OneOfHundred => Plan { name: "1 of 100 never answers", healthy: 99, rate: 10.0, ..plan },
         Case::Failing => Plan { name: "3 of 10 answer 500", healthy: 7, sick: 3, mode: Mode::Fail, ..plan },
+        Case::Nothing => Plan { name: "nothing", healthy: 1, sick: 0, rate: 500.0, push: false, ..plan },
         Case::Retries => Plan { name: "flood of retries", healthy: 1, sick: 0, rate: 500.0, push: false, ..plan },
         _ => Plan { name: "other workspace works off its queue", healthy: 1, sick: 0, rate: 500.0, push: false, settle: RAMP, ..plan },
     }
@@ -59,7 +72,8 @@ fn plan(case: Case) -> Plan {
 
 /// Measures one case.
 pub async fn measure(bench: &Bench, isolation: &Isolation, case: Case, report: &mut Report) -> Result<Compared, BenchError> {
-    let plan = plan(case);
+    let mut plan = plan(case);
+    plan.rate = isolation.rate.unwrap_or(plan.rate);
     let turns = usize::from(isolation.turns);
     let others = if plan.sick > 0 { plan.sick * (turns + 1) } else { 1 };
     let shape = Shape { targets: plan.healthy + others, connections: crate::scenario::CONNECTIONS, batch: 1 };
@@ -68,6 +82,7 @@ pub async fn measure(bench: &Bench, isolation: &Isolation, case: Case, report: &
     run.make_targets(0..plan.healthy, EVENT_TYPE, None).await?;
     let mut beside = match case {
         Case::Retries => flaky(&mut run).await?,
+        Case::Nothing => Beside::Nothing,
         Case::Backlog => backlog(&mut run, isolation.queued).await?,
         _ => targets(&mut run, &plan, turns).await?,
     };
@@ -79,15 +94,16 @@ pub async fn measure(bench: &Bench, isolation: &Isolation, case: Case, report: &
     for turn in 0..turns {
         for with in if turn % 2 == 0 { [false, true] } else { [true, false] } {
             beside.switch(&mut run, turn, with).await?;
-            let flood = beside.flood(bench.time_or(TIME) + plan.settle);
+            let settle = if with { plan.settle } else { SETTLE };
+            let flood = beside.flood(bench.time_or(TIME) + settle);
             let measured = async {
-                sleep(plan.settle).await;
+                sleep(settle).await;
                 timed(&run, plan.rate, bench.time_or(TIME)).await
             };
             let (flooded, measured) = tokio::join!(flood, measured);
             flooded?;
             let (timings, one) = measured?;
-            compared.side(with).add(&timings);
+            compared.add(with, &timings);
             published = published.merge(one);
             if plan.push {
                 let end = run.load.clock.us() + bench.time_or(PUSH).as_micros() as u64;
@@ -138,6 +154,7 @@ async fn backlog(run: &mut Run, queued: u64) -> Result<Beside, BenchError> {
     let envelope = Envelope { event_type: Some(OTHER), key: &token, ..Envelope::new(Via::Native) };
     let load = run.stream(1, envelope, 4, 1000);
     load.closed_loop(Until::Accepted(queued)).await?;
+    written();
     Ok(Beside::Backlog { api: Box::new(api), target: made.target })
 }
 
@@ -158,6 +175,7 @@ impl Beside {
             }
             Self::Flaky { target, .. } => run.sink.set_mode(*target, if with { Mode::Flaky(40) } else { Mode::Ok }),
             Self::Backlog { api, target } => api.switch(target, if with { "resume" } else { "pause" }).await?,
+            Self::Nothing => {}
         }
         Ok(())
     }
@@ -166,7 +184,7 @@ impl Beside {
     async fn flood(&self, time: Duration) -> Result<(), BenchError> {
         match self {
             Self::Flaky { load, .. } => load.open_loop(FLOOD, time).await.map(drop),
-            Self::Targets { .. } | Self::Backlog { .. } => Ok(()),
+            Self::Targets { .. } | Self::Backlog { .. } | Self::Nothing => Ok(()),
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Isolation {
     /// Only these cases; may be repeated [default: all].
     #[arg(long = "case", value_enum, value_name = "CASE")]
     pub cases: Vec<Case>,
-    /// How often alone and with are measured, in turns.
+    /// How often alone and with are measured, in turns (not: retention).
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     pub turns: u8,
     /// Deliveries queued in the other workspace (backlog).
@@ -31,6 +31,9 @@ pub struct Isolation {
     /// Deliveries due when a target comes back (recovery).
     #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1000..))]
     pub due: u64,
+    /// Events published in a second while latency is measured (not: retention) [default: 500; beside sick targets, 1,000 deliveries].
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
 }
 
 /// What stands beside the healthy.
@@ -50,10 +53,12 @@ pub enum Case {
     Retention,
     /// A target comes back to a long queue; its pace is shown too.
     Recovery,
+    /// Nothing: how far two equal turns are apart on this machine (only if named).
+    Nothing,
 }
 
 impl Case {
-    /// All of them.
+    /// All that put something beside them.
     pub const ALL: [Self; 7] =
         [Self::OneOfTen, Self::OneOfHundred, Self::Failing, Self::Retries, Self::Backlog, Self::Retention, Self::Recovery];
 }
@@ -75,7 +80,7 @@ impl Isolation {
         for case in cases {
             let compared = match case {
                 Case::Retention => retention::measure(bench, report).await?,
-                Case::Recovery => recovery::measure(bench, self.due, report).await?,
+                Case::Recovery => recovery::measure(bench, self, report).await?,
                 case => cases::measure(bench, self, *case, report).await?,
             };
             eprintln!("{}: p99 {} %", compared.name, compared.p99_change().map_or("?".to_owned(), |percent| format!("{percent:+.1}")));

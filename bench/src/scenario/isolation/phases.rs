@@ -58,6 +58,14 @@ impl Compared {
         Self { name: name.into(), alone: Side::new(), with: Side::new() }
     }
 
+    /// Adds the timings of one turn, and shows them.
+    pub fn add(&mut self, with: bool, timings: &Histogram<u64>) {
+        let at = |quantile| timings.value_at_quantile(quantile) as f64 / 1e3;
+        let side = if with { "with" } else { "alone" };
+        eprintln!("{} {side}: p50 {:.2}, p90 {:.2}, p99 {:.2}, max {:.1} ms", self.name, at(0.5), at(0.9), at(0.99), at(1.0));
+        self.side(with).add(timings);
+    }
+
     /// The side to add to.
     pub fn side(&mut self, with: bool) -> &mut Side {
         if with { &mut self.with } else { &mut self.alone }
@@ -102,6 +110,11 @@ pub async fn timed(run: &Run, rate: f64, time: Duration) -> Result<(Histogram<u6
     let published = run.load.open_loop(rate, time).await?;
     run.drain().await;
     Ok((run.receipts().timings.take(), published))
+}
+
+/// Waits until the disk has what was stored so far, so that writing it back is not measured. A machine without `sync` does not wait.
+pub fn written() {
+    let _ = std::process::Command::new("sync").status();
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Compared;
-use super::phases::timed;
+use super::phases::{timed, written};
+use super::{Compared, Isolation};
 use crate::BenchError;
 use crate::api::EVENT_TYPE;
 use crate::event::{Envelope, Via};
@@ -29,8 +29,10 @@ const FIRST_SECOND: u64 = 10;
 /// Seconds after which the promise is kept by concurrency alone: the level has reached the 32 of the default policy.
 const RAMP_SECONDS: usize = 5;
 
-/// Lets a target fail until much is due, lets it come back, and watches.
-pub async fn measure(bench: &Bench, due: u64, report: &mut Report) -> Result<Compared, BenchError> {
+/// Lets a target fail until much is due, lets it come back, and watches; as often as there are turns.
+pub async fn measure(bench: &Bench, isolation: &Isolation, report: &mut Report) -> Result<Compared, BenchError> {
+    let due = isolation.due;
+    let rate = isolation.rate.unwrap_or(RATE);
     let shape = Shape { targets: 2, connections: crate::scenario::CONNECTIONS, batch: 1 };
     let mut run = bench.start_streams(&[1, 1], shape).await?;
     run.make_targets(0..1, EVENT_TYPE, None).await?;
@@ -41,24 +43,29 @@ pub async fn measure(bench: &Bench, due: u64, report: &mut Report) -> Result<Com
     run.sink.leave_untimed(1);
     run.begin().await?;
     let mut compared = Compared::new(format!("target comes back to {due} due"));
-    timed(&run, RATE, Duration::from_secs(1)).await?;
-    let (alone, mut published) = timed(&run, RATE, bench.time_or(TIME)).await?;
-    compared.alone.add(&alone);
-
-    run.sink.set_mode(1, Mode::Fail);
-    other.closed_loop(Until::Accepted(FAILURES)).await?;
-    arrays.closed_loop(Until::Accepted(due)).await?;
-    run.sink.set_mode(1, Mode::Ok);
-    run.receipts().timings.take();
-    let (seconds, beside) = tokio::join!(pace(&run), steady(&run));
-    published = published.merge(beside?);
-    compared.with.add(&run.receipts().timings.take());
-    let allowed = allowed(seconds.len());
-    let over = seconds.iter().zip(&allowed).filter(|(seen, allowed)| allowed.is_some_and(|allowed| **seen > allowed)).count();
     let mut table = Table::new(format!("recovery: deliveries in each second after the first, {due} due"), &["seen", "at most"]);
-    for (second, (seen, allowed)) in seconds.iter().zip(&allowed).enumerate() {
-        let allowed = allowed.map_or_else(|| Cell::Text("-".to_owned()), |allowed| Cell::Whole(allowed as f64));
-        table.row(format!("second {}", second + 1), vec![Cell::Whole(*seen as f64), allowed]);
+    let mut over = 0;
+    let (_, mut published) = timed(&run, rate, Duration::from_secs(1)).await?;
+    for turn in 0..isolation.turns {
+        let (alone, one) = timed(&run, rate, bench.time_or(TIME)).await?;
+        compared.add(false, &alone);
+
+        run.sink.set_mode(1, Mode::Fail);
+        let before = run.load.ledger.accepted_in(1);
+        other.closed_loop(Until::Accepted(before + FAILURES)).await?;
+        arrays.closed_loop(Until::Accepted(before + due)).await?;
+        written();
+        run.sink.set_mode(1, Mode::Ok);
+        run.receipts().timings.take();
+        let (seconds, beside) = tokio::join!(pace(&run), steady(&run, rate));
+        published = published.merge(one).merge(beside?);
+        compared.add(true, &run.receipts().timings.take());
+        let allowed = allowed(seconds.len());
+        over += seconds.iter().zip(&allowed).filter(|(seen, allowed)| allowed.is_some_and(|allowed| **seen > allowed)).count();
+        for (second, (seen, allowed)) in seconds.iter().zip(&allowed).enumerate() {
+            let allowed = allowed.map_or_else(|| Cell::Text("-".to_owned()), |allowed| Cell::Whole(allowed as f64));
+            table.row(format!("turn {}, second {}", turn + 1, second + 1), vec![Cell::Whole(*seen as f64), allowed]);
+        }
     }
     table.note(if over == 0 { "never above the ramp".to_owned() } else { format!("above the ramp in {over} seconds") });
     report.add_table(table);
@@ -72,12 +79,13 @@ pub async fn measure(bench: &Bench, due: u64, report: &mut Report) -> Result<Com
 /// Deliveries to the target that came back, for each second from the first on, until all have come.
 async fn pace(run: &Run) -> Vec<u64> {
     let answered = || run.receipts().answered(1);
+    let mut before = answered();
     let deadline = Instant::now() + PATIENCE;
-    while answered() == 0 && Instant::now() < deadline {
+    while answered() == before && Instant::now() < deadline {
         sleep(LOOK).await;
     }
     let since = Instant::now();
-    let (mut seconds, mut before) = (Vec::new(), 0);
+    let mut seconds = Vec::new();
     while Instant::now() < deadline {
         sleep(Duration::from_secs(seconds.len() as u64 + 1).saturating_sub(since.elapsed())).await;
         let now = answered();
@@ -91,11 +99,11 @@ async fn pace(run: &Run) -> Vec<u64> {
 }
 
 /// A steady load until the other target has got everything.
-async fn steady(run: &Run) -> Result<Published, BenchError> {
+async fn steady(run: &Run, rate: f64) -> Result<Published, BenchError> {
     let mut published = Published { began_us: run.load.clock.us(), ..Published::default() };
     let deadline = Instant::now() + PATIENCE;
     while run.receipts().answered(1) < run.load.ledger.accepted_in(1) && Instant::now() < deadline {
-        published = published.merge(run.load.open_loop(RATE, Duration::from_secs(1)).await?);
+        published = published.merge(run.load.open_loop(rate, Duration::from_secs(1)).await?);
     }
     Ok(published)
 }

@@ -14,7 +14,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked to do.
 pub(super) enum Command {
-    Append(Append, Reply<()>),
+    /// `None`: it has been answered.
+    Append(Append, Option<Reply<()>>),
     Settle(Arc<[Settlement]>, Reply<()>),
     /// Answers the deliveries that were terminal.
     Reopen(Vec<DeliveryKey>, i64, Reply<Vec<Delivery>>),
@@ -36,7 +37,8 @@ impl Command {
     pub(super) fn fail(self) {
         let panicked = || StoreError::Engine(Panicked.into());
         match self {
-            Self::Append(_, reply) | Self::Settle(_, reply) | Self::CapPages(_, reply) => drop(reply.send(Err(panicked()))),
+            Self::Append(_, reply) => drop(reply.map(|reply| reply.send(Err(panicked())))),
+            Self::Settle(_, reply) | Self::CapPages(_, reply) => drop(reply.send(Err(panicked()))),
             Self::Reopen(_, _, reply) => drop(reply.send(Err(panicked()))),
             Self::Retire(_, _, reply) => drop(reply.send(Err(panicked()))),
             Self::Replace(_, reply) => drop(reply.send(Err(panicked()))),
@@ -79,6 +81,6 @@ mod tests {
         let settle = |outcomes: Vec<Settlement>| Command::Settle(outcomes.into(), oneshot::channel().0);
         assert!(settle(vec![outcome(false), outcome(false)]).has_time());
         assert!(!settle(vec![outcome(false), outcome(true)]).has_time());
-        assert!(!Command::Append(Append::default(), oneshot::channel().0).has_time());
+        assert!(!Command::Append(Append::default(), None).has_time());
     }
 }

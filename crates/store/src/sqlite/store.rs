@@ -183,7 +183,7 @@ impl Journal for SqliteStore {
     }
 
     async fn append(&self, group: Append) -> Result<(), StoreError> {
-        self.command(|reply| Command::Append(group, reply)).await
+        self.command(|reply| Command::Append(group, Some(reply))).await
     }
 
     async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {

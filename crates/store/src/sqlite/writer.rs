@@ -2,7 +2,8 @@
 //!
 //! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
 //! the moment share one flush. Outcomes alone that nobody waits for wait a moment for an append to share its flush with: a flush of
-//! their own would make the next append wait. A transaction that fails because of one command is rolled back and its commands are tried one
+//! their own would make the next append wait. Of several segments the newest goes first, and appends are answered when it is committed: what
+//! settles old events makes no new one wait. A transaction that fails because of one command is rolled back and its commands are tried one
 //! by one, so that a bad one fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next
 //! commit succeeds (incident 10).
 
@@ -217,8 +218,17 @@ impl Writer {
         let mut outcome = Outcome { errors: Vec::new(), reopened: Vec::new(), rows: 0 };
         outcome.errors.resize_with(commands.len(), || None);
         outcome.reopened.resize_with(commands.len(), Vec::new);
-        for (segment, parts) in self.plan(commands).into_values() {
+        let mut plan = self.plan(commands);
+        let newest = plan.pop_last();
+        let has_others = !plan.is_empty();
+        if let Some((id, (segment, parts))) = newest {
             self.commit_parts(&segment, &parts, &mut outcome);
+            if has_others {
+                answer_appends(commands, &mut outcome.errors);
+                for (segment, parts) in self.plan(commands).into_values().filter(|(segment, _)| segment.id != id) {
+                    self.commit_parts(&segment, &parts, &mut outcome);
+                }
+            }
         }
         if let Some(observer) = &self.observer {
             observer.committed(commands.len(), outcome.rows, started.elapsed());
@@ -226,7 +236,7 @@ impl Writer {
         for ((command, error), reopened) in commands.drain(..).zip(outcome.errors).zip(outcome.reopened) {
             // A caller that went away needs no answer.
             match command {
-                Command::Append(_, reply) | Command::Settle(_, reply) => drop(reply.send(error.map_or(Ok(()), Err))),
+                Command::Append(_, Some(reply)) | Command::Settle(_, reply) => drop(reply.send(error.map_or(Ok(()), Err))),
                 // What was changed has to be told, whatever became of the rest.
                 Command::Reopen(_, _, reply) => drop(reply.send(error.filter(|_| reopened.is_empty()).map_or(Ok(reopened), Err))),
                 _ => {}
@@ -485,6 +495,18 @@ impl Writer {
             if let Err(error) = open.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
                 tracing::warn!(%error, segment = open.segment.id, "the last checkpoint failed; the next start does it");
             }
+        }
+    }
+}
+
+/// Answers the appends of a group, whose events are committed or failed. What is left of them are hints.
+fn answer_appends(commands: &mut [Command], errors: &mut [Option<StoreError>]) {
+    for (command, error) in commands.iter_mut().zip(errors) {
+        if let Command::Append(_, reply) = command
+            && let Some(reply) = reply.take()
+        {
+            // A caller that went away needs no answer.
+            drop(reply.send(error.take().map_or(Ok(()), Err)));
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
 use crate::lanes::large::LargeEvents;
-use crate::lanes::{Budget, Command, LaneHealth, Lanes, ShardParts};
+use crate::lanes::{Budget, Command, LaneHealth, Lanes, ShardParts, Yielding};
 use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
 use crate::routing::Routing;
@@ -98,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     unsettled: Level,
     budget: Arc<Budget>,
+    yielding: Arc<Yielding>,
     metrics: Arc<Metrics>,
     counts: Arc<Counts>,
     pub(crate) door: Arc<Door>,
@@ -154,6 +155,7 @@ impl Engine {
             heavy: Heavy::default(),
         });
         let budget = Arc::new(Budget::new(settings.lane_bytes, settings.lanes_bytes));
+        let yielding = Arc::new(Yielding::new(shards));
         let breaker = BreakerSettings { disable_after: settings.disable_after, ..BreakerSettings::default() };
         let shard_parts = ShardParts {
             journal: Arc::clone(&journal),
@@ -167,6 +169,7 @@ impl Engine {
             tasks: tasks.clone(),
             capacity: (settings.global_in_flight / shards).max(1) as u32,
             budget: Arc::clone(&budget),
+            yielding: Arc::clone(&yielding),
             breaker,
             gate: gate.clone(),
             large: LargeEvents::default(),
@@ -218,6 +221,7 @@ impl Engine {
                 gate,
                 unsettled,
                 budget,
+                yielding,
                 metrics,
                 counts,
                 door,
@@ -414,6 +418,11 @@ impl Engine {
         let levels = [
             ("posthaste_outcomes_unsettled", "Outcomes of attempts that are not on disk yet.", unsettled),
             ("posthaste_lanes_lent_bytes", "Memory that waiting deliveries hold beyond each target's own share.", self.inner.budget.lent()),
+            (
+                "posthaste_late_starts_limit",
+                "Deliveries that have waited may start in a second, to leave the rest to what comes in; 0: no limit.",
+                self.inner.yielding.limit().unwrap_or(0) as usize,
+            ),
             ("posthaste_outcomes_unsettled_limit", "How many outcomes may be on their way to the disk.", room),
         ];
         let mut text = self.inner.metrics.render(&lanes, &levels, self.now_ms());

@@ -31,6 +31,7 @@
 //! pages, pushes and outcomes. The ledger of `lane/tests.rs` checks just that.
 
 mod fair;
+mod pace;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,8 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use fair::{Fair, FairSettings};
+pub use fair::{Class, Fair, FairSettings};
+pub use pace::{Pace, PaceSettings, Room};
 pub use queue::Bound;
 pub use types::{Entry, Finish, LaneLimits, Next, Pushed, Scheduled};
 

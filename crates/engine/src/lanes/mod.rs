@@ -7,6 +7,7 @@ mod budget;
 pub(crate) mod large;
 mod shard;
 mod state;
+mod yielding;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +17,12 @@ use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::breaker::{Failure, Snapshot};
 use posthaste_store::LaneSummary;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use attempts::Ended;
 pub(crate) use budget::Budget;
 pub(crate) use shard::{ShardParts, cancellation};
+pub(crate) use yielding::Yielding;
 
 /// A delivery that a commit brings to its lane.
 #[derive(Debug)]
@@ -63,7 +66,8 @@ pub(crate) struct Settled {
 pub(crate) type Page = (Vec<PendingDelivery>, bool);
 
 pub(crate) enum Command {
-    Arrivals(Vec<Arrival>),
+    /// Deliveries that are on disk since this time.
+    Arrivals(Vec<Arrival>, Instant),
     Ended(Box<Ended>),
     Settled(Vec<Settled>),
     /// Somebody cancelled it, and that is on disk.
@@ -193,8 +197,9 @@ impl Lanes {
 
     /// Hands a commit's deliveries over.
     pub async fn arrived(&self, arrivals: Vec<Arrival>) {
+        let now = Instant::now();
         for (shard, part) in self.split(arrivals, |arrival| arrival.delivery.delivery.target) {
-            self.tell(shard, Command::Arrivals(part)).await;
+            self.tell(shard, Command::Arrivals(part, now)).await;
         }
     }
 

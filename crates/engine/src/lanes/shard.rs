@@ -20,13 +20,14 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings};
-use posthaste_domain::policy::lane::{Fair, FairSettings, Next};
+use posthaste_domain::policy::lane::{Class, Fair, FairSettings, Next};
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::attempts::{Ended, Start};
 use super::state::{LaneNext, LaneState};
-use super::{Arrival, Budget, Command, LaneSum, Lanes, Page};
+use super::{Arrival, Budget, Command, LaneSum, Lanes, Page, Yielding};
 use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
@@ -51,6 +52,9 @@ const PAGE_RETRY: Duration = Duration::from_secs(1);
 /// How often lanes give back what they hold above their share.
 const TRIM_MS: i64 = 1_000;
 
+/// While what waited gives way, pages are read for this part of a second: reading much at once takes the processor for long.
+const BITES: u32 = 16;
+
 /// How long an open batch is put off.
 const OPEN_BATCH_MS: i64 = 1_000;
 
@@ -70,6 +74,8 @@ pub(crate) struct ShardParts {
     pub capacity: u32,
     /// Memory of the lanes.
     pub budget: Arc<Budget>,
+    /// How much what waited gives way to what comes in.
+    pub yielding: Arc<Yielding>,
     pub breaker: BreakerSettings,
     pub gate: Gate,
     pub large: LargeEvents,
@@ -86,6 +92,14 @@ struct Shard {
     timer_of: HashMap<i64, i64>,
     /// Attempts that may start.
     started: Vec<Start>,
+    /// Since when the deliveries that this turn brought to live lanes are on disk.
+    live_since: Option<Instant>,
+    /// Whether a live delivery started in this turn.
+    has_live: bool,
+    /// Deliveries that this turn brought to late lanes.
+    late_came: u32,
+    /// When late lanes may go on.
+    late_at: Option<Instant>,
     /// Outcomes of this turn.
     outcomes: Vec<Unsettled>,
     /// Outcomes on their way to the disk, over all lanes.
@@ -110,6 +124,10 @@ impl ShardParts {
             timers: BTreeSet::new(),
             timer_of: HashMap::new(),
             started: Vec::new(),
+            live_since: None,
+            has_live: false,
+            late_came: 0,
+            late_at: None,
             outcomes: Vec::new(),
             settling: 0,
             trim_at_ms: 0,
@@ -122,6 +140,8 @@ impl ShardParts {
         loop {
             let now_ms = shard.parts.clock.now_ms();
             let sleep = shard.timers.first().map(|(at, _)| Duration::from_millis((at - now_ms).max(0) as u64).min(LONGEST_SLEEP));
+            let late = shard.late_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let sleep = sleep.into_iter().chain(late).min();
             let timer = async {
                 match sleep {
                     Some(duration) => tokio::time::sleep(duration).await,
@@ -194,9 +214,9 @@ impl Shard {
     fn handle(&mut self, command: Command) {
         let now_ms = self.parts.clock.now_ms();
         match command {
-            Command::Arrivals(arrivals) => {
+            Command::Arrivals(arrivals, since) => {
                 for arrival in arrivals {
-                    self.arrived(arrival, now_ms);
+                    self.arrived(arrival, since, now_ms);
                 }
             }
             Command::Ended(ended) => self.ended(*ended),
@@ -210,17 +230,24 @@ impl Shard {
             Command::ScheduledPage { target, page } => self.change(target, |lane| lane.scheduled_page(page)),
             Command::Refresh { target } => self.change(target, |_| ()),
             Command::Recover { workspace, summary, last_key } => {
-                self.lane(summary.target, workspace, now_ms).recover(last_key, summary.queued, summary.scheduled);
-                self.fair.ready(workspace, summary.target);
+                let lane = self.lane(summary.target, workspace, now_ms);
+                lane.recover(last_key, summary.queued, summary.scheduled);
+                let class = lane.class();
+                self.fair.ready(workspace, summary.target, class);
             }
             Command::Reread { target, lane } => {
-                self.lane(target, lane.workspace, now_ms).reread(lane);
-                self.fair.ready(lane.workspace, target);
+                let workspace = lane.workspace;
+                let state = self.lane(target, workspace, now_ms);
+                state.reread(lane);
+                let class = state.class();
+                self.fair.ready(workspace, target, class);
             }
             Command::Heard { workspace, target, snapshot } => {
                 let settings = self.parts.breaker;
-                if self.lanes.get_mut(&target).is_some_and(|lane| lane.heard(settings, snapshot, now_ms)) {
-                    self.fair.ready(workspace, target);
+                if let Some(lane) = self.lanes.get_mut(&target)
+                    && lane.heard(settings, snapshot, now_ms)
+                {
+                    self.fair.ready(workspace, target, lane.class());
                 }
             }
             Command::Sum { answer } => {
@@ -251,10 +278,16 @@ impl Shard {
             .or_insert_with(|| LaneState::new(workspace, Arc::clone(&parts.budget), Breaker::new(parts.breaker, now_ms)))
     }
 
-    fn arrived(&mut self, arrival: Arrival, now_ms: i64) {
+    fn arrived(&mut self, arrival: Arrival, since: Instant, now_ms: i64) {
         let (target, workspace) = (arrival.delivery.delivery.target, arrival.delivery.delivery.workspace);
-        self.lane(target, workspace, now_ms).arrived(arrival);
-        self.fair.ready(workspace, target);
+        let lane = self.lane(target, workspace, now_ms);
+        lane.arrived(arrival);
+        let class = lane.class();
+        match class {
+            Class::Live => self.live_since = Some(self.live_since.map_or(since, |earlier| earlier.min(since))),
+            Class::Late => self.late_came += 1,
+        }
+        self.fair.ready(workspace, target, class);
     }
 
     /// Lets something happen to a lane, which may then have something to run.
@@ -263,7 +296,7 @@ impl Shard {
         self.settling -= lane.settling();
         change(lane);
         self.settling += lane.settling();
-        self.fair.ready(lane.workspace, target);
+        self.fair.ready(lane.workspace, target, lane.class());
     }
 
     fn ended(&mut self, ended: Ended) {
@@ -314,18 +347,50 @@ impl Shard {
         self.timer_of.insert(target, at_ms);
     }
 
-    /// Serves ready lanes while there is room.
+    /// Serves ready lanes while there is room: live ones first, and beside them as many late ones as do not disturb them.
     fn dispatch(&mut self) {
-        while !self.draining {
-            let Some((workspace, target)) = self.fair.next_lane() else { return };
-            if !self.serve(target) {
+        self.late_at = None;
+        if self.draining {
+            return;
+        }
+        while let Some((workspace, target)) = self.fair.next_lane(Class::Live) {
+            if !self.serve(target, Class::Live) {
                 self.fair.not_ready(workspace, target);
+            }
+        }
+        let live_since = self.live_since.take().filter(|_| std::mem::take(&mut self.has_live));
+        self.parts.yielding.saw(live_since, std::mem::take(&mut self.late_came));
+        while self.fair.has_ready(Class::Late) {
+            match self.parts.yielding.room() {
+                Ok(room) => {
+                    if !self.dispatch_late(room as usize) {
+                        return;
+                    }
+                }
+                Err(until) => {
+                    self.late_at = Some(until);
+                    return;
+                }
             }
         }
     }
 
-    /// Starts a lane's next attempt; answers whether there was one.
-    fn serve(&mut self, target: i64) -> bool {
+    /// Lets late lanes start so many; answers whether they did.
+    fn dispatch_late(&mut self, room: usize) -> bool {
+        let before = self.started.len();
+        while self.started.len() - before < room {
+            let Some((workspace, target)) = self.fair.next_lane(Class::Late) else { break };
+            if !self.serve(target, Class::Late) {
+                self.fair.not_ready(workspace, target);
+            }
+        }
+        let started = self.started.len() - before;
+        self.parts.yielding.started(u32::try_from(started).unwrap_or(u32::MAX));
+        started == room
+    }
+
+    /// Starts the next attempt of a lane that was named in this class; answers whether there was one.
+    fn serve(&mut self, target: i64, named: Class) -> bool {
         let now_ms = self.parts.clock.now_ms();
         let Some(workspace) = self.lanes.get(&target).map(|lane| lane.workspace) else { return false };
         let routes = self.parts.routing.of(&self.parts.catalogue, workspace);
@@ -339,6 +404,11 @@ impl Shard {
         loop {
             let Some(lane) = self.lanes.get_mut(&target) else { return false };
             lane.follow(route.lane.shared_by(nodes), route.status, now_ms);
+            if lane.classify(now_ms) == Class::Late && named == Class::Live {
+                self.fair.not_ready(workspace, target);
+                self.fair.ready(workspace, target, Class::Late);
+                return true;
+            }
             let next = lane.next(now_ms, most);
             if let Next::Run { item, .. } = next {
                 if item.delivery.is_batch && self.parts.gate.is_open(item.delivery.key) {
@@ -347,7 +417,8 @@ impl Shard {
                     continue;
                 }
                 let cost = u32::try_from(item.event.payload.len()).unwrap_or(u32::MAX);
-                self.fair.started(workspace, cost);
+                self.fair.started(workspace, named, cost);
+                self.has_live |= named == Class::Live;
                 self.started.push(Start { delivery: item, target: Arc::clone(route), routes: Arc::clone(&routes) });
                 return true;
             }
@@ -372,7 +443,9 @@ impl Shard {
         if !matches!(next, Next::NeedPage { .. } | Next::NeedScheduled { .. }) {
             return false;
         }
-        let limit = lane.room(next);
+        // What gives way is read in small bites too.
+        let most = self.parts.yielding.limit().filter(|_| lane.class() == Class::Late).map_or(usize::MAX, |limit| (limit / BITES) as usize);
+        let limit = lane.room(next, most.max(1));
         let parts = Arc::clone(&self.parts);
         match *next {
             Next::NeedPage { after_key } => self.parts.tasks.spawn("page", async move {

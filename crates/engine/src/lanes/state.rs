@@ -8,7 +8,7 @@ use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::Order;
 use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings, Snapshot, State};
-use posthaste_domain::policy::lane::{Bound, Entry, Finish, Lane, LaneLimits, Next, Scheduled};
+use posthaste_domain::policy::lane::{Bound, Class, Entry, Finish, Lane, LaneLimits, Next, Scheduled};
 use posthaste_domain::policy::limiter::RateLimiter;
 use posthaste_domain::resource::TargetStatus;
 use posthaste_store::PageLimit;
@@ -23,6 +23,9 @@ const PAGE: usize = 1 << 20;
 
 /// For how long a success outweighs what another node says of the target.
 const FRESH_SUCCESS_MS: i64 = 5_000;
+
+/// A lane whose next delivery has waited longer than this does not keep up.
+const LATE_MS: i64 = 1_000;
 
 /// What to ask a lane for.
 pub(super) type LaneNext = Next<PendingDelivery, DeliveryKey>;
@@ -47,6 +50,7 @@ pub(super) struct LaneState {
     last_success_ms: i64,
     last_failure_ms: i64,
     limited_until_ms: i64,
+    class: Class,
 }
 
 impl LaneState {
@@ -67,6 +71,7 @@ impl LaneState {
             last_success_ms: 0,
             last_failure_ms: 0,
             limited_until_ms: 0,
+            class: Class::Live,
         }
     }
 
@@ -165,8 +170,8 @@ impl LaneState {
         }
     }
 
-    /// How much to read back of what was asked for.
-    pub fn room(&mut self, asked: &LaneNext) -> PageLimit {
+    /// How much to read back of what was asked for, at most so many deliveries.
+    pub fn room(&mut self, asked: &LaneNext, most: usize) -> PageLimit {
         let (fresh, scheduled) = self.fit(PAGE);
         let weights = self.lane.weights();
         let (bound, held, reading) = match asked {
@@ -175,8 +180,9 @@ impl LaneState {
         };
         let bytes = bound.bytes.saturating_sub(held);
         *reading = bytes;
+        let items = (bytes / self.typical).min(most).max(1);
         self.account();
-        PageLimit { items: (bytes / self.typical).max(1), bytes }
+        PageLimit { items, bytes }
     }
 
     /// Puts the target's health back.
@@ -333,6 +339,18 @@ impl LaneState {
         }
     }
 
+    /// Whether the lane kept up when it was last looked at.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Looks whether the lane keeps up: its next delivery has not waited for long, and all that waits is in memory.
+    pub fn classify(&mut self, now_ms: i64) -> Class {
+        let is_late = self.lane.spilled() || self.oldest_ms(now_ms).is_some_and(|oldest_ms| now_ms - oldest_ms > LATE_MS);
+        self.class = if is_late { Class::Late } else { Class::Live };
+        self.class
+    }
+
     /// Outcomes that are on their way to the disk.
     pub fn settling(&self) -> usize {
         self.lane.settling()
@@ -443,5 +461,35 @@ mod tests {
         assert_eq!(lane.health(0).backlog, 500, "the rest is in the journal");
         drop((lane, other));
         assert_eq!(budget.lent(), 0);
+    }
+
+    #[test]
+    fn a_lane_is_late_while_its_deliveries_waited() {
+        let policy = LanePolicy { concurrency: 9, rate: None, fifo: false };
+        let mut lane = LaneState::new(1, Arc::new(Budget::new(3 * (300 + OVERHEAD), 0)), Breaker::new(Default::default(), 0));
+        lane.follow(policy, TargetStatus::Active, 0);
+        assert_eq!(lane.classify(9_000), Class::Live, "nothing waits");
+        for number in 1..=2 {
+            lane.arrived(Arrival { delivery: delivery(number), how: How::Fresh });
+        }
+        assert_eq!(lane.classify(LATE_MS), Class::Live);
+        assert_eq!((lane.classify(LATE_MS + 1), lane.class()), (Class::Late, Class::Late), "its first has waited");
+        for number in 3..=20 {
+            lane.arrived(Arrival { delivery: delivery(number), how: How::Fresh });
+        }
+        assert_eq!(lane.classify(0), Class::Late, "some are only in the journal");
+        let asked = loop {
+            match lane.next(0, 9) {
+                Next::Run { key, .. } => {
+                    let _ = lane.ended(key, LaneVerdict::Success, 0, 0);
+                    lane.settled(key, None);
+                }
+                other => break other,
+            }
+        };
+        assert!(matches!(asked, Next::NeedPage { .. }));
+        assert_eq!(lane.room(&asked, 1).items, 1, "what gives way is read in small bites");
+        lane.queued_page(Some((Vec::new(), true)));
+        assert_eq!(lane.classify(0), Class::Live, "it has caught up");
     }
 }

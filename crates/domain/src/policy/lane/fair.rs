@@ -10,6 +10,10 @@
 //! two get four ninths each, and there is always one left for whoever comes next: a
 //! workspace whose targets all hang cannot take the last.
 //!
+//! Lanes are of two classes, and each has its own turns: *live* ones, which keep up with what comes in, and *late* ones, whose deliveries
+//! have waited. The shell asks for live ones first, and decides by [`Pace`](super::Pace) how many late ones may start beside them.
+//! Slots are counted over both.
+//!
 //! A lane is *ready* until the shell has asked it and heard that it has nothing to run; then it is taken
 //! off with [`Fair::not_ready`] and put back when something happens. Memory: one entry for each ready
 //! lane, and one for each workspace with ready lanes or deliveries in flight; a debt ends with it.
@@ -17,7 +21,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map};
 
 /// How many times the free slots one workspace may hold.
 pub const SHARE: u32 = 4;
@@ -41,92 +45,113 @@ impl Default for FairSettings {
     }
 }
 
+/// Whether a lane keeps up with what comes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// It does: its deliveries start soon after they came.
+    #[default]
+    Live,
+    /// Its deliveries have waited: what they need can wait a little more.
+    Late,
+}
+
 /// The scheduler over all lanes. See the module page.
 #[derive(Debug)]
 pub struct Fair<W, L> {
     settings: FairSettings,
-    turns: VecDeque<W>,
+    /// Of each class.
+    turns: [VecDeque<W>; 2],
     workspaces: BTreeMap<W, Workspace<L>>,
     in_flight: u32,
 }
 
 #[derive(Debug)]
 struct Workspace<L> {
-    turns: VecDeque<L>,
-    ready: BTreeSet<L>,
+    /// Of each class.
+    lanes: [Turns<L>; 2],
+    ready: BTreeMap<L, Class>,
+    in_flight: u32,
+}
+
+#[derive(Debug)]
+struct Turns<L> {
+    lanes: VecDeque<L>,
     /// Units left in this turn; negative: owed.
     credit: i64,
-    in_flight: u32,
 }
 
 impl<W: Ord + Copy, L: Ord + Copy> Fair<W, L> {
     /// Nobody is ready.
     #[must_use]
     pub fn new(settings: FairSettings) -> Self {
-        Self { settings, turns: VecDeque::new(), workspaces: BTreeMap::new(), in_flight: 0 }
+        Self { settings, turns: [VecDeque::new(), VecDeque::new()], workspaces: BTreeMap::new(), in_flight: 0 }
     }
 
-    /// A lane may have something to run. Saying so twice is harmless.
-    pub fn ready(&mut self, workspace: W, lane: L) {
+    /// A lane may have something to run. Saying so twice is harmless; one that is ready already stays in its class.
+    pub fn ready(&mut self, workspace: W, lane: L, class: Class) {
         let entry = self.entry(workspace);
-        if entry.ready.insert(lane) {
-            entry.turns.push_back(lane);
-            if entry.turns.len() == 1 {
-                self.turns.push_back(workspace);
+        if let btree_map::Entry::Vacant(slot) = entry.ready.entry(lane) {
+            slot.insert(class);
+            let lanes = &mut entry.lanes[class as usize].lanes;
+            lanes.push_back(lane);
+            if lanes.len() == 1 {
+                self.turns[class as usize].push_back(workspace);
             }
         }
     }
 
-    /// A lane has nothing to run for now.
+    /// A lane has nothing to run for now, or not in the class that it is ready in.
     pub fn not_ready(&mut self, workspace: W, lane: L) {
         let Some(entry) = self.workspaces.get_mut(&workspace) else { return };
-        if !entry.ready.remove(&lane) {
-            return;
-        }
+        let Some(class) = entry.ready.remove(&lane) else { return };
+        let lanes = &mut entry.lanes[class as usize].lanes;
         // Nearly always the lane that was named last, which is at the end.
-        if entry.turns.back() == Some(&lane) {
-            entry.turns.pop_back();
+        if lanes.back() == Some(&lane) {
+            lanes.pop_back();
         } else {
-            entry.turns.retain(|other| *other != lane);
+            lanes.retain(|other| *other != lane);
         }
-        if entry.turns.is_empty() {
-            self.turns.retain(|other| *other != workspace);
+        if lanes.is_empty() {
+            self.turns[class as usize].retain(|other| *other != workspace);
             self.forget_idle(workspace);
         }
     }
 
-    /// The lane to ask next. `None`: nobody is ready, or nobody may start before something
+    /// The lane of a class to ask next. `None`: nobody of it is ready, or nobody may start before something
     /// finishes. The same lane is named again only after the others of its workspace. The shell
     /// answers with [`Fair::started`] or [`Fair::not_ready`] before it asks again.
-    pub fn next_lane(&mut self) -> Option<(W, L)> {
+    pub fn next_lane(&mut self, class: Class) -> Option<(W, L)> {
         let quantum = self.quantum();
         let free = self.settings.in_flight.saturating_sub(self.in_flight);
+        let turns = &mut self.turns[class as usize];
         let mut refused = 0;
         // Ends: each round either gives every debtor a quantum, and debts are bounded, or refuses all.
-        while refused < self.turns.len() {
-            let workspace = *self.turns.front()?;
+        while refused < turns.len() {
+            let workspace = *turns.front()?;
             let entry = self.workspaces.get_mut(&workspace)?;
+            let own = &mut entry.lanes[class as usize];
             if entry.in_flight >= free.saturating_mul(SHARE) {
                 refused += 1;
-            } else if entry.credit > 0 {
-                entry.turns.rotate_left(1);
-                return entry.turns.back().map(|lane| (workspace, *lane));
+            } else if own.credit > 0 {
+                own.lanes.rotate_left(1);
+                return own.lanes.back().map(|lane| (workspace, *lane));
             } else {
                 refused = 0;
-                entry.credit = entry.credit.saturating_add(quantum);
+                own.credit = own.credit.saturating_add(quantum);
             }
-            self.turns.rotate_left(1);
+            turns.rotate_left(1);
         }
         None
     }
 
-    /// A delivery of `workspace` was started, at this cost.
-    pub fn started(&mut self, workspace: W, cost: u32) {
+    /// A delivery of `workspace` was started, at this cost, by a lane of this class.
+    pub fn started(&mut self, workspace: W, class: Class, cost: u32) {
         let most_owed = DEBT_TURNS * self.quantum();
         self.in_flight = self.in_flight.saturating_add(1);
         let entry = self.entry(workspace);
         entry.in_flight = entry.in_flight.saturating_add(1);
-        entry.credit = entry.credit.saturating_sub(i64::from(cost.max(1))).max(-most_owed);
+        let own = &mut entry.lanes[class as usize];
+        own.credit = own.credit.saturating_sub(i64::from(cost.max(1))).max(-most_owed);
     }
 
     /// A delivery of `workspace` has ended.
@@ -136,6 +161,12 @@ impl<W: Ord + Copy, L: Ord + Copy> Fair<W, L> {
             entry.in_flight = entry.in_flight.saturating_sub(1);
         }
         self.forget_idle(workspace);
+    }
+
+    /// Whether any lane of a class is ready.
+    #[must_use]
+    pub fn has_ready(&self, class: Class) -> bool {
+        !self.turns[class as usize].is_empty()
     }
 
     /// Deliveries in flight, over all workspaces.
@@ -150,12 +181,12 @@ impl<W: Ord + Copy, L: Ord + Copy> Fair<W, L> {
 
     fn entry(&mut self, workspace: W) -> &mut Workspace<L> {
         let credit = self.quantum();
-        let fresh = || Workspace { turns: VecDeque::new(), ready: BTreeSet::new(), credit, in_flight: 0 };
-        self.workspaces.entry(workspace).or_insert_with(fresh)
+        let turns = || Turns { lanes: VecDeque::new(), credit };
+        self.workspaces.entry(workspace).or_insert_with(|| Workspace { lanes: [turns(), turns()], ready: BTreeMap::new(), in_flight: 0 })
     }
 
     fn forget_idle(&mut self, workspace: W) {
-        if self.workspaces.get(&workspace).is_some_and(|entry| entry.turns.is_empty() && entry.in_flight == 0) {
+        if self.workspaces.get(&workspace).is_some_and(|entry| entry.ready.is_empty() && entry.in_flight == 0) {
             self.workspaces.remove(&workspace);
         }
     }

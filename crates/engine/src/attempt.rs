@@ -16,7 +16,7 @@ use posthaste_domain::policy::breaker::{Failure, FailureKind};
 use posthaste_domain::policy::{Decision, Verdict, next_attempt};
 use posthaste_domain::signature::{hex, hmac_sha256};
 use posthaste_domain::template::{Block, Form, Limits, RenderInput, Rendered, Template};
-use posthaste_store::{Journal, PageLimit, Settlement};
+use posthaste_store::{Journal, PageLimit, Settlement, StoreError};
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
@@ -29,6 +29,9 @@ use crate::steward::{DELIVERY_FAILED, News, Steward};
 
 /// What is sent to chat and e-mail when a subscription has no template.
 const DEFAULT_TEXT: &str = "**{{ event.name }}**\n\n{{ data|json_encode }}";
+
+/// How long an attempt waits until it reads again from a journal that is away.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// Beyond its own deadline a channel is given this long before it counts as hanging.
 const GRACE: Duration = Duration::from_secs(5);
@@ -64,8 +67,20 @@ pub(crate) struct Unsendable {
     pub code: &'static str,
     pub message: String,
     pub fault: Fault,
-    /// Whether trying again can help (the journal did not answer).
-    pub retryable: bool,
+    pub obstacle: Obstacle,
+}
+
+/// What stands in the way of sending, which decides what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// Trying again cannot help.
+    Lasting,
+    /// Trying again can help.
+    Passing,
+    /// The channel did not end in time.
+    Hanging,
+    /// The journal cannot be read for now, so nothing was tried.
+    NoJournal,
 }
 
 impl Sender {
@@ -79,17 +94,22 @@ impl Sender {
         };
         let id = pending.delivery.id();
         let is_notice = pending.event.type_name.as_deref() == Some(DELIVERY_FAILED);
-        let at_ms = self.clock.now_ms();
         if subscription.carrier.is_some() {
             // Boxed, because every attempt would be as large as this rare one.
             return Box::pin(self.carry(pending, subscription, target)).await;
         }
-        let report = match Self::check_age(&pending, subscription, at_ms) {
-            Ok(()) => match self.content(&pending, subscription, target, routes, &id, at_ms).await {
-                Ok(content) => self.send(&id, subscription, target, content).await,
-                Err(unsendable) => Err(unsendable),
-            },
-            Err(expired) => Err(expired),
+        // The time of the attempt is when it is sent, not when its batch could not be read yet: receivers refuse old times.
+        let (at_ms, report) = loop {
+            let at_ms = self.clock.now_ms();
+            let content = match Self::check_age(&pending, subscription, at_ms) {
+                Ok(()) => self.content(&pending, subscription, target, routes, &id, at_ms).await,
+                Err(expired) => Err(expired),
+            };
+            match content {
+                Ok(content) => break (at_ms, self.send(&id, subscription, target, content).await),
+                Err(unsendable) if unsendable.obstacle == Obstacle::NoJournal => tokio::time::sleep(READ_AGAIN).await,
+                Err(unsendable) => break (at_ms, Err(unsendable)),
+            }
         };
         let conclusion = self.conclude(pending, subscription, target, at_ms, report);
         self.tell_owner(&conclusion, subscription, target, id, is_notice);
@@ -109,7 +129,7 @@ impl Sender {
             subscription,
             target,
             at_ms,
-            Err(Unsendable { code: "internal", message, fault: Fault::Ours, retryable: true }),
+            Err(Unsendable { code: "internal", message, fault: Fault::Ours, obstacle: Obstacle::Passing }),
         )
     }
 
@@ -128,7 +148,7 @@ impl Sender {
                 code: "channel_unknown",
                 message: format!("this server has no carrier for {}", target.channel_name),
                 fault: Fault::Ours,
-                retryable: true,
+                obstacle: Obstacle::Passing,
             }),
         };
         let carrier_id = carrier_id(&report);
@@ -208,7 +228,7 @@ impl Sender {
             return Ok(());
         }
         let message = "it waited longer than this format keeps a delivery".to_owned();
-        Err(Unsendable { code: "expired", message, fault: Fault::Theirs, retryable: false })
+        Err(Unsendable { code: "expired", message, fault: Fault::Theirs, obstacle: Obstacle::Lasting })
     }
 
     async fn content(
@@ -224,7 +244,7 @@ impl Sender {
             code: "channel_unknown",
             message: format!("this server has no channel named {}", target.channel_name),
             fault: Fault::Theirs,
-            retryable: false,
+            obstacle: Obstacle::Lasting,
         })?;
         if let Some(template) = &subscription.template {
             let events = Box::pin(self.events(pending)).await?;
@@ -239,7 +259,7 @@ impl Sender {
                 code: "format_unknown",
                 message: "the subscription's format is not known to this server".into(),
                 fault: Fault::Theirs,
-                retryable: false,
+                obstacle: Obstacle::Lasting,
             });
         };
         let secrets = target.secrets_at(at_ms);
@@ -312,7 +332,7 @@ impl Sender {
             code: "store_failed",
             message: format!("the batch could not be read: {error}"),
             fault: Fault::Ours,
-            retryable: true,
+            obstacle: if matches!(error, StoreError::Unavailable(_)) { Obstacle::NoJournal } else { Obstacle::Passing },
         })?;
         page.iter().for_each(&mut visit);
         Ok(page.last().map(|event| event.sequence))
@@ -352,7 +372,7 @@ impl Sender {
             code: error.code(),
             message: error.to_string(),
             fault: Fault::Theirs,
-            retryable: false,
+            obstacle: Obstacle::Lasting,
         })
     }
 
@@ -382,7 +402,7 @@ impl Sender {
             code: "timeout",
             message: "the attempt did not end in time".into(),
             fault: Fault::Network,
-            retryable: true,
+            obstacle: Obstacle::Hanging,
         })
     }
 
@@ -418,11 +438,13 @@ impl Sender {
                 attempt.error = Some(unsendable.code.into());
                 attempt.message = Some(unsendable.message.into());
                 attempt.fault = Some(unsendable.fault);
-                let verdict = if unsendable.retryable { Verdict::Retry { slow_down: false } } else { Verdict::Stop { disable: false } };
-                let lane = if unsendable.code == "timeout" {
-                    LaneVerdict::Failure(Failure { kind: FailureKind::Timeout, slow_down: false, retry_after: None })
-                } else {
-                    LaneVerdict::Nothing
+                let again = Verdict::Retry { slow_down: false };
+                let (verdict, lane) = match unsendable.obstacle {
+                    Obstacle::Lasting => (Verdict::Stop { disable: false }, LaneVerdict::Nothing),
+                    Obstacle::Passing | Obstacle::NoJournal => (again, LaneVerdict::Nothing),
+                    Obstacle::Hanging => {
+                        (again, LaneVerdict::Failure(Failure { kind: FailureKind::Timeout, slow_down: false, retry_after: None }))
+                    }
                 };
                 ((verdict, None), lane)
             }
@@ -474,7 +496,7 @@ fn sample(event: Arc<Event>, target: &TargetRoute, subscription: &SubscriptionRo
 }
 
 fn unwritable(error: FormatError) -> Unsendable {
-    Unsendable { code: "format_failed", message: error.to_string(), fault: Fault::Theirs, retryable: false }
+    Unsendable { code: "format_failed", message: error.to_string(), fault: Fault::Theirs, obstacle: Obstacle::Lasting }
 }
 
 fn empty() -> Arc<str> {

@@ -3,14 +3,18 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::resource::{Account, Subscription, Target, TargetStatus};
 use posthaste_engine::{AcceptError, Accepted, EngineSettings};
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
 use serde_json::json;
+use support::away::Away;
 use support::{Rig, Script, Seen};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -128,6 +132,27 @@ async fn incident_10_shutdown_on_a_full_disk() {
     let delivery = rig.until_state(key(&accepted), DeliveryState::Delivered).await;
     // Once more than the receiver needed, with the id that says so.
     assert_eq!(script.seen("a").iter().map(|seen| seen.delivery_id.clone()).collect::<Vec<_>>(), [delivery.id(), delivery.id()]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A batch that cannot be read while the database is away was not tried: it is sent once it can be read, at the time of the sending.
+#[tokio::test]
+async fn what_cannot_be_read_for_now_was_not_tried() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("the store opens"));
+    let journal = Arc::new(Away::new(Arc::clone(&store) as Arc<dyn Journal>));
+    let script = Script::default();
+    let rig = Rig::start_on(Arc::clone(&journal) as Arc<dyn Journal>, store, &script, EngineSettings::default()).await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 2, "wait": "1h"}}))).await;
+    let accepted = rig.publish("x", &["1", "2"], None).await.expect("accepted");
+    rig.until("it was asked for", |_| journal.refused() > 0).await;
+    let delivery = rig.engine.history().delivery(rig.workspace, key(&accepted)).await.expect("history").expect("exists");
+    assert!(!delivery.state.is_terminal() && delivery.attempts == 0, "{delivery:?}");
+    let back_ms = rig.clock.now_ms();
+    journal.come_back();
+    let delivery = rig.until_state(key(&accepted), DeliveryState::Delivered).await;
+    assert_eq!((delivery.attempts, counts(&script.seen("a"))), (1, (1, 1)));
+    assert!(delivery.first_attempt_ms >= back_ms, "the attempt is as old as what was sent");
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::OWN_CARRIER;
 use super::outcome::{Told, events_of_attempt};
 use crate::accept::AcceptRequest;
-use crate::attempt::{Conclusion, Sender, Unsendable};
+use crate::attempt::{Conclusion, Obstacle, Sender, Unsendable};
 use crate::error::AcceptError;
 
 /// How long an outcome waits before it is told again, when it could not be stored.
@@ -91,7 +91,7 @@ impl Sender {
                 code: "message_unreadable",
                 message: "the stored message cannot be read".into(),
                 fault: Fault::Ours,
-                retryable: false,
+                obstacle: Obstacle::Lasting,
             })?;
         let (workspace, sequence) = (pending.delivery.workspace, pending.event.sequence.0);
         Ok(Carried { message, recipient, workspace, sequence })

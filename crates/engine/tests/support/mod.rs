@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
+pub mod away;
+
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -293,12 +295,16 @@ pub struct Rig {
 impl Rig {
     /// Starts an engine on a directory; makes a workspace if it has none.
     pub async fn start(dir: &Path, script: &Script, settings: EngineSettings) -> Self {
-        let store = SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens");
-        let store = Arc::new(store);
+        let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+        Self::start_on(Arc::clone(&store) as Arc<dyn Journal>, store, script, settings).await
+    }
+
+    /// Starts an engine on a store, whose journal it sees as the test wants it to.
+    pub async fn start_on(journal: Arc<dyn Journal>, store: Arc<SqliteStore>, script: &Script, settings: EngineSettings) -> Self {
         let clock = Arc::new(TestClock::default());
         let parts = Parts {
             catalog: Arc::clone(&store) as Arc<dyn Catalog>,
-            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            journal,
             history: Arc::clone(&store) as Arc<dyn History>,
             bins: Arc::clone(&store) as Arc<dyn Bins>,
             suppressions: Arc::clone(&store) as Arc<dyn Suppressions>,

@@ -41,11 +41,12 @@ const STATEMENTS: usize = 512;
 const COPY_BYTES: usize = 256 << 10;
 
 /// Begins a transaction of keyed work. Tables that were just made have no statistics, so what counts is made plain to the planner: look at
-/// few rows. Plans are made once.
+/// few rows. Plans are made once. Whoever freezes in the middle of it loses its locks: what is to take over its work must not wait for them.
 pub(super) const BEGIN_KEYED: &str = "BEGIN;SET LOCAL enable_seqscan=off;SET LOCAL random_page_cost=0;SET LOCAL cpu_tuple_cost=1000;\
-     SET LOCAL jit=off;SET LOCAL plan_cache_mode=force_generic_plan;SET LOCAL synchronous_commit=on";
+     SET LOCAL jit=off;SET LOCAL plan_cache_mode=force_generic_plan;SET LOCAL synchronous_commit=on;\
+     SET LOCAL idle_in_transaction_session_timeout=3000";
 /// Begins any other transaction.
-pub(super) const BEGIN: &str = "BEGIN;SET LOCAL jit=off;SET LOCAL synchronous_commit=on";
+pub(super) const BEGIN: &str = "BEGIN;SET LOCAL jit=off;SET LOCAL synchronous_commit=on;SET LOCAL idle_in_transaction_session_timeout=5000";
 
 /// Values of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];

@@ -1,0 +1,87 @@
+//! A journal whose batches cannot be read for a while, as when a database is away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use posthaste_domain::delivery::PendingDelivery;
+use posthaste_domain::event::Event;
+use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_store::{Append, IdempotencyRecord, Journal, PageLimit, Recovered, RetentionRule, Retired, Settlement, StoreError};
+
+/// All of a journal, except that members of batches may not be had.
+pub struct Away {
+    journal: Arc<dyn Journal>,
+    is_away: AtomicBool,
+    refused: AtomicUsize,
+}
+
+impl Away {
+    /// It is away from the start.
+    pub fn new(journal: Arc<dyn Journal>) -> Self {
+        Self { journal, is_away: AtomicBool::new(true), refused: AtomicUsize::new(0) }
+    }
+
+    /// Everything can be read from now on.
+    pub fn come_back(&self) {
+        self.is_away.store(false, Ordering::Relaxed);
+    }
+
+    /// How often something could not be read.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Journal for Away {
+    async fn recover(&self) -> Result<Recovered, StoreError> {
+        self.journal.recover().await
+    }
+
+    async fn append(&self, group: Append) -> Result<(), StoreError> {
+        self.journal.append(group).await
+    }
+
+    async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
+        self.journal.settle(outcomes).await
+    }
+
+    async fn queued(&self, target: i64, after: DeliveryKey, limit: PageLimit) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.journal.queued(target, after, limit).await
+    }
+
+    async fn due(
+        &self,
+        target: i64,
+        after: (i64, DeliveryKey),
+        until_ms: i64,
+        limit: PageLimit,
+    ) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.journal.due(target, after, until_ms, limit).await
+    }
+
+    async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
+        if self.is_away.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        self.journal.members(batch, after, limit).await
+    }
+
+    async fn idempotent(&self, workspace: i64, key: &str, now_ms: i64) -> Result<Option<IdempotencyRecord>, StoreError> {
+        self.journal.idempotent(workspace, key, now_ms).await
+    }
+
+    async fn reopen(&self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
+        self.journal.reopen(keys, at_ms).await
+    }
+
+    async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
+        self.journal.retire(rule, now_ms).await
+    }
+
+    async fn close(&self) {
+        self.journal.close().await;
+    }
+}

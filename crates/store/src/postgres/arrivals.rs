@@ -16,7 +16,7 @@ use super::buckets::Buckets;
 use super::error::{Failure, Kind};
 use super::link::{BEGIN_KEYED, Conn, Query};
 use super::listen::Bell;
-use super::pending::{PARTS, Pending, chunk_of, part_of};
+use super::pending::{PARTS, Pending, Place, chunk_of, part_of};
 use crate::Arrived;
 
 /// The stream of deliveries to targets with an owner.
@@ -35,6 +35,9 @@ const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHE
      RETURNING a.id, a.target, a.first, a.last, a.pending, a.queued";
 /// All rows of some parts, for whoever holds them from now on.
 const INHERIT: &str = "UPDATE posthaste.arrival SET taken = true WHERE part = ANY($1) RETURNING id, target, first, last";
+
+/// What some rows tell of.
+const TOLD: &str = "SELECT target, first, last FROM posthaste.arrival WHERE id = ANY($1)";
 
 /// Deliveries of a group for owners, by target and chunk.
 #[derive(Default)]
@@ -109,6 +112,7 @@ impl Arrivals {
         if self.is_unsure {
             return self.inherit(conn, &held, buckets, pending).await;
         }
+        self.recount(conn, buckets, pending).await?;
         let settled: Vec<(i16, i64)> = {
             let pending = pending.lock();
             self.taken.keys().copied().filter(|(part, chunk)| !pending.has((OWNERS, *part), *chunk)).collect()
@@ -132,6 +136,32 @@ impl Arrivals {
         Ok(arrived)
     }
 
+    /// Counts anew where the count is in doubt.
+    async fn recount(&self, conn: &Conn, buckets: &Buckets, pending: &parking_lot::Mutex<Pending>) -> Result<(), Failure> {
+        let doubtful = {
+            let mut pending = pending.lock();
+            let doubtful = pending.doubtful(OWNERS);
+            if doubtful.is_empty() {
+                return Ok(());
+            }
+            pending.watch();
+            doubtful
+        };
+        for ((claim, chunk), ids) in doubtful.into_iter().filter_map(|place| Some((place, self.taken.get(&(place.0.1, place.1))?))) {
+            let mut ranges: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+            for row in conn.keyed(TOLD, &[ids]).await? {
+                ranges.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+            }
+            let mut keys = BTreeSet::new();
+            for (target, ranges) in ranges {
+                keys.extend(queued_in(conn, target, &ranges, buckets).await?);
+            }
+            pending.lock().recount((claim, chunk), i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        }
+        pending.lock().counted();
+        Ok(())
+    }
+
     /// Takes all rows of these parts, counted anew by what is still queued.
     pub(super) async fn inherit(
         &mut self,
@@ -143,6 +173,7 @@ impl Arrivals {
         let parts: Vec<i16> = parts.to_vec();
         self.taken.retain(|(part, _), _| !parts.contains(part));
         self.is_unsure = true;
+        pending.lock().watch();
         let statement = conn.prepare(INHERIT).await?;
         let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&parts])]).await?;
         let mut rows: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
@@ -158,13 +189,18 @@ impl Arrivals {
             let arrived = Arrived { target, count: keys.len() as u64, first: DeliveryKey(first), last: DeliveryKey(last) };
             counted.push((arrived, keys));
         }
+        let mut counts: BTreeMap<Place, i64> = BTreeMap::new();
+        for (one, keys) in &counted {
+            keys.iter().for_each(|key| *counts.entry(((OWNERS, part_of(one.target)), chunk_of(*key))).or_default() += 1);
+        }
         let mut pending = pending.lock();
         for part in parts {
-            pending.forget((OWNERS, part));
+            for place in pending.places((OWNERS, part)).collect::<Vec<_>>() {
+                counts.entry(place).or_default();
+            }
         }
-        for (one, keys) in &counted {
-            keys.iter().for_each(|key| pending.add((OWNERS, part_of(one.target)), chunk_of(*key), 1));
-        }
+        counts.into_iter().for_each(|(place, count)| pending.recount(place, count));
+        pending.counted();
         self.is_unsure = false;
         Ok(counted.into_iter().map(|(arrived, _)| arrived).collect())
     }

@@ -11,7 +11,7 @@ use super::command::Command;
 use super::error::{Failure, Refusal};
 use super::link::{Conn, Query};
 use super::lows::Lows;
-use super::pending::{Claim, Pending};
+use super::pending::{Claim, Pending, Place};
 use super::rows::{self, List};
 use super::settle::{CLOSE, Outcomes, Places, SETTLE};
 use super::shared::Shared;
@@ -213,6 +213,11 @@ impl<'a> Group<'a> {
                 pending.add(claim, chunk, sign * count);
             }
         }
+    }
+
+    /// Outcomes of the owners' stream, and where they are counted.
+    pub(super) fn owned(&self) -> Vec<(i64, Place)> {
+        self.rounds.iter().flat_map(|(_, round)| round.outcomes.owned()).collect()
     }
 
     /// Counts what was settled, and tells each command how it went.

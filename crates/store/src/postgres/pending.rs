@@ -4,7 +4,8 @@
 //! queued is answered without asking the database, and a scan begins where the first one can be.
 //!
 //! Invariant: the counts are never too small. What is being written is counted before, and what may have been settled or not stays counted;
-//! [`super::nodes::recover`] counts anew.
+//! [`super::nodes::recover`] counts anew. A place is counted anew while it is in use, too: what changes meanwhile is noticed, and it is
+//! in doubt until it was counted undisturbed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +30,20 @@ pub(super) fn chunk_of(key: i64) -> i64 {
 
 /// A stream and a part of it.
 pub(super) type Claim = (i32, i16);
+/// A claim and a chunk.
+pub(super) type Place = (Claim, i64);
 
 /// Counts by claim and chunk.
 #[derive(Default)]
 pub(super) struct Pending {
     held: BTreeSet<Claim>,
-    queued: BTreeMap<(Claim, i64), i64>,
+    queued: BTreeMap<Place, i64>,
+    /// Where outcomes are being written, and in how many transactions.
+    moving: BTreeMap<Place, u32>,
+    /// What changed since [`Pending::watch`], until nobody counts any more.
+    touched: Option<BTreeSet<Place>>,
+    /// Counts that may be too large.
+    doubtful: BTreeSet<Place>,
 }
 
 impl Pending {
@@ -64,6 +73,7 @@ impl Pending {
         if by == 0 || !self.held.contains(&claim) {
             return;
         }
+        self.touch((claim, chunk));
         let count = self.queued.entry((claim, chunk)).or_default();
         *count += by;
         if *count <= 0 {
@@ -79,6 +89,69 @@ impl Pending {
     /// Forgets the counts of a claim, to count anew.
     pub(super) fn forget(&mut self, claim: Claim) {
         self.queued.retain(|(of, _), _| *of != claim);
+        self.doubtful.retain(|(of, _)| *of != claim);
+    }
+
+    /// Outcomes of a chunk are about to be written.
+    pub(super) fn moves(&mut self, place: Place) {
+        *self.moving.entry(place).or_default() += 1;
+        self.touch(place);
+    }
+
+    fn touch(&mut self, place: Place) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(place);
+        }
+    }
+
+    /// They are written, or not, and that is counted.
+    pub(super) fn moved(&mut self, place: Place) {
+        if let Some(count) = self.moving.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                self.moving.remove(&place);
+            }
+        }
+    }
+
+    /// The count of a chunk may be too large.
+    pub(super) fn doubt(&mut self, place: Place) {
+        if self.held.contains(&place.0) {
+            self.doubtful.insert(place);
+        }
+    }
+
+    /// Chunks of a stream that are to be counted anew.
+    pub(super) fn doubtful(&self, stream: i32) -> Vec<Place> {
+        self.doubtful.iter().copied().filter(|((of, _), _)| *of == stream).collect()
+    }
+
+    /// What changes from now on is noticed.
+    pub(super) fn watch(&mut self) {
+        self.touched = Some(self.moving.keys().copied().collect());
+    }
+
+    /// Everything is counted.
+    pub(super) fn counted(&mut self) {
+        self.touched = None;
+    }
+
+    /// So many are queued, as was read since [`Pending::watch`]. Where something changed meanwhile they are counted on top, which
+    /// is not too few, and the place is in doubt.
+    pub(super) fn recount(&mut self, place: Place, count: i64) {
+        if self.touched.as_ref().is_none_or(|touched| touched.contains(&place)) {
+            self.add(place.0, place.1, count);
+            self.doubt(place);
+            return;
+        }
+        self.doubtful.remove(&place);
+        self.queued.remove(&place);
+        self.add(place.0, place.1, count);
+    }
+
+    /// All chunks of a claim where something is counted.
+    pub(super) fn places(&self, claim: Claim) -> impl Iterator<Item = Place> {
+        self.queued.range((claim, i64::MIN)..=(claim, i64::MAX)).map(|(place, _)| *place)
     }
 
     /// Takes over what was counted elsewhere.
@@ -110,6 +183,35 @@ mod tests {
     use super::*;
 
     const CHUNK: i64 = 1 << 12;
+
+    #[test]
+    fn what_changes_while_it_is_counted_is_counted_again() {
+        let claim = (0, 3);
+        let (still, busy) = ((claim, 1), (claim, 2));
+        let mut pending = Pending::default();
+        pending.hold(claim);
+        pending.add(claim, 1, 5);
+        pending.add(claim, 2, 5);
+        pending.moves(busy);
+        pending.watch();
+        // One of its five was read as queued or not, and is settled while that is under way.
+        pending.add(claim, 2, -1);
+        pending.moved(busy);
+        pending.recount(still, 2);
+        pending.recount(busy, 4);
+        assert_eq!((pending.queued[&still], pending.queued[&busy]), (2, 8), "too many rather than too few");
+        assert_eq!(pending.doubtful(0), [busy]);
+        pending.counted();
+        pending.watch();
+        pending.recount(busy, 0);
+        pending.counted();
+        assert!(!pending.has(claim, 2) && pending.doubtful(0).is_empty());
+        pending.doubt(still);
+        pending.lose(claim);
+        assert!(pending.doubtful(0).is_empty());
+        pending.doubt(still);
+        assert!(pending.doubtful(0).is_empty(), "what is not held is not counted");
+    }
 
     #[test]
     fn lanes_are_found_where_something_may_be_queued() {

@@ -8,7 +8,8 @@ use posthaste_domain::id::DeliveryKey;
 use tokio_postgres::types::ToSql;
 
 use super::append::Text;
-use super::pending::{Claim, part_of};
+use super::arrivals::OWNERS;
+use super::pending::{self, Claim, chunk_of, part_of};
 use super::words;
 use crate::Settlement;
 
@@ -159,6 +160,11 @@ impl<'a> Outcomes<'a> {
         self.body.push(attempt.map_or(&[], |attempt| &attempt.response_body));
     }
 
+    /// Those of the owners' stream, and where they are counted.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (i64, pending::Place)> {
+        owned(&self.stream, &self.target, &self.key)
+    }
+
     /// The values of [`SETTLE`].
     pub(super) fn values<'q>(&'q self, node: &'q i64) -> Vec<&'q (dyn ToSql + Sync)> {
         vec![
@@ -200,6 +206,16 @@ impl Places {
         self.stream.push(place.stream);
         self.key.push(key.0);
     }
+
+    /// Those of the owners' stream, and where they are counted.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (i64, pending::Place)> {
+        owned(&self.stream, &self.target, &self.key)
+    }
+}
+
+fn owned(stream: &[i32], target: &[i64], key: &[i64]) -> impl Iterator<Item = (i64, pending::Place)> {
+    let all = stream.iter().zip(target).zip(key).filter(|((stream, _), _)| **stream == OWNERS);
+    all.map(|((_, target), key)| (*key, ((OWNERS, part_of(*target)), chunk_of(*key))))
 }
 
 /// Where the row of a delivery is, besides its key.

@@ -4,12 +4,12 @@
 //! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
 //! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use posthaste_domain::delivery::PendingDelivery;
+use posthaste_domain::delivery::{Delivery, PendingDelivery};
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -17,13 +17,14 @@ use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::append::{self, Sources};
+use super::buckets::Bucket;
 use super::command::Command;
 use super::error::{Failure, Kind};
 use super::group::{Group, Verdict};
 use super::link::{BEGIN_KEYED, Conn};
 use super::lows::Lows;
 use super::nodes;
-use super::pending::{Claim, part_of};
+use super::pending::{self, Claim, chunk_of, part_of};
 use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
 use super::shared::Shared;
@@ -46,6 +47,8 @@ pub(super) struct Writer {
     pub(super) lows: Lows,
     pub(super) sources: Sources,
     own: Own,
+    /// Outcomes for owners of which it is not known whether they are stored. They are written again.
+    unsure: HashSet<i64>,
     stop: CancellationToken,
 }
 
@@ -85,7 +88,7 @@ impl Own {
 impl Writer {
     /// A writer for an open store. `stop` ends the store's connections.
     pub(super) fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        Self { shared, lows: Lows::default(), sources: Sources::default(), own: Own::default(), stop }
+        Self { shared, lows: Lows::default(), sources: Sources::default(), own: Own::default(), unsure: HashSet::new(), stop }
     }
 
     /// Works until told to close, or until nobody can send any more.
@@ -185,10 +188,16 @@ impl Writer {
             return Ok(group.verdicts);
         }
         // Counted before, so that nobody looks for them in vain; taken back if it is sure that they are not there.
-        group.count(&mut shared.pending.lock(), 1);
-        match conn.transaction(BEGIN_KEYED, &queries).await {
+        let owned = group.owned();
+        {
+            let mut pending = shared.pending.lock();
+            group.count(&mut pending, 1);
+            owned.iter().for_each(|(_, place)| pending.moves(*place));
+        }
+        let answers = conn.transaction(BEGIN_KEYED, &queries).await;
+        drop(queries);
+        match answers {
             Ok(answers) => {
-                drop(queries);
                 for (bucket, addition) in &group.additions {
                     shared.owned.lock().extend(addition.owned());
                     let runs = addition.runs();
@@ -197,11 +206,24 @@ impl Writer {
                     }
                     runs.into_iter().for_each(|(first, last)| self.own.add(first, last));
                 }
-                Ok(group.finish(&mut shared.pending.lock(), &answers))
+                let mut pending = shared.pending.lock();
+                let verdicts = group.finish(&mut pending, &answers);
+                for (key, place) in owned {
+                    pending.moved(place);
+                    // What was settled before without an answer was not counted then, and is not now.
+                    if self.unsure.remove(&key) {
+                        pending.doubt(place);
+                    }
+                }
+                Ok(verdicts)
             }
             Err(failure) => {
-                if failure.kind != Kind::Uncertain {
-                    group.count(&mut shared.pending.lock(), -1);
+                let mut pending = shared.pending.lock();
+                owned.iter().for_each(|(_, place)| pending.moved(*place));
+                if failure.kind == Kind::Uncertain {
+                    self.unsure.extend(owned.into_iter().map(|(key, _)| key));
+                } else {
+                    group.count(&mut pending, -1);
                 }
                 Err(failure)
             }
@@ -228,13 +250,7 @@ impl Writer {
         Ok(reopened)
     }
 
-    async fn reopen_in(
-        &mut self,
-        conn: &Conn,
-        bucket: &super::buckets::Bucket,
-        keys: &[DeliveryKey],
-        at_ms: i64,
-    ) -> Result<Vec<PendingDelivery>, Failure> {
+    async fn reopen_in(&mut self, conn: &Conn, bucket: &Bucket, keys: &[DeliveryKey], at_ms: i64) -> Result<Vec<PendingDelivery>, Failure> {
         let mut sequences: Vec<i64> = keys.iter().map(|key| key.sequence().0).collect();
         sequences.dedup();
         // The events are read first: what is reopened and could then not be told would wait until the next start.
@@ -259,18 +275,29 @@ impl Writer {
             (lower, vec![&bucket.id as &(dyn tokio_postgres::types::ToSql + Sync), &streams, &parts, &lows]),
             (reopen, vec![&node as _, &places.target, &places.stream, &places.key, &at_ms]),
         ];
-        let answers = conn.transaction(BEGIN_KEYED, &queries).await?;
-        for (claim, low) in &lowest {
+        let counted: Vec<pending::Place> = places.owned().map(|(_, place)| place).collect();
+        counted.iter().for_each(|place| self.shared.pending.lock().moves(*place));
+        let answers = conn.transaction(BEGIN_KEYED, &queries).await;
+        let found = answers.and_then(|answers| self.reopened(bucket, &lowest, &answers[1]));
+        counted.iter().for_each(|place| self.shared.pending.lock().moved(*place));
+        let told = |delivery: Delivery| {
+            let event = events.get(&delivery.key.sequence())?.clone();
+            Some(PendingDelivery { event, delivery })
+        };
+        Ok(found?.into_iter().filter_map(told).collect())
+    }
+
+    /// Counts what was queued again.
+    fn reopened(&mut self, bucket: &Bucket, lowest: &HashMap<Claim, i64>, rows: &[Row]) -> Result<Vec<Delivery>, Failure> {
+        for (claim, low) in lowest {
             self.lows.lower(bucket.id, *claim, *low);
         }
         let mut found = Vec::new();
-        for row in &answers[1] {
+        for row in rows {
             let delivery = rows::delivery(row)?;
             let claim = (row.get(11), part_of(delivery.target));
-            self.shared.pending.lock().add(claim, super::pending::chunk_of(delivery.key.0), 1);
-            if let Some(event) = events.get(&delivery.key.sequence()) {
-                found.push(PendingDelivery { event: event.clone(), delivery });
-            }
+            self.shared.pending.lock().add(claim, chunk_of(delivery.key.0), 1);
+            found.push(delivery);
         }
         Ok(found)
     }

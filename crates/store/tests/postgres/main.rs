@@ -7,5 +7,6 @@ mod fight;
 mod filled;
 mod migrate;
 mod plans;
+mod releases;
 mod server;
 mod support;

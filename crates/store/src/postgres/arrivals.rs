@@ -16,7 +16,7 @@ use super::buckets::Buckets;
 use super::error::{Failure, Kind};
 use super::link::{BEGIN_KEYED, Conn, Query};
 use super::listen::Bell;
-use super::pending::{PARTS, Pending, Place, chunk_of, part_of};
+use super::pending::{Pending, Place, chunk_of, keys_of, part_of};
 use crate::Arrived;
 
 /// The stream of deliveries to targets with an owner.
@@ -27,7 +27,8 @@ const TAKEN: i64 = 10_000;
 const ADD: &str = "INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
      SELECT (target & 7)::int2, target, first, last, pending, queued
      FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) AS n(target, first, last, pending, queued)";
-const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 FOR SHARE),
+const TAKE: &str =
+    "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($4) FOR SHARE),
        gone AS (DELETE FROM posthaste.arrival a USING h WHERE a.id = ANY($2) AND a.part = h.part)
      UPDATE posthaste.arrival a SET taken = true FROM h
      WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)
@@ -36,8 +37,9 @@ const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHE
 /// All rows of some parts, for whoever holds them from now on.
 const INHERIT: &str = "UPDATE posthaste.arrival SET taken = true WHERE part = ANY($1) RETURNING id, target, first, last";
 
-/// What some rows tell of.
-const TOLD: &str = "SELECT target, first, last FROM posthaste.arrival WHERE id = ANY($1)";
+/// What the rows of a place tell of. What was opened again is counted already, and its row is taken later.
+const TOLD: &str = "SELECT target, first, last FROM posthaste.arrival
+     WHERE id = ANY($1) OR (part = $2 AND NOT taken AND queued = 0 AND first BETWEEN $3 AND $4)";
 
 /// Deliveries of a group for owners, by target and chunk.
 #[derive(Default)]
@@ -94,18 +96,15 @@ impl Arrivals {
         self.taken.entry((part_of(target), chunk_of(key))).or_default().push(id);
     }
 
-    /// Takes what is new, and lets go of what is settled.
+    /// Takes what is new of these parts, and lets go of what is settled.
     pub(super) async fn take(
         &mut self,
         conn: &Conn,
         node: i64,
+        held: Vec<i16>,
         buckets: &Buckets,
         pending: &parking_lot::Mutex<Pending>,
     ) -> Result<Vec<Arrived>, Failure> {
-        let held: Vec<i16> = {
-            let pending = pending.lock();
-            (0..PARTS).filter(|part| pending.holds((OWNERS, *part))).collect()
-        };
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,7 +118,7 @@ impl Arrivals {
         };
         let gone: Vec<i64> = settled.iter().filter_map(|place| self.taken.get(place)).flatten().copied().collect();
         let statement = conn.prepare(TAKE).await?;
-        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&node, &gone, &TAKEN])]).await;
+        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&node, &gone, &TAKEN, &held])]).await;
         let answers = answers.inspect_err(|failure| self.is_unsure |= failure.kind == Kind::Uncertain)?;
         for place in settled {
             self.taken.remove(&place);
@@ -148,8 +147,9 @@ impl Arrivals {
             doubtful
         };
         for ((claim, chunk), ids) in doubtful.into_iter().filter_map(|place| Some((place, self.taken.get(&(place.0.1, place.1))?))) {
+            let (low, high) = keys_of(chunk);
             let mut ranges: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
-            for row in conn.keyed(TOLD, &[ids]).await? {
+            for row in conn.keyed(TOLD, &[ids, &claim.1, &low, &high]).await? {
                 ranges.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
             }
             let mut keys = BTreeSet::new();

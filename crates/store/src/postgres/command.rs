@@ -6,7 +6,6 @@ use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::id::DeliveryKey;
 use tokio::sync::oneshot;
 
-use super::pending::Claim;
 use crate::{Append, Recovered, RetentionRule, Retired, Settlement, StoreError};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -18,7 +17,7 @@ pub(super) enum Command {
     Reopen(Vec<DeliveryKey>, i64, Reply<Vec<PendingDelivery>>),
     Recover(Reply<Recovered>),
     /// Takes over at most so many claims of nodes that are gone.
-    Adopt(i64, Reply<Vec<Claim>>),
+    Adopt(i64, Reply<()>),
     Retire(RetentionRule, i64, Reply<Retired>),
     Close(oneshot::Sender<()>),
 }

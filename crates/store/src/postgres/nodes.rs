@@ -148,7 +148,8 @@ pub(super) async fn leave(tx: &Alone, node: i64) -> Result<(), Failure> {
     tx.script(Bell::News.ring()).await
 }
 
-/// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over, or, without a limit, all.
+/// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over, or, without a limit, all. Answers all
+/// claims of this node: what an earlier takeover brought whose answer was lost, too.
 pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Duration, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
     // From here on they can neither append nor come back.
     let lapsed = "UPDATE posthaste.node SET closed = true
@@ -162,10 +163,10 @@ pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Duration, limit: Opt
            SELECT c.stream, c.part FROM posthaste.claim c
            WHERE c.holder <> $1 AND NOT EXISTS (SELECT 1 FROM posthaste.node n WHERE n.id = c.holder AND NOT n.closed)
            ORDER BY c.stream, c.part LIMIT $2 FOR UPDATE OF c {skip})
-         UPDATE posthaste.claim c SET holder = $1, fence = fence + 1 FROM gone g WHERE c.stream = g.stream AND c.part = g.part
-         RETURNING c.stream, c.part"
+         UPDATE posthaste.claim c SET holder = $1, fence = fence + 1 FROM gone g WHERE c.stream = g.stream AND c.part = g.part"
     );
-    let rows = tx.query(&sql, &[&node, &limit.unwrap_or(i64::MAX)]).await?;
+    tx.execute(&sql, &[&node, &limit.unwrap_or(i64::MAX)]).await?;
+    let rows = tx.query("SELECT stream, part FROM posthaste.claim WHERE holder = $1", &[&node]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

@@ -28,6 +28,11 @@ pub(super) fn chunk_of(key: i64) -> i64 {
     key >> CHUNK_BITS
 }
 
+/// The first and the last key of a chunk.
+pub(super) fn keys_of(chunk: i64) -> (i64, i64) {
+    (chunk << CHUNK_BITS, ((chunk + 1) << CHUNK_BITS) - 1)
+}
+
 /// A stream and a part of it.
 pub(super) type Claim = (i32, i16);
 /// A claim and a chunk.

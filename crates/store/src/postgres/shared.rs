@@ -13,7 +13,7 @@ use super::error::{Failure, unknown};
 use super::link::{Alone, Conn, Link};
 use super::listen::Tower;
 use super::nodes::{self, Identity};
-use super::pending::{Claim, Pending};
+use super::pending::{Claim, PARTS, Pending};
 use super::words;
 use crate::{Arrived, Inherited, StoreError};
 
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) arrivals: tokio::sync::Mutex<Arrivals>,
     /// Targets of which some deliveries are of the owners' stream.
     pub(super) owned: Mutex<HashSet<i64>>,
-    /// Claims that were taken over and whose work was not counted yet.
+    /// Claims that were taken over and whose work was not counted yet. Until then nothing new is taken for them.
     pub(super) uncounted: Mutex<Vec<Claim>>,
     pub(super) tower: Arc<Tower>,
     /// Whether somebody beats for this node; until then it does so itself.
@@ -145,7 +145,12 @@ impl Shared {
     pub(super) async fn take_arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
         let conn = self.lane()?;
         let mut arrivals = self.arrivals.lock().await;
-        let arrived = arrivals.take(&conn, self.identity.node, &self.buckets(), &self.pending).await?;
+        let held: Vec<i16> = {
+            let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
+            let is_counted = |claim: &Claim| pending.holds(*claim) && !uncounted.contains(claim);
+            (0..PARTS).filter(|part| is_counted(&(OWNERS, *part))).collect()
+        };
+        let arrived = arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await?;
         self.owned.lock().extend(arrived.iter().map(|one| one.target));
         Ok(arrived)
     }

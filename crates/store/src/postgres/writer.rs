@@ -318,13 +318,14 @@ impl Writer {
         let held = nodes::held(&conn, self.shared.identity.node).await?;
         let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
         let lanes = self.shared.count(&conn, &claims, true).await?;
+        self.shared.uncounted.lock().clear();
         recovered.lanes =
             lanes.iter().map(|lane| LaneSummary { target: lane.target, queued: lane.queued, scheduled: lane.scheduled }).collect();
         Ok(recovered)
     }
 
-    /// Takes over claims of nodes that are gone.
-    async fn adopt(&mut self, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
+    /// Takes over claims of nodes that are gone. Nobody takes what is new for them before what was there is counted.
+    async fn adopt(&mut self, limit: Option<i64>) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let tx = shared.alone().await.map_err(Failure::other)?;
         let worked = async {
@@ -333,11 +334,14 @@ impl Writer {
             Ok::<_, Failure>(taken)
         };
         let worked = worked.await;
-        let taken = tx.finish(worked).await?;
-        taken.iter().for_each(|claim| shared.pending.lock().hold(*claim));
+        let mut taken = tx.finish(worked).await?;
         let conn = shared.writing.conn().map_err(Failure::other)?;
         self.lows.read(&conn, shared.identity.node).await?;
-        Ok(taken)
+        let mut pending = shared.pending.lock();
+        taken.retain(|claim| !pending.holds(*claim));
+        shared.uncounted.lock().extend(&taken);
+        taken.iter().for_each(|claim| pending.hold(*claim));
+        Ok(())
     }
 
     /// Writes down from where on something may be queued.

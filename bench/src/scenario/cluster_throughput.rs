@@ -179,7 +179,7 @@ async fn commits(session: &Session) -> Result<f64, BenchError> {
 fn table(embedded: Option<&Figures>, measured: &[Measured]) -> Table {
     let names: Vec<String> = measured.iter().map(|one| format!("{} on Postgres", one.nodes)).collect();
     let columns: Vec<&str> = embedded.map(|_| "on a directory").into_iter().chain(names.iter().map(String::as_str)).collect();
-    let mut table = Table::new("nodes of a cluster, one target, 64 connections over all of them", &columns);
+    let mut table = Table::new("nodes of a cluster, one target, the connections spread over all of them", &columns);
     let mut row = |name: &str, alone: Option<f64>, read: &dyn Fn(&Measured) -> Option<f64>| {
         let alone = embedded.map(|_| Cell::of(alone));
         table.row(name, alone.into_iter().chain(measured.iter().map(|one| Cell::of(read(one)))).collect());

@@ -1,5 +1,5 @@
 // From the link that the server prints to the first delivery. The same with and without scripts in the browser.
-import { Visitor, check, shell } from "./rig.mjs";
+import { Visitor, check, same, shell } from "./rig.mjs";
 
 export const PASSWORD = "correct horse battery staple";
 
@@ -39,6 +39,23 @@ export async function first(browser, { url, setupUrl, receiver }, javaScriptEnab
     if (javaScriptEnabled) await rows.nth(1).waitFor();
     else await visitor.reloadUntil(rows.nth(1));
   });
+  if (javaScriptEnabled) {
+    await visitor.step("what the page showed already and what is new come at once", async () => {
+      const is = await page.evaluate(() => {
+        const list = document.getElementById("inbox");
+        const [shown] = list.children;
+        const [again, next] = [shown.cloneNode(true), shown.cloneNode(true)];
+        next.id = "e-next";
+        const before = list.children.length;
+        list.prepend(next, again);
+        again.dispatchEvent(new Event("htmx:load", { bubbles: true }));
+        const ids = [...list.children].map((row) => row.id);
+        next.remove();
+        return { more: ids.length - before, first: ids[0] === "e-next", once: ids.filter((id) => id === again.id).length };
+      });
+      same(is, { more: 1, first: true, once: 1 }, "rows");
+    });
+  }
   await visitor.step("the first target", async () => {
     // Without a URL it is a request bin of this server.
     if (javaScriptEnabled) await visitor.fill({ "Webhook URL": `${receiver.url}/first` });

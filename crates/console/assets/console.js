@@ -310,8 +310,8 @@
     const list = element.closest?.("[data-keep]");
     if (list) {
       element.classList.add("fresh");
-      // The page may have shown it already: it was made while the stream began.
-      for (const twin of [...list.children].slice(1)) if (twin.id && twin.id === element.id) twin.remove();
+      // The page may have shown it already: it was made while the stream began. Others may have come since: it need not be the first.
+      for (const twin of [...list.children]) if (twin !== element && twin.id && twin.id === element.id) twin.remove();
       const most = Number(list.dataset.keep);
       while (list.children.length > most) list.lastElementChild.remove();
       for (const empty of all(`[data-empty-of="${list.id}"]`)) empty.hidden = true;

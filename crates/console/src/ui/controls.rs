@@ -386,10 +386,22 @@ pub fn button_link(href: &str, class: &str, icon_name: &str, label: &str, is_new
     html! { a.button.(class) href=(href) data-new=[is_new.then_some("")] { (icon(icon_name)) (label) } }
 }
 
+/// The id of the dialog of an action. Another action never has the same: the dialog would ask about another thing than the button.
+fn dialog_id(action: &str) -> String {
+    let mut id = "ask".to_owned();
+    for byte in action.bytes() {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => id.push(char::from(byte)),
+            other => id.push_str(&format!("_{other:02x}")),
+        }
+    }
+    id
+}
+
 /// A question before something that cannot be taken back: a button that opens a dialog. Without the script it is a link to `action`, whose
 /// `GET` must show [`confirm_page`]; its `POST` does it.
 pub fn confirm(token: &str, action: &str, label: &str, title: &str, about: &str) -> Markup {
-    let id = format!("ask-{}", control_id(action));
+    let id = dialog_id(action);
     html! {
         a.button.danger href=(action) data-dialog=(id) { (icon("trash")) (label) }
         dialog id=(id) aria-labelledby=(format!("{id}-title")) {

@@ -68,6 +68,28 @@ async fn addresses_are_suppressed_and_freed() {
     assert_eq!(rig.api("GET", "/suppressions", Value::Null).await["items"], json!([]));
 }
 
+/// What is between two texts, after a third.
+fn between<'a>(page: &'a str, after: &str, start: &str, end: &str) -> &'a str {
+    let rest = &page[page.find(after).unwrap_or_else(|| panic!("no {after} in {page}"))..];
+    rest.split_once(start).and_then(|(_, rest)| rest.split_once(end)).unwrap_or_else(|| panic!("no {start} in {rest}")).0
+}
+
+#[tokio::test]
+async fn each_question_is_about_the_row_of_its_button() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let addresses = ["john.doe@x.com", "john-doe@x.com", "john_doe@x.com", "john.2edoe@x.com"];
+    for address in addresses {
+        rig.api("POST", "/suppressions", json!({"scope": "mail.example.com", "address": address, "reason": "bounce"})).await;
+    }
+    let page = browser.get("/console/suppressions").await.expect(200).text;
+    for address in addresses {
+        let dialog = between(&page, &format!("<code>{address}</code>"), "data-dialog=\"", "\"");
+        let question = between(&page, &format!("<dialog id=\"{dialog}\""), "<p>", "</p>");
+        assert!(question.starts_with(address), "the button of {address} asks: {question}");
+    }
+}
+
 #[tokio::test]
 async fn a_bin_shows_what_it_caught_as_text() {
     let rig = Rig::new().await;

@@ -1,10 +1,10 @@
 //! Changes of several resources at once: what a dialect calls one thing is often a target and some subscriptions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use posthaste_domain::id;
-use posthaste_domain::resource::{Account, Domain, Kind, Resource, Subscription, Target};
+use posthaste_domain::resource::{Account, Domain, Kind, Resource, Subscription, Target, TemplateDoc};
 use posthaste_store::Change;
 
 use crate::catalogue::{Catalogue, Entry};
@@ -49,11 +49,16 @@ impl Desk<'_> {
 
 /// One change of a plan.
 #[derive(Debug)]
-pub struct Edit(Step);
+pub struct Edit {
+    step: Step,
+    /// Where its document stands in what the caller was asked for.
+    place: Option<&'static str>,
+}
 
 #[derive(Debug)]
 enum Step {
     Target(String, Box<Target>),
+    Template(String, Box<TemplateDoc>),
     Subscription(String, Box<Subscription>),
     Account(String, Box<Account>),
     Domain(String, Box<Domain>),
@@ -61,29 +66,44 @@ enum Step {
 }
 
 impl Edit {
-    /// Creates the target, or replaces the one with this id.
-    pub fn target(id: impl Into<String>, doc: Target) -> Self {
-        Self(Step::Target(id.into(), Box::new(doc)))
+    fn new(step: Step) -> Self {
+        Self { step, place: None }
     }
 
-    /// Creates the subscription, or replaces the one with this id. Its target may be one that stands before it in the plan.
+    /// Refusals name fields below this one.
+    #[must_use]
+    pub fn at(self, place: &'static str) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// Creates the target, or replaces the one with this id.
+    pub fn target(id: impl Into<String>, doc: Target) -> Self {
+        Self::new(Step::Target(id.into(), Box::new(doc)))
+    }
+
+    /// Creates the template, or replaces the one with this id.
+    pub fn template(id: impl Into<String>, doc: TemplateDoc) -> Self {
+        Self::new(Step::Template(id.into(), Box::new(doc)))
+    }
+
+    /// Creates the subscription, or replaces the one with this id. Its target and its template may stand before it in the plan.
     pub fn subscription(id: impl Into<String>, doc: Subscription) -> Self {
-        Self(Step::Subscription(id.into(), Box::new(doc)))
+        Self::new(Step::Subscription(id.into(), Box::new(doc)))
     }
 
     /// Creates the account, or replaces the one with this id.
     pub fn account(id: impl Into<String>, doc: Account) -> Self {
-        Self(Step::Account(id.into(), Box::new(doc)))
+        Self::new(Step::Account(id.into(), Box::new(doc)))
     }
 
     /// Creates the domain, or replaces the one with this id.
     pub fn domain(id: impl Into<String>, doc: Domain) -> Self {
-        Self(Step::Domain(id.into(), Box::new(doc)))
+        Self::new(Step::Domain(id.into(), Box::new(doc)))
     }
 
     /// Deletes the target, subscription, account or domain with this id. A target goes after its subscriptions.
     pub fn delete(id: impl Into<String>) -> Self {
-        Self(Step::Delete(id.into()))
+        Self::new(Step::Delete(id.into()))
     }
 }
 
@@ -104,10 +124,10 @@ impl Engine {
             let mut kinds = Vec::new();
             let write = |catalogue: &Catalogue| {
                 let edits = plan(&Desk { catalogue, workspace, now_ms: at_ms })?;
-                let mut draft =
-                    Draft { engine: &engine, catalogue, workspace, at_ms, fresh: HashMap::new(), gone: Vec::new(), changes: Vec::new() };
-                for Edit(step) in edits {
-                    kinds.push(draft.take(step)?);
+                let fresh = Fresh::default();
+                let mut draft = Draft { engine: &engine, catalogue, workspace, at_ms, fresh, gone: Vec::new(), changes: Vec::new() };
+                for Edit { step, place } in edits {
+                    kinds.push(draft.take(step).map_err(|error| error.below(place))?);
                 }
                 Ok(draft.changes)
             };
@@ -121,14 +141,22 @@ impl Engine {
     }
 }
 
+/// What a plan has put so far and later parts of it may name.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    /// Targets by id.
+    pub(crate) targets: HashMap<String, Target>,
+    /// Ids of templates.
+    pub(crate) templates: HashSet<String>,
+}
+
 /// A plan on its way to become changes of the catalog.
 struct Draft<'a> {
     engine: &'a Engine,
     catalogue: &'a Catalogue,
     workspace: i64,
     at_ms: i64,
-    /// Targets of this plan.
-    fresh: HashMap<String, Target>,
+    fresh: Fresh,
     /// Ids that this plan deletes.
     gone: Vec<String>,
     changes: Vec<Change>,
@@ -139,8 +167,13 @@ impl Draft<'_> {
         match step {
             Step::Target(id, doc) => {
                 let doc = self.put(id.clone(), *doc)?;
-                self.fresh.insert(id, doc);
+                self.fresh.targets.insert(id, doc);
                 Ok(Kind::Target)
+            }
+            Step::Template(id, doc) => {
+                self.put(id.clone(), *doc)?;
+                self.fresh.templates.insert(id);
+                Ok(Kind::Template)
             }
             Step::Subscription(id, doc) => self.put(id, *doc).map(|_| Kind::Subscription),
             Step::Account(id, doc) => self.put(id, *doc).map(|_| Kind::Account),

@@ -118,6 +118,15 @@ impl ResourceError {
         let reason = reason.strip_prefix(&format!("{field}: ")).map(str::to_owned).unwrap_or(reason);
         Self::Invalid { field, reason }
     }
+
+    /// The same, with the field where it stands in what the caller was asked for.
+    #[must_use]
+    pub(crate) fn below(self, place: Option<&str>) -> Self {
+        match (self, place) {
+            (Self::Invalid { field, reason }, Some(place)) => Self::Invalid { field: format!("{place}.{field}"), reason },
+            (other, _) => other,
+        }
+    }
 }
 
 impl From<CatalogError> for ResourceError {

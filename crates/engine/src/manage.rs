@@ -11,11 +11,11 @@ use posthaste_domain::template::{Block, Template};
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+use crate::edit::Fresh;
 use crate::error::ResourceError;
 use crate::format::Formats;
 use crate::settings::EngineSettings;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// What a check may look at.
 pub struct Context<'a> {
@@ -24,8 +24,8 @@ pub struct Context<'a> {
     /// The document's own number, when it is an update.
     pub own: Option<i64>,
     pub(crate) catalogue: &'a Catalogue,
-    /// Targets that the same change puts, by id.
-    pub(crate) fresh: &'a HashMap<String, Target>,
+    /// What the same change puts.
+    pub(crate) fresh: &'a Fresh,
     pub(crate) channels: &'a Channels,
     pub(crate) formats: &'a Formats,
     pub(crate) settings: &'a EngineSettings,
@@ -33,7 +33,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     fn target(&self, id: &str) -> Option<Cow<'_, Target>> {
-        match self.fresh.get(id) {
+        match self.fresh.targets.get(id) {
             Some(target) => Some(Cow::Borrowed(target)),
             None => self.catalogue.get::<Target>(self.workspace, id).map(|entry| Cow::Owned(entry.doc.clone())),
         }
@@ -284,6 +284,7 @@ impl Managed for Subscription {
             return Err(ResourceError::invalid("target_id", "no such target"));
         };
         if let Some(template) = &self.template_id
+            && !context.fresh.templates.contains(template)
             && context.catalogue.get::<TemplateDoc>(context.workspace, template).is_none()
         {
             return Err(ResourceError::invalid("template_id", "no such template"));

@@ -1,6 +1,6 @@
 //! What surfaces ask of the engine besides accepting: configuration and targets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use crate::catalogue::{Catalogue, Entry};
+use crate::edit::Fresh;
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
 use crate::lanes::{Command, LaneHealth};
@@ -72,13 +73,7 @@ const MAX_SECRETS: usize = 5;
 const MEMBER_BYTES: usize = 4 << 20;
 
 impl Engine {
-    pub(crate) fn context<'a>(
-        &'a self,
-        catalogue: &'a Catalogue,
-        fresh: &'a HashMap<String, Target>,
-        workspace: i64,
-        own: Option<i64>,
-    ) -> Context<'a> {
+    pub(crate) fn context<'a>(&'a self, catalogue: &'a Catalogue, fresh: &'a Fresh, workspace: i64, own: Option<i64>) -> Context<'a> {
         let inner = self.inner();
         Context { workspace, own, catalogue, fresh, channels: &inner.channels, formats: &inner.formats, settings: &inner.settings }
     }
@@ -202,7 +197,7 @@ impl Engine {
             let id = id::resource_id(R::KIND.prefix(), at_ms, rand::random());
             let change = |catalogue: &Catalogue| {
                 check(catalogue)?;
-                doc.check(&engine.context(catalogue, &HashMap::new(), workspace.unwrap_or(0), None))?;
+                doc.check(&engine.context(catalogue, &Fresh::default(), workspace.unwrap_or(0), None))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Create { id, kind: R::KIND, workspace, doc: to_value(&doc)?, secrets, at_ms }])
             };
@@ -238,7 +233,7 @@ impl Engine {
             let at_ms = engine.now_ms();
             let change = |catalogue: &Catalogue| {
                 let entry = catalogue.get::<R>(workspace, &id).ok_or(ResourceError::NotFound)?;
-                doc.check(&engine.context(catalogue, &HashMap::new(), workspace, Some(entry.number)))?;
+                doc.check(&engine.context(catalogue, &Fresh::default(), workspace, Some(entry.number)))?;
                 let secrets = doc.secret_pointers();
                 Ok(vec![Change::Update { number: entry.number, version, doc: to_value(&doc)?, secrets, at_ms }])
             };

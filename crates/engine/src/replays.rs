@@ -1,6 +1,6 @@
 //! Deliveries that somebody wants sent again, or not at all: one by one, or in bulk behind live traffic.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -10,6 +10,7 @@ use posthaste_domain::resource::{Replay, ReplayState, Target};
 use posthaste_store::{CallKind, DeliveryFilter, Order, Range, StoreError};
 
 use crate::catalogue::Entry;
+use crate::edit::Fresh;
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
 use crate::lanes::{Arrival, Command, How};
@@ -118,7 +119,7 @@ impl Engine {
 
     /// How many deliveries a bulk replay would look at now, and whether that is all: it counts no further than [`MOST_COUNTED`].
     pub async fn count_replay(&self, workspace: i64, mut replay: Replay) -> Result<(u64, bool), ResourceError> {
-        replay.check(&self.context(&self.inner().catalogue, &HashMap::new(), workspace, None))?;
+        replay.check(&self.context(&self.inner().catalogue, &Fresh::default(), workspace, None))?;
         let filter = self.replay_filter(workspace, &replay);
         let mut range =
             Range { order: Order::Asc, after: None, limit: COUNT_PAGE, from_ms: Some(replay.from_ms), to_ms: Some(replay.to_ms) };

@@ -69,6 +69,9 @@ pub(crate) trait Crud: Managed {
     /// Filters of its list besides `search`.
     const FILTERS: &'static [Param] = &[];
 
+    /// Parameters of its deletion.
+    const DELETION: &'static [Param] = &[];
+
     /// Text that `search` looks in.
     fn search_text(&self) -> &str;
 
@@ -97,6 +100,11 @@ pub(crate) trait Crud: Managed {
     /// What has to be there once a client made or changed this; it was stored.
     fn saved(_: &AppState, _: &Entry<Self>) -> impl Future<Output = Result<(), Problem>> + Send {
         async { Ok(()) }
+    }
+
+    /// Deletes it, as its [`Self::DELETION`] says.
+    fn remove(state: &AppState, workspace: i64, id: &str, _: &Params) -> impl Future<Output = Result<(), Problem>> + Send {
+        async move { Ok(state.engine.delete::<Self>(workspace, id).await?) }
     }
 
     /// What clients see, secrets masked.
@@ -132,7 +140,11 @@ pub(crate) fn routes<R: Crud>(api: &mut Api, family: &Family) {
         .about("A merge patch (RFC 7396): absent fields stay, null removes. Versions as with PUT.")
         .if_match();
     api.add(patch.scope(Scope::Manage).patch_body::<R::Input>().answer::<R::View>(StatusCode::OK, "The new state."), patch_one::<R>);
-    api.add(Op::delete(one, delete_id, "Delete").scope(Scope::Manage).empty(StatusCode::NO_CONTENT, "It is gone."), delete_one::<R>);
+    let mut delete = Op::delete(one, delete_id, "Delete").scope(Scope::Manage);
+    if !R::DELETION.is_empty() {
+        delete = delete.query(&[R::DELETION]);
+    }
+    api.add(delete.empty(StatusCode::NO_CONTENT, "It is gone."), delete_one::<R>);
 }
 
 /// The answer that shows a resource, with its `ETag`.
@@ -237,9 +249,15 @@ async fn patch_one<R: Crud>(
     change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
 }
 
-async fn delete_one<R: Crud>(State(state): State<AppState>, Manager(caller): Manager, Id(id): Id) -> Result<StatusCode, Problem> {
+async fn delete_one<R: Crud>(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    Id(id): Id,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Problem> {
+    let params = if R::DELETION.is_empty() { Params::default() } else { Params::read(query.as_deref(), R::DELETION)? };
     find::<R>(&state, caller.workspace(), &id)?;
-    state.by(&caller).engine.delete::<R>(caller.workspace(), &id).await?;
+    R::remove(&state.by(&caller), caller.workspace(), &id, &params).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use posthaste_domain::id;
 use posthaste_domain::matching::{Filter, TypePattern, parse_document};
-use posthaste_domain::resource::{Scope, Subscription, TemplateDoc};
-use posthaste_engine::Entry;
+use posthaste_domain::resource::{Kind, Scope, Subscription, Target, TemplateDoc};
+use posthaste_engine::{Edit, Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,6 +14,8 @@ use utoipa::ToSchema;
 use super::api::{Api, Op};
 use super::crud::{self, Crud, Family, Meta, shown};
 use super::deliveries::target_number;
+use super::targets::TargetInput;
+use super::templates::TemplateInput;
 use super::{accounts, json};
 use crate::AppState;
 use crate::auth::{Manager, Reader};
@@ -59,6 +62,85 @@ pub(crate) struct SubscriptionInput {
 
 fn yes() -> bool {
     true
+}
+
+/// A new subscription, perhaps with what it needs: all of it is made, or nothing.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSubscription {
+    /// Names and wildcards: `order.paid`, `order.*`, `*`.
+    #[schema(min_items = 1, max_items = 100, example = json!(["order.*"]))]
+    event_types: Vec<String>,
+    /// Where the events go. Either this or `target` is needed.
+    #[serde(default)]
+    target_id: Option<String>,
+    /// A new target for the events, made with the subscription.
+    #[serde(default)]
+    target: Option<TargetInput>,
+    /// Template that renders them; needed only where the default rendering does not do.
+    #[serde(default)]
+    template_id: Option<String>,
+    /// A new template, made with the subscription.
+    #[serde(default)]
+    template: Option<TemplateInput>,
+    /// Wire format for webhook targets: `standard` unless given, `raw`, `msggo`, …
+    #[serde(default)]
+    format: Option<String>,
+    /// Condition on the payload.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>, example = json!({"amount": {"$gt": 100}}))]
+    filter: Option<Value>,
+    /// Overrides of the target's and the format's policy.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    policy: Option<Value>,
+    /// Who is mailed when a delivery fails for good: `owner` or an e-mail address.
+    #[serde(default)]
+    notify: Option<String>,
+    /// Free text.
+    #[serde(default)]
+    description: String,
+    /// Switched-off subscriptions match nothing.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    enabled: bool,
+}
+
+impl NewSubscription {
+    /// What is made, in the order in which one needs the other, and the id of the subscription.
+    ///
+    /// # Errors
+    /// If something is said twice, is missing, or cannot be used.
+    fn plan(self, state: &AppState) -> Result<(Vec<Edit>, String), Problem> {
+        let Self { event_types, target_id, target, template_id, template, format, filter, policy, notify, description, enabled } = self;
+        let new_id = |kind: Kind| id::resource_id(kind.prefix(), state.engine.now_ms(), rand::random());
+        let mut edits = Vec::new();
+        let target_id = match (target_id, target) {
+            (Some(known), None) => known,
+            (None, Some(target)) => {
+                let target = Target::build(state, target, None).map_err(|problem| problem.under("target"))?;
+                let id = new_id(Kind::Target);
+                edits.push(Edit::target(id.as_str(), target).at("target"));
+                id
+            }
+            (None, None) => return Err(Problem::new(Code::MissingField, "target_id: this field, or target, is needed").at("target_id")),
+            (Some(_), Some(_)) => return Err(Problem::invalid("target", "either this or target_id")),
+        };
+        let template_id = match (template_id, template) {
+            (known, None) => known,
+            (None, Some(template)) => {
+                let template = TemplateDoc::build(state, template, None).map_err(|problem| problem.under("template"))?;
+                let id = new_id(Kind::Template);
+                edits.push(Edit::template(id.as_str(), template).at("template"));
+                Some(id)
+            }
+            (Some(_), Some(_)) => return Err(Problem::invalid("template", "either this or template_id")),
+        };
+        let input = SubscriptionInput { event_types, target_id, template_id, format, filter, policy, notify, description, enabled };
+        let id = new_id(Kind::Subscription);
+        edits.push(Edit::subscription(id.as_str(), Subscription::build(state, input, None)?));
+        Ok((edits, id))
+    }
 }
 
 /// A subscription.
@@ -170,9 +252,9 @@ pub(super) fn operations(api: &mut Api) {
     api.tag("subscriptions", "Which events go to which target, in which form, under which policy.");
     api.add(
         Op::post("/subscriptions", "createSubscription", "Create")
-            .about("It receives every event that is accepted after this has been answered.")
+            .about("It receives every event that is accepted after this has been answered. A target and a template may be made with it.")
             .scope(Scope::Manage)
-            .body::<SubscriptionInput>()
+            .body::<NewSubscription>()
             .answer::<SubscriptionView>(StatusCode::CREATED, "It is in force."),
         create,
     );
@@ -196,10 +278,11 @@ pub(super) fn operations(api: &mut Api) {
 async fn create(
     State(state): State<AppState>,
     Manager(caller): Manager,
-    Input(input): Input<SubscriptionInput>,
+    Input(input): Input<NewSubscription>,
 ) -> Result<Response, Problem> {
-    let doc = Subscription::build(&state, input, None)?;
-    let entry = state.by(&caller).engine.create(caller.workspace(), doc).await?;
+    let (edits, id) = input.plan(&state)?;
+    state.by(&caller).engine.edit(caller.workspace(), move |_| Ok(edits)).await?;
+    let entry = crud::find::<Subscription>(&state, caller.workspace(), &id)?;
     Subscription::saved(&state, &entry).await?;
     Ok(shown(&state, StatusCode::CREATED, &*entry).await)
 }

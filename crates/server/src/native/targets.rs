@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::delivery::DeliveryState;
-use posthaste_domain::resource::{Mark, Scope, SigningKey, Target, TargetStatus};
+use posthaste_domain::resource::{Mark, Scope, SigningKey, Subscription, Target, TargetStatus};
 use posthaste_domain::signature::SigningSecret;
-use posthaste_engine::{Engine, Entry, LaneHealth, Sample, new_secret};
+use posthaste_engine::{Desk, Edit, Engine, Entry, LaneHealth, Sample, new_secret};
 use posthaste_store::{DeliveryFilter, Order, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -279,6 +279,11 @@ impl Crud for Target {
         Param::new("channel", ParamKind::Text, "Only of this channel."),
     ];
     const VOLATILE: &'static [&'static str] = &["health"];
+    const DELETION: &'static [Param] = &[Param::new(
+        "subscriptions",
+        ParamKind::Flag,
+        "`true` deletes the subscriptions to it as well, all in one step. Without it a target that has some is refused.",
+    )];
 
     fn search_text(&self) -> &str {
         &self.name
@@ -325,6 +330,18 @@ impl Crud for Target {
             status_reason: old.and_then(|old| old.doc.status_reason.clone()),
             dialect: old.and_then(|old| old.doc.dialect.clone()),
         })
+    }
+
+    async fn remove(state: &AppState, workspace: i64, id: &str, params: &Params) -> Result<(), Problem> {
+        if !params.flag("subscriptions")? {
+            return Ok(state.engine.delete::<Self>(workspace, id).await?);
+        }
+        let target = id.to_owned();
+        let plan = move |desk: &Desk<'_>| {
+            let users = desk.list::<Subscription>().into_iter().filter(|entry| entry.doc.target_id == target);
+            Ok(users.map(|entry| Edit::delete(entry.id.as_str())).chain([Edit::delete(target.as_str())]).collect())
+        };
+        Ok(state.engine.edit(workspace, plan).await?)
     }
 
     async fn view(state: &AppState, entry: &Entry<Self>) -> TargetView {

@@ -181,9 +181,16 @@ async fn messages_are_sent_listed_and_read() {
     assert_eq!(types(&message)[..2], ["message.accepted", "message.sent"]);
     assert_eq!(message["to"], json!(["+15550100001"]));
 
-    let one = send(&rig, json!({"to": ["bob@x.test", "Bob <BOB@x.test>"], "cc": ["cy@x.test"], "bcc": ["dee@x.test"], "attachments": [{"filename": "a", "content": "aGk="}]})).await;
+    let one = send(&rig, json!({"to": ["bob@x.test", "Bob <BOB@x.test>"], "cc": ["cy@x.test"], "bcc": ["Dee <dee@x.test>"], "reply_to": "eve@x.test", "headers": {"X-A": "b"}, "attachments": [{"filename": "a", "content": "aGk="}]})).await;
     let message = told(&rig, &one, 6).await;
     assert_eq!(message["recipients"].as_array().expect("recipients").len(), 3);
+    let email = json!({
+        "to": ["bob@x.test"], "cc": ["cy@x.test"], "bcc": ["Dee <dee@x.test>"], "reply_to": "eve@x.test", "individual": false, "composed": false,
+        "headers": [{"name": "X-A", "value": "b"}],
+        "attachments": [{"filename": "a", "content_type": "application/octet-stream", "size": 2, "inline": false}],
+        "track": {"opens": true, "clicks": true, "unsubscribe": true}
+    });
+    assert_eq!(message["email"], email);
     assert_eq!((&message["from"], &message["subject"]), (&json!("Ann <ann@d.test>"), &json!("Hi")));
     let two = send(&rig, json!({})).await;
     let page = rig.get("/messages?limit=1").await.expect(200);

@@ -260,6 +260,58 @@ async fn what_is_in_use_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn a_subscription_is_made_with_what_it_needs_and_a_target_deleted_with_it() {
+    let rig = Rig::new().await;
+    let count = async |path: &str| rig.get(path).await.expect(200)["items"].as_array().expect("items").len();
+    let whole = json!({
+        "event_types": ["order.*"],
+        "target": {"name": "Mine", "channel": "webhook", "settings": {"url": "http://receiver.test/ok"}},
+        "template": {"name": "Mine", "blocks": [{"kind": "text", "text": "Hello"}]},
+    });
+    // What is wrong in one part is named there, and no part is made.
+    for (pointer, bad, field) in [
+        ("/target/settings/url", json!("ftp://a"), "target.settings.url"),
+        ("/target/name", json!(""), "target.name"),
+        ("/target/channel", json!(7), "target.channel"),
+        ("/template/name", json!(""), "template.name"),
+        ("/template/blocks/0/text", json!("{{ x"), "template.blocks[0]"),
+        ("/event_types", json!([]), "event_types"),
+        ("/event_types/0", json!("or*der"), "event_types[0]"),
+    ] {
+        let mut body = whole.clone();
+        *body.pointer_mut(pointer).expect("it is there") = bad;
+        let problem = rig.post("/subscriptions", body).await.problem();
+        assert_eq!((problem.0, problem.2.as_deref()), (422, Some(field)), "{pointer}");
+    }
+    let known = rig.target("ok").await;
+    let mut twice = whole.clone();
+    twice["target_id"] = json!(known);
+    assert_eq!(rig.post("/subscriptions", twice).await.problem().2.as_deref(), Some("target"));
+    let nothing = rig.post("/subscriptions", json!({"event_types": ["a"]})).await.problem();
+    assert_eq!((nothing.1.as_str(), nothing.2.as_deref()), ("missing_field", Some("target_id")));
+    assert_eq!((count("/targets").await, count("/templates").await, count("/subscriptions").await), (1, 0, 0));
+
+    let made = rig.post("/subscriptions", whole).await.expect(201);
+    let target = format!("/targets/{}", made["target_id"].as_str().expect("an id"));
+    let template = format!("/templates/{}", made["template_id"].as_str().expect("an id"));
+    assert_eq!(
+        (&rig.get(&target).await.expect(200)["name"], &rig.get(&template).await.expect(200)["name"]),
+        (&json!("Mine"), &json!("Mine"))
+    );
+    assert!(rig.get(&format!("{target}/secret")).await.expect(200)["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
+    rig.post("/subscriptions", json!({"event_types": ["a"], "target_id": made["target_id"]})).await.expect(201);
+    rig.post("/subscriptions", json!({"event_types": ["a"], "target_id": known})).await.expect(201);
+
+    assert_eq!(rig.call("DELETE", &target, Value::Null).await.problem().1, "in_use");
+    assert_eq!(
+        rig.call("DELETE", &format!("{target}?subscriptions=perhaps"), Value::Null).await.problem().2.as_deref(),
+        Some("subscriptions")
+    );
+    assert_eq!(rig.call("DELETE", &format!("{target}?subscriptions=true"), Value::Null).await.status, 204);
+    assert_eq!((rig.get(&target).await.status.as_u16(), count("/targets").await, count("/subscriptions").await), (404, 1, 1));
+}
+
+#[tokio::test]
 async fn event_types_are_unique_and_their_rule_follows_the_name() {
     let rig = Rig::new().await;
     let made = rig.post("/event-types", json!({"name": "Order Paid"})).await.expect(201);

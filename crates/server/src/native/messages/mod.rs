@@ -1,5 +1,6 @@
 //! Messages: e-mail and SMS that this server sends, and what became of them.
 
+mod email;
 mod input;
 
 use axum::extract::{RawQuery, State};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use email::EmailView;
 use input::MessageInput;
 
 use super::api::{Api, Op};
@@ -120,8 +122,14 @@ struct MessageView {
     /// What it costs, if the API that it was sent through has prices (MsGine).
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
-    /// Addresses; with their status where one message is read.
+    /// Addresses of all recipients, also of those whom an e-mail does not name. With their status where one message is read.
     to: Vec<String>,
+    /// Of one message alone, if it is an e-mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<EmailView>,
+    /// Of one message alone: the address for its events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback_url: Option<String>,
     /// Of one message alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recipients: Vec<RecipientView>,
@@ -176,6 +184,8 @@ impl MessageView {
             html: None,
             cost: Cost::of(message),
             to: message.recipients.iter().map(|to| to.address.clone()).collect(),
+            email: None,
+            callback_url: None,
             recipients: Vec::new(),
             events: Vec::new(),
         }
@@ -290,6 +300,8 @@ async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(id): Id)
     let mut view = MessageView::of(&record.outgoing);
     view.text = record.outgoing.text.clone();
     view.html = record.outgoing.email.as_ref().and_then(|email| email.html.clone());
+    view.email = EmailView::of(&record.outgoing);
+    view.callback_url = record.outgoing.callback_url.clone();
     view.recipients = recipients(&record.outgoing, &record.events);
     let skipped = record.events.len().saturating_sub(SHOWN_EVENTS);
     let shown = |event: &std::sync::Arc<Event>| MessageEvent {

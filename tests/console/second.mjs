@@ -42,6 +42,8 @@ export async function secondStep({ browser, url, api }) {
   });
   await visitor.step("a wrong code changes nothing, and the drawing stays", async () => {
     await visitor.open("/console/account");
+    const form = page.locator("form", { hasText: "Set up an authenticator app" });
+    await form.getByLabel("Present password").fill(PASSWORD);
     await visitor.press("Set up an authenticator app");
     await visitor.heading("Set up an authenticator app");
     secret = (await page.locator(".code-box pre").first().innerText()).replace(/\s/g, "");

@@ -5,6 +5,7 @@
 //! pages; a problem document becomes a [`Failure`] that a form shows at its fields ([`crate::form::Draft::refused`]).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -72,10 +73,15 @@ pub enum Failure {
     Refused(Box<Problem>),
     /// The answer was not what this console knows how to read: a mistake of ours.
     #[error("an answer of the server could not be read: {0}")]
-    Unreadable(String),
+    Unreadable(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Failure {
+    /// An answer that could not be read, and why.
+    pub(crate) fn unreadable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unreadable(Arc::from(why.into()))
+    }
+
     /// The status that a page about it has.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -95,6 +101,27 @@ impl Failure {
     /// Whether a list refused a filter, which is shown at its field. A cursor is typed by nobody.
     pub fn is_about_a_filter(&self) -> bool {
         self.code().starts_with("invalid") && self.code() != "invalid_cursor"
+    }
+
+    /// The same with its fields as a form names them.
+    #[must_use]
+    pub fn renamed(&self, rename: impl Fn(&str) -> String) -> Self {
+        let mut problem = self.problem();
+        let own = |field: &str, detail: &str| {
+            let name = rename(field);
+            let detail = detail.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).map(|reason| format!("{name}: {reason}"));
+            (name, detail)
+        };
+        if let Some(field) = &problem.field {
+            let (name, detail) = own(field, &problem.detail);
+            problem.detail = detail.unwrap_or(problem.detail);
+            problem.field = Some(name);
+        }
+        for error in &mut problem.errors {
+            let (name, detail) = own(&error.field, &error.detail);
+            *error = FieldProblem { field: name, detail: detail.unwrap_or_else(|| error.detail.clone()) };
+        }
+        Self::Refused(Box::new(problem))
     }
 
     /// As a problem, whatever it is.
@@ -216,7 +243,7 @@ impl Api {
         let response = self.send(method, path, HeaderMap::new(), body).await;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let bytes = body.map_err(|error| Failure::Unreadable(error.to_string()))?.to_bytes();
+        let bytes = body.map_err(Failure::unreadable)?.to_bytes();
         if status.is_success() {
             return Ok(bytes);
         }
@@ -241,7 +268,7 @@ impl Api {
         let response = self.ask(method, path, headers, body).await;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok((status, body.map_err(|error| Failure::Unreadable(error.to_string()))?.to_bytes()))
+        Ok((status, body.map_err(Failure::unreadable)?.to_bytes()))
     }
 
     /// The answer itself: streams, and routes that set cookies.
@@ -287,7 +314,7 @@ fn response(status: StatusCode) -> Response<Body> {
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|error| {
         tracing::error!(%error, "an answer of the native API is not what the console expects");
-        Failure::Unreadable(error.to_string())
+        Failure::unreadable(error)
     })
 }
 

@@ -4,20 +4,70 @@
 //! draft and a field's name, and show value and error of that field. So a page with a form is: make a draft (empty, or of the resource that
 //! is edited), show it; on `POST`, make a draft of the form, send it to the API, and show the draft again with the problem if there was one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::api::{Failure, Problem};
+use crate::{Console, kept};
 
 /// Largest form that is read, in bytes: the largest payload of an event has three times its size if each byte of it is sent as `%XX`.
 const MAX_FORM: usize = 4 << 20;
+/// Largest form of anybody that takes no room: an address, a password.
+const SMALL: usize = 64 << 10;
+/// Bytes of larger forms that are read of people without a session at one time.
+const STRANGERS: usize = 32 << 20;
 /// How long one may take to arrive.
 const FORM_TIME: Duration = Duration::from_secs(30);
+
+/// Fields that hold a secret, or may hold one among other things. Browsers do not fill them in, and what was typed into them is not shown
+/// away from its form.
+const SECRETS: [&str; 26] = [
+    // People, keys, domains.
+    "password",
+    "old",
+    "current",
+    "code",
+    "token",
+    "secret",
+    "dkim.private_key",
+    // Targets.
+    "settings.headers",
+    "settings.auth.bearer",
+    "settings.auth.basic.password",
+    "settings.auth.oauth2.body",
+    "settings.webhook_url",
+    "settings.token",
+    "settings.smtp.url",
+    // Targets that are made with a delivery.
+    "slack.webhook_url",
+    "slack.token",
+    "discord.webhook_url",
+    "email.smtp.url",
+    // Webhooks of the vendors' APIs.
+    "auth_token",
+    "custom_headers",
+    "auth_credentials.password",
+    "auth_request_details.body",
+    "headers",
+    // Documents of the API.
+    "body",
+    "json",
+    "ticket",
+];
+
+/// Whether a field holds a secret, or may.
+pub(crate) fn is_secret(name: &str) -> bool {
+    SECRETS.contains(&name)
+}
 
 /// A form as sent (`application/x-www-form-urlencoded`), its fields in their order.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +124,15 @@ impl Form {
         self.raw(name).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
+    /// The lines of a text area as names and values, with this between them.
+    pub fn named_lines(&self, name: &str, between: char) -> Map<String, Value> {
+        let pair = |line: &String| {
+            let (name, value) = line.split_once(between).unwrap_or((line, ""));
+            (name.trim().to_owned(), Value::from(value.trim()))
+        };
+        self.lines(name).iter().map(pair).collect()
+    }
+
     /// The same without a field.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
@@ -128,21 +187,100 @@ fn put(object: &mut Map<String, Value>, path: &str, value: Value) {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Form {
+/// Room for the larger forms of people without a session, for all of them together: what is read of strangers is bounded.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STRANGERS >> 10)))
+    }
+}
+
+/// Why a form was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is larger than this, or broke off.
+    TooLarge(usize),
+    /// It did not arrive in time.
+    Slow,
+    /// Too many large ones are read at this moment.
+    Busy,
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        let (status, title, why) = match self {
+            Self::TooLarge(most) => {
+                let most = if most < 1 << 20 { format!("{} KiB", most >> 10) } else { format!("{} MiB", most >> 20) };
+                (StatusCode::PAYLOAD_TOO_LARGE, "The form is too large", format!("it is larger than {most}, or it broke off."))
+            }
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "The form was too slow", "it took longer than 30 seconds to arrive.".to_owned()),
+            Self::Busy => {
+                let why = "too many large forms of people without a session arrive at this moment.".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "The server is busy", why)
+            }
+        };
+        let detail = format!("Nothing was changed: {why} The browser's way back leads to the form, with what you typed.");
+        let problem = Problem { status: status.as_u16(), title: title.into(), detail, ..Problem::default() };
+        Failure::Refused(Box::new(problem)).into_response()
+    }
+}
+
+impl Form {
+    /// Reads a form of somebody who is logged in.
+    pub(crate) async fn read(body: Body) -> Result<Self, Unread> {
+        Self::read_within(body, MAX_FORM, None).await
+    }
+
+    /// Reads a form of anybody, of at most so many bytes.
+    pub(crate) async fn read_of_stranger(body: Body, most: usize, room: &Room) -> Result<Self, Unread> {
+        Self::read_within(body, most, Some(room)).await
+    }
+
+    async fn read_within(mut body: Body, most: usize, room: Option<&Room>) -> Result<Self, Unread> {
+        let reading = async {
+            let (mut bytes, mut permit) = (Vec::new(), None);
+            while let Some(frame) = body.frame().await {
+                let Ok(data) = frame.map_err(drop).and_then(|frame| frame.into_data().map_err(drop)) else {
+                    return Err(Unread::TooLarge(most));
+                };
+                if bytes.len() + data.len() > most {
+                    return Err(Unread::TooLarge(most));
+                }
+                if let Some(Room(room)) = room.filter(|_| permit.is_none() && bytes.len() + data.len() > SMALL) {
+                    let kibibytes = u32::try_from(most >> 10).unwrap_or(u32::MAX);
+                    permit = Some(room.try_acquire_many(kibibytes).map_err(|_| Unread::Busy)?);
+                }
+                bytes.extend_from_slice(&data);
+            }
+            Ok(Self::parse(&bytes))
+        };
+        tokio::time::timeout(FORM_TIME, reading).await.unwrap_or(Err(Unread::Slow))
+    }
+}
+
+/// A form of anybody that holds a few lines: a name, a password.
+pub(crate) struct Small(pub Form);
+
+impl FromRequest<Console> for Small {
     type Rejection = Response;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let refuse = |status: StatusCode, title: &str, why: &str| {
-            let detail = format!("Nothing was changed: {why} The browser's way back leads to the form, with what you typed.");
-            let problem = Problem { status: status.as_u16(), title: title.into(), detail, ..Problem::default() };
-            Failure::Refused(Box::new(problem)).into_response()
-        };
-        let body = http_body_util::Limited::new(request.into_body(), MAX_FORM);
-        match tokio::time::timeout(FORM_TIME, body.collect()).await {
-            Ok(Ok(body)) => Ok(Self::parse(&body.to_bytes())),
-            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large", "it is larger than 4 MiB, or it broke off.")),
-            Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "The form was too slow", "it took longer than 30 seconds to arrive.")),
-        }
+    async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
+        let form = Form::read_of_stranger(request.into_body(), SMALL, &console.room).await;
+        form.map(Self).map_err(IntoResponse::into_response)
+    }
+}
+
+/// A form of a log-in, which may carry another one.
+pub(crate) struct LogIn(pub Form);
+
+impl FromRequest<Console> for LogIn {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
+        let form = Form::read_of_stranger(request.into_body(), kept::MOST_CARRIED, &console.room).await;
+        form.map(Self).map_err(IntoResponse::into_response)
     }
 }
 
@@ -212,6 +350,44 @@ impl Draft {
         self
     }
 
+    /// A form with a version of its own: a number for what it holds, for what has no version at the API.
+    #[must_use]
+    pub fn versioned(self) -> Self {
+        let version = self.fingerprint().to_string();
+        self.set("version", version)
+    }
+
+    fn fingerprint(&self) -> i64 {
+        let mut hasher = Sha256::new();
+        for text in self.values.iter().flat_map(|(name, value)| [name, value]) {
+            hasher.update(text.len().to_be_bytes());
+            hasher.update(text);
+        }
+        let digest = hasher.finalize();
+        // It is read back as a version, which is not negative.
+        i64::from_be_bytes(std::array::from_fn(|at| digest[at])) & i64::MAX
+    }
+
+    /// Refuses a form that was made from something else than what is stored now, as the API does it by versions. `stored` is the form that
+    /// would be made now.
+    ///
+    /// # Errors
+    /// If somebody else saved meanwhile.
+    pub fn check_version(stored: &Self, form: &Form) -> Result<(), Failure> {
+        let version = stored.fingerprint();
+        if form.version().is_none_or(|read| read == version) {
+            return Ok(());
+        }
+        Err(Failure::Refused(Box::new(Problem {
+            status: StatusCode::PRECONDITION_FAILED.as_u16(),
+            title: "It has changed".into(),
+            detail: "somebody else saved this meanwhile".into(),
+            code: "version_conflict".into(),
+            stored_version: Some(version),
+            ..Problem::default()
+        })))
+    }
+
     /// The value of a field.
     pub fn text(&self, name: &str) -> &str {
         self.values.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
@@ -245,6 +421,11 @@ impl Draft {
 /// What is wrong, for a place beside the field: without its path, which the API puts in front.
 pub(crate) fn reason(field: &str, detail: &str) -> String {
     let text = detail.strip_prefix(field).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(detail);
+    capital(text)
+}
+
+/// A text with a capital letter at its beginning.
+pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -260,8 +441,7 @@ pub(crate) fn called(field: &str) -> String {
     let last = field.rsplit('.').next().unwrap_or(field).split('[').next().unwrap_or_default();
     let upper = |word: &str| matches!(word, "url" | "id" | "ip" | "html" | "json" | "sms" | "api").then(|| word.to_ascii_uppercase());
     let words: Vec<String> = last.split('_').map(|word| upper(word).unwrap_or_else(|| word.to_owned())).collect();
-    let mut letters = words.join(" ").chars().collect::<Vec<_>>().into_iter();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    capital(&words.join(" "))
 }
 
 impl From<Form> for Draft {
@@ -284,6 +464,22 @@ mod tests {
         assert_eq!(form.all("scopes").collect::<Vec<_>>(), ["read", "publish"]);
         let draft = Draft::of(&json!({"name": "A", "settings": {"url": "http://x", "n": 3}, "scopes": ["read"], "none": null}));
         assert_eq!((draft.text("settings.url"), draft.text("settings.n"), draft.has("scopes", "read")), ("http://x", "3", true));
+    }
+
+    #[tokio::test]
+    async fn large_forms_of_strangers_share_their_room() {
+        let (most, room) = (1 << 20, Room(Arc::new(Semaphore::new(1 << 10))));
+        let large = || Body::from(format!("a={}", "x".repeat(SMALL)));
+        let other = room.0.try_acquire_many(1).expect("there is room");
+        assert_eq!(Form::read_of_stranger(large(), most, &room).await.err(), Some(Unread::Busy));
+        // A log-in that carries nothing needs no room, and people with a session need none at all.
+        let form = Form::read_of_stranger(Body::from("a=b"), most, &room).await.expect("it is small");
+        assert_eq!(form.text("a"), "b");
+        assert!(Form::read(large()).await.is_ok());
+        drop(other);
+        assert!(Form::read_of_stranger(large(), most, &room).await.is_ok());
+        assert_eq!(room.0.available_permits(), 1 << 10, "the room is given back");
+        assert_eq!(Form::read_of_stranger(large(), SMALL, &room).await.err(), Some(Unread::TooLarge(SMALL)));
     }
 
     #[test]

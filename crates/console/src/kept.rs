@@ -17,12 +17,14 @@ use maud::{Markup, html};
 use parking_lot::Mutex;
 use posthaste_server::people::Room;
 
-use crate::form::{Draft, Form};
+use crate::form::{Draft, Form, is_secret};
 use crate::session::{ANYWHERE, Theme, local};
 use crate::ui::{self, Tone};
 
 /// The longest form that the next one carries, as a browser encodes it: encoded once more it still fits.
-const MOST: usize = 1 << 20;
+pub(crate) const MOST: usize = 1 << 20;
+/// The longest form that carries one: each byte of it may be sent as `%XX`.
+pub(crate) const MOST_CARRIED: usize = 3 * MOST + (64 << 10);
 /// Why a form is shown again.
 pub(crate) const LATE: &str = "This was not carried out, because the session had ended.";
 /// Why a form is shown again.
@@ -30,7 +32,7 @@ pub(crate) const ELSEWHERE: &str = "This was not carried out, because another wo
 /// Forms with passwords are filled in anew.
 const OF_SECRETS: &str = "/console/account/";
 /// What is in a form and was typed by nobody.
-const OWN: [&str; 7] = ["csrf", "version", "anyway", "do", "id", "back", "uri"];
+const OWN: [&str; 8] = ["csrf", "version", "anyway", "do", "id", "back", "uri", "like"];
 
 /// The fields of a log-in that carry a form: where to, about which workspace, and what.
 const FIELDS: [&str; 3] = ["kept_to", "kept_workspace", "kept"];
@@ -93,6 +95,11 @@ pub(crate) fn carried(login: &Draft) -> Markup {
     }
 }
 
+/// A log-in that says that a form was too long to be carried.
+pub(crate) fn too_long() -> Draft {
+    Draft::new().set(TOO_LONG, "true")
+}
+
 impl Kept {
     /// What is worth keeping of a form that was sent to an address; nothing if nobody typed anything.
     pub(crate) fn of(to: &str, form: &Form) -> Option<Self> {
@@ -122,7 +129,7 @@ impl Kept {
     pub(crate) fn draft(&self) -> Draft {
         match self.fields() {
             Some(fields) => fields.into_iter().fold(Draft::new(), |draft, (name, value)| draft.set(name, value)),
-            None => Draft::new().set(TOO_LONG, "true"),
+            None => too_long(),
         }
     }
 
@@ -194,13 +201,11 @@ fn is_typed(name: &str, value: &str) -> bool {
     !OWN.contains(&name) && !value.trim().is_empty()
 }
 
-/// Whether a value is better not on the screen.
-fn is_secret(name: &str) -> bool {
-    ["password", "secret", "token", "private_key", "bearer"].iter().any(|word| name.contains(word))
-}
-
 #[cfg(test)]
 mod tests {
+    use posthaste_channels::{ChannelOptions, Channels};
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -234,5 +239,53 @@ mod tests {
         assert_eq!((again.to.as_str(), again.workspace.as_str()), ("/console/inbox/send?like=evt_1", "wsp_1"));
         let pairs: Vec<_> = again.form.pairs().collect();
         assert_eq!(pairs, [("data", "{\"a\": 1\r\n}"), ("types", "a"), ("types", "b&c"), ("empty", "")]);
+    }
+
+    // What a channel keeps as a secret is no text on a page because it was typed at the wrong moment.
+    #[test]
+    fn secrets_of_channels_are_not_shown() {
+        let channels = Channels::standard(&ChannelOptions::default()).expect("the options are good");
+        let mut shown = 0;
+        for (channel, settings) in [
+            ("webhook", json!({"url": "https://a.example/", "headers": {"X-Api-Key": "s3cret"}, "auth": {"bearer": "s3cret"}})),
+            ("webhook", json!({"url": "https://a.example/", "auth": {"basic": {"username": "u", "password": "s3cret"}}})),
+            (
+                "webhook",
+                json!({"url": "https://a.example/", "auth": {"oauth2": {"url": "https://t.example/", "body": {"client_secret": "s3cret"}}}}),
+            ),
+            ("slack", json!({"webhook_url": "https://hooks.slack.com/services/s3cret"})),
+            ("slack", json!({"token": "xoxb-s3cret", "channel": "#ops"})),
+            ("discord", json!({"webhook_url": "https://discord.com/api/webhooks/1/s3cret"})),
+            ("email", json!({"to": ["a@b.example"], "from": "c@d.example", "smtp": {"url": "smtps://u:s3cret@mail.example"}})),
+        ] {
+            let secrets = channels.get(channel).expect("a channel").check(&settings).expect("good settings").secrets;
+            assert!(!secrets.is_empty(), "{channel}");
+            for pointer in secrets {
+                let name = format!("settings{}", pointer.replace('/', "."));
+                // One field holds all headers, or the whole form to get a token with.
+                let is_of = |name: &str| {
+                    let parts = name.match_indices('.').map(|(at, _)| &name[..at]);
+                    parts.chain([name]).any(is_secret)
+                };
+                assert!(is_of(&name), "{channel} {name}");
+                if channel != "webhook" {
+                    let made_with_a_delivery = name.replacen("settings", channel, 1);
+                    assert!(is_secret(&made_with_a_delivery), "{made_with_a_delivery}");
+                }
+                let body = format!("{name}=s3cret&name=Mine");
+                let kept = Kept::of("/console/targets/new", &Form::parse(body.as_bytes())).expect("it is kept");
+                let page = kept.typed().into_string();
+                assert!(page.contains("Mine") && (!is_secret(&name) || !page.contains("s3cret")), "{page}");
+                shown += 1;
+            }
+        }
+        assert!(shown > 7, "{shown}");
+        for (field, value) in
+            [("settings.webhook_url", "s3cret"), ("email.smtp.url", "smtp://u:s3cret@m.example"), ("custom_headers", "X: s3cret")]
+        {
+            let body = form_urlencoded::Serializer::new(String::new()).append_pair(field, value).finish();
+            let kept = Kept::of("/console/targets/new", &Form::parse(body.as_bytes())).expect("it is kept");
+            assert!(!kept.typed().into_string().contains("s3cret"), "{field}");
+        }
     }
 }

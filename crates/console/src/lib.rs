@@ -45,6 +45,9 @@ use session::Seat;
 pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
                        frame-ancestors 'none'; base-uri 'none'";
 
+/// Parts that an address of the console has at most: above so many, no page is looked for.
+const DEEPEST: usize = 8;
+
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Console {
@@ -52,6 +55,8 @@ pub struct Console {
     app: AppState,
     native: Router,
     live: live::Places,
+    /// For forms of people without a session.
+    room: form::Room,
     /// The routes of the pages alone, to be asked what they take.
     routes: Option<Router>,
 }
@@ -68,7 +73,8 @@ impl Console {
         if self.is_page(path).await {
             return address.to_owned();
         }
-        while let Some((above, _)) = path.rsplit_once('/') {
+        for _ in 0..DEEPEST {
+            let Some((above, _)) = path.rsplit_once('/') else { break };
             path = above;
             if self.is_page(path).await {
                 return path.to_owned();
@@ -94,7 +100,7 @@ pub type Answer = Result<Response, Failure>;
 /// The console's routes, all below `/console`.
 pub fn router(app: AppState) -> Router {
     let native = posthaste_server::native(app.clone());
-    let mut console = Console { app, native, live: live::Places::default(), routes: None };
+    let mut console = Console { app, native, live: live::Places::default(), room: form::Room::default(), routes: None };
     console.routes = Some(pages::router().with_state(console.clone()));
     let pages = pages::router().fallback(lost).method_not_allowed_fallback(other_method);
     let pages = pages.layer(axum::middleware::from_fn_with_state(console.clone(), guard)).with_state(console);
@@ -102,6 +108,7 @@ pub fn router(app: AppState) -> Router {
         .route("/console/assets/{file}", get(assets::serve))
         .route("/console", get(|| async { Redirect::permanent("/console/") }))
         .nest("/console/", pages)
+        .layer(axum::middleware::map_response(harmless))
 }
 
 async fn lost(seat: Option<Seat>, session::Look { theme, .. }: session::Look) -> Response {
@@ -113,7 +120,7 @@ async fn other_method(State(console): State<Console>, seat: Option<Seat>, sessio
     pages::problem::other_method(seat.as_ref(), theme, &page)
 }
 
-/// Around every page: no other site may post, failures become pages, and the headers that keep strangers' bytes harmless.
+/// Around every page: no other site may post, and failures become pages.
 async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let (mut parts, body) = request.into_parts();
@@ -129,6 +136,11 @@ async fn guard(State(console): State<Console>, request: Request, next: Next) -> 
         let seat = Seat::from_request_parts(&mut parts, &console).await.ok();
         response = pages::problem::failed(seat.as_ref(), &failure, typed.take().as_ref());
     }
+    response
+}
+
+/// Around everything: the headers that keep strangers' bytes harmless.
+async fn harmless(mut response: Response) -> Response {
     let fixed = HeaderValue::from_static;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, fixed(CSP));

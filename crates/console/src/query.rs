@@ -6,6 +6,9 @@ use std::convert::Infallible;
 
 use crate::form::{Form, moment};
 
+/// Filters that are times.
+const TIMES: [&str; 2] = ["from", "to"];
+
 /// Path and query of the present page.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
@@ -36,9 +39,14 @@ impl Query {
         link(&self.path, pairs)
     }
 
-    /// The address of an API path with those of the present filters that it knows. Times without a zone, as browsers send them without the script, are UTC.
+    /// The address of an API path with those of the present filters that it knows. Of times ([`TIMES`]) those without a zone, as browsers send
+    /// them without the script, are UTC.
     pub fn pass(&self, path: &str, names: &[&str]) -> String {
-        let values: Vec<(&str, String)> = names.iter().filter_map(|name| Some((*name, moment(self.given(name)?)))).collect();
+        let value = |name: &str| {
+            let given = self.given(name)?;
+            Some(if TIMES.contains(&name) { moment(given) } else { given.to_owned() })
+        };
+        let values: Vec<(&str, String)> = names.iter().filter_map(|name| Some((*name, value(name)?))).collect();
         link(path, values.iter().map(|(name, value)| (*name, value.as_str())))
     }
 }
@@ -72,6 +80,9 @@ mod tests {
         assert_eq!(query.with("state", Some("failed")), "/console/inbox?type=a+b&state=failed");
         assert_eq!(query.with("cursor", Some("y")), "/console/inbox?type=a+b&cursor=y");
         assert_eq!(query.pass("/events", &["type", "source"]), "/events?type=a+b");
+        let query = Query { path: "/console/inbox".into(), form: Form::parse(b"search=2026-01-01T10:00&from=2026-01-01T10:00") };
+        let expected = "/events?search=2026-01-01T10%3A00&from=2026-01-01T10%3A00%3A00Z";
+        assert_eq!(query.pass("/events", &["search", "from"]), expected, "a time that is looked for in texts stays as it is");
         let query = Query { path: "/console/inbox".into(), form: Form::parse(b"done=sent&type=a") };
         assert_eq!(query.with("state", Some("failed")), "/console/inbox?type=a&state=failed");
     }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
@@ -16,7 +17,7 @@ use posthaste_server::people::{CSRF_HEADER, Room, SignedIn, Visitor, check_csrf}
 
 use crate::Console;
 use crate::api::Api;
-use crate::form::Form;
+use crate::form::{Form, Unread};
 use crate::kept::{self, Kept};
 use crate::query::Query;
 use crate::ui;
@@ -82,6 +83,8 @@ pub struct Seat {
     pub workspaces: Vec<Room>,
     /// The chosen theme.
     pub theme: Theme,
+    /// Whether the workspace is the first one, whose administrators rule the server.
+    pub is_first: bool,
     /// Path and query of the page.
     pub query: Query,
     /// The native API as this person.
@@ -98,6 +101,11 @@ impl Seat {
     /// Whether the person administers the workspace.
     pub fn is_admin(&self) -> bool {
         self.workspace.role == Role::Administrator
+    }
+
+    /// Whether the person rules the server: an administrator of the first workspace.
+    pub fn is_operator(&self) -> bool {
+        self.is_first && self.is_admin()
     }
 
     /// Whether the navigation shows an address to this person. What is hidden is refused by the API anyway.
@@ -136,10 +144,15 @@ pub(crate) enum Choice {
     Theme,
 }
 
+/// Bytes of an address to go back to at most.
+const LONGEST_BACK: usize = 2048;
+
 /// An address of this console, or `/console/`: what a form says about where to go next is not trusted.
 pub(crate) fn local(back: &str) -> &str {
-    let is_local =
-        back.starts_with("/console/") && !back.contains("//") && back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_local = back.len() <= LONGEST_BACK
+        && back.starts_with("/console/")
+        && !back.contains("//")
+        && back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_local { back } else { "/console/" }
 }
 
@@ -168,6 +181,7 @@ async fn seat(parts: &mut Parts, console: &Console) -> Option<Seat> {
         name: member.name.clone(),
         email: member.email.clone(),
         csrf: format!("{}.{}", signed_in.csrf(), workspace.id),
+        is_first: console.app.engine.workspaces().first() == Some(&workspace.workspace),
         workspace,
         workspaces,
         theme,
@@ -224,6 +238,19 @@ pub struct Post {
     pub form: Form,
 }
 
+/// The answer to a form that came without a session: the log-in, which carries what was typed. Nothing is read of another site's form.
+async fn late(headers: &HeaderMap, theme: Theme, to: &str, body: Body, console: &Console) -> Response {
+    let log_in = || Redirect::to(&ui::login_href(local(&referring(headers).unwrap_or_default()))).into_response();
+    if !kept::is_ours(headers) {
+        return log_in();
+    }
+    match Form::read_of_stranger(body, kept::MOST + (64 << 10), &console.room).await {
+        Ok(form) => Kept::of(to, &form).map_or_else(log_in, |kept| crate::pages::log_in_first(theme, &kept.draft())),
+        Err(Unread::TooLarge(_)) => crate::pages::log_in_first(theme, &kept::too_long()),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
 impl FromRequest<Console> for Post {
     type Rejection = Response;
 
@@ -234,21 +261,16 @@ impl FromRequest<Console> for Post {
         let typed = parts.extensions.get::<kept::Typed>().cloned().unwrap_or_default();
         let is_of_any_workspace = ANYWHERE.contains(&parts.uri.path().trim_start_matches("/console"));
         let Ok(Look { theme, query, .. }) = Look::from_request_parts(&mut parts, console).await;
-        let form = Form::from_request(Request::from_parts(parts, body), console).await?;
-        let sent = || Kept::of(&query.with("done", None), &form);
-        let kept = || kept::is_ours(&headers).then(sent).flatten();
+        let to = query.with("done", None);
         let seat = match seat {
             Ok(seat) => seat,
             // A script would put the page into a page.
             Err(refusal) if headers.contains_key("hx-request") || !console.app.people().has_members() => return Err(refusal),
-            Err(_) => {
-                let back = referring(&headers).unwrap_or_default();
-                return Err(match kept() {
-                    Some(kept) => crate::pages::log_in_first(theme, &kept),
-                    None => Redirect::to(&ui::login_href(local(&back))).into_response(),
-                });
-            }
+            Err(_) => return Err(late(&headers, theme, &to, body, console).await),
         };
+        let form = Form::read(body).await.map_err(IntoResponse::into_response)?;
+        let sent = || Kept::of(&to, &form);
+        let kept = || kept::is_ours(&headers).then(sent).flatten();
         let shown = Some(form.raw("csrf")).filter(|text| !text.is_empty());
         let shown = shown.or_else(|| headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()));
         let (token, workspace) = shown.and_then(|shown| shown.split_once('.')).unzip();
@@ -276,6 +298,7 @@ mod tests {
             assert_eq!(local(bad), "/console/", "{bad:?}");
         }
         assert_eq!(local("/console/inbox?type=a"), "/console/inbox?type=a");
+        assert_eq!(local(&format!("/console/inbox?type={}", "a".repeat(LONGEST_BACK))), "/console/");
     }
 
     #[test]

@@ -1,17 +1,14 @@
 //! One's own account: name, password, second factor, sessions. These belong to the person and not to a workspace, so they are asked of
 //! the people of the server, and not of the API.
 
-use std::fmt::Write as _;
-
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::StatusCode;
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 use posthaste_domain::clock::rfc3339;
 use posthaste_server::people::PeopleError;
-use qrcodegen::{QrCode, QrCodeEcc};
 
 use super::enter::refused;
 use crate::api::segment;
@@ -33,15 +30,14 @@ pub(super) fn routes() -> Router<Console> {
 }
 
 const HERE: &str = "/console/account";
-/// Light cells around a QR code, as the standard asks.
-const QUIET: i32 = 4;
 
 /// The forms of the page as they are shown: one of them may be the one that was refused.
 #[derive(Default)]
 struct Forms {
     name: Draft,
     password: Draft,
-    removal: Draft,
+    /// Of the second step: turning it on, or off.
+    second: Draft,
 }
 
 async fn show(State(console): State<Console>, seat: Seat) -> Response {
@@ -74,18 +70,23 @@ fn page(console: &Console, seat: &Seat, status: StatusCode, forms: &Forms) -> Re
                 div.actions { (submit("Change the password")) }
             }
         }))
-        (ui::section("Second step at log-in", second_factor(seat, &forms.removal)))
+        (ui::section("Second step at log-in", second_factor(seat, &forms.second)))
         (sessions(console, seat))
     };
     let lede = html! { "Your own name, password and sessions, on all workspaces of this server." };
     Page::new("Account", HERE).lede(lede).narrow().status(status).show(seat, content)
 }
 
-fn second_factor(seat: &Seat, removal: &Draft) -> Markup {
+fn second_factor(seat: &Seat, draft: &Draft) -> Markup {
+    let password = Field::input(draft, "current", "Present password", "password").autocomplete("current-password").required();
     let Some(totp) = &seat.signed_in.member.doc.totp else {
         return html! {
             p { "After the password, log-in can ask for a code of an authenticator app on your phone. Whoever learns your password then still cannot log in." }
-            (ui::button(&seat.csrf, "/console/account/totp", "primary", "lock", "Set up an authenticator app"))
+            form.form method="post" action="/console/account/totp" {
+                (ui::csrf(&seat.csrf)) (errors(draft))
+                (password)
+                div.actions { (submit("Set up an authenticator app")) }
+            }
         };
     };
     html! {
@@ -95,10 +96,10 @@ fn second_factor(seat: &Seat, removal: &Draft) -> Markup {
         } @else {
             p.muted { (totp.recovery.len()) " recovery codes are left. Each works once, in place of a code." }
         }
-        (ui::fold(removal.text("open") == "true", html! { "Turn it off" }, html! {
+        (ui::fold(draft.text("open") == "true", html! { "Turn it off" }, html! {
             form.form method="post" action="/console/account/totp/remove" {
-                (ui::csrf(&seat.csrf)) (errors(removal))
-                (Field::input(removal, "current", "Present password", "password").autocomplete("current-password").required())
+                (ui::csrf(&seat.csrf)) (errors(draft))
+                (password)
                 div.actions { button.button.danger type="submit" { "Turn the second step off" } }
             }
         }))
@@ -185,10 +186,20 @@ async fn change_password(State(console): State<Console>, Post { seat, form }: Po
     }
 }
 
-async fn begin_totp(State(console): State<Console>, Post { seat, .. }: Post) -> Response {
-    // It was turned on in another window.
-    let Ok(enrolment) = console.app.people().begin_totp(&seat.signed_in) else { return go(HERE) };
-    totp_page(&seat, StatusCode::OK, &Draft::new().set("secret", enrolment.secret).set("uri", enrolment.uri))
+async fn begin_totp(State(console): State<Console>, Post { seat, form }: Post) -> Response {
+    match console.app.people().begin_totp(&seat.signed_in, form.raw("current"), &seat.visitor).await {
+        Ok(enrolment) => totp_page(&seat, StatusCode::OK, &Draft::new().set("secret", enrolment.secret).set("uri", enrolment.uri)),
+        // It was turned on in another window.
+        Err(PeopleError::HasSecondFactor) => go(HERE),
+        Err(error) => second_refused(&console, &seat, Draft::new(), &error),
+    }
+}
+
+/// The account's page again, with what was refused about the second step.
+fn second_refused(console: &Console, seat: &Seat, draft: Draft, error: &PeopleError) -> Response {
+    let second = wrong_password(draft, error, "current");
+    let forms = Forms { name: Draft::new().set("name", &seat.name), second, ..Forms::default() };
+    page(console, seat, super::enter::status_of(error), &forms)
 }
 
 /// The second step is being set up. Secret and address travel with the form, so that a wrong code does not begin anew; what counts is what
@@ -200,7 +211,7 @@ fn totp_page(seat: &Seat, status: StatusCode, draft: &Draft) -> Response {
         ol.steps {
             li { div.stack {
                 h2 { "Scan this with an authenticator app" }
-                @if let Some(drawing) = qr(uri) { (drawing) }
+                @if let Some(drawing) = ui::qr(uri) { (drawing) }
                 p.small { "On this device: " @if uri.starts_with("otpauth://") { a href=(uri) { "open it in an app" } ". " } "Or type the secret:" }
                 (ui::code("secret", &spaced.join(" ")))
             } }
@@ -220,23 +231,6 @@ fn totp_page(seat: &Seat, status: StatusCode, draft: &Draft) -> Response {
     page.lede(html! { "Nothing is changed until the code of step two was right. There are ten minutes." }).show(seat, content)
 }
 
-/// A QR code as a drawing: dark on light in both themes, because not every camera reads the reverse.
-fn qr(text: &str) -> Option<Markup> {
-    let code = QrCode::encode_text(text, QrCodeEcc::Medium).ok()?;
-    let size = code.size();
-    let mut path = String::new();
-    for (x, y) in (0..size).flat_map(|y| (0..size).map(move |x| (x, y))).filter(|(x, y)| code.get_module(*x, *y)) {
-        let _ = write!(path, "M{} {}h1v1h-1z", x + QUIET, y + QUIET);
-    }
-    let side = size + 2 * QUIET;
-    Some(html! {
-        svg.qr viewBox=(format!("0 0 {side} {side}")) width="208" height="208" role="img" aria-label="QR code with the secret below" shape-rendering="crispEdges" {
-            // Numbers that this module wrote.
-            (PreEscaped(format!("<path fill=\"#fff\" d=\"M0 0h{side}v{side}H0z\"/><path fill=\"#000\" d=\"{path}\"/>")))
-        }
-    })
-}
-
 async fn confirm_totp(State(console): State<Console>, Post { seat, form }: Post) -> Response {
     match console.app.people().confirm_totp(&seat.signed_in, form.text("code")).await {
         Ok(codes) => {
@@ -252,25 +246,24 @@ async fn confirm_totp(State(console): State<Console>, Post { seat, form }: Post)
             let problem = crate::api::Problem { status: 422, detail, field: Some("code".to_owned()), ..Default::default() };
             totp_page(&seat, StatusCode::UNPROCESSABLE_ENTITY, &Draft::from(form).set("code", "").with_problem(problem))
         }
-        Err(_) => {
+        Err(PeopleError::Link) => {
             let content = html! {
                 (ui::notice(Tone::Warn, html! { "It took too long, or there were too many wrong codes. Nothing was changed." }))
-                (ui::button(&seat.csrf, "/console/account/totp", "primary", "again", "Begin again"))
+                div.row { a.button.primary href=(HERE) { (ui::icon("again")) "Begin again" } }
             };
             let page = Page::new("Begin again", HERE).under(&[("Account", HERE)]).narrow();
             page.status(StatusCode::UNPROCESSABLE_ENTITY).show(&seat, content)
         }
+        // It was turned on in another window.
+        Err(PeopleError::HasSecondFactor) => go(HERE),
+        Err(error) => super::problem::failed(Some(&seat), &error.into(), None),
     }
 }
 
 async fn remove_totp(State(console): State<Console>, Post { seat, form }: Post) -> Response {
     match console.app.people().remove_totp(&seat.signed_in, form.raw("current"), &seat.visitor).await {
         Ok(()) => go(&Flash::Saved.to(HERE)),
-        Err(error) => {
-            let removal = wrong_password(Draft::new().set("open", "true"), &error, "current");
-            let forms = Forms { name: Draft::new().set("name", &seat.name), removal, ..Forms::default() };
-            page(&console, &seat, super::enter::status_of(&error), &forms)
-        }
+        Err(error) => second_refused(&console, &seat, Draft::new().set("open", "true"), &error),
     }
 }
 
@@ -305,12 +298,5 @@ mod tests {
             ("Chrome on Windows".into(), "curl".into(), "Unknown browser".into())
         );
         assert_eq!(browser("<script>"), "<script>");
-    }
-
-    #[test]
-    fn qr_codes_hold_numbers_alone() {
-        let drawing = qr("otpauth://totp/a?secret=\"><script>").expect("it fits").into_string();
-        assert!(drawing.contains("<path fill=\"#000\" d=\"M") && !drawing.contains("script"), "{drawing}");
-        assert!(qr(&"x".repeat(4000)).is_none());
     }
 }

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::sample;
+use super::targets;
 use super::type_subscriptions::at_filter;
 use super::types::{self, EventType, NAV, address};
-use crate::api::{Api, Failure, Page as List, segment};
+use crate::api::{Api, Failure, Page as List};
 use crate::form::{Draft, Form};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Page, errors};
@@ -90,7 +91,7 @@ fn target_fields(draft: &Draft, offer: &Offer) -> Markup {
     let mut targets = vec![Choice::new(NEW, "New target")];
     targets.extend(offer.targets.iter().zip(&labels).map(|(target, label)| Choice::new(&target.id, label)));
     let channels: Vec<Choice<'_>> =
-        offer.channels.items.iter().map(|channel| Choice::new(&channel.name, channel_name(&channel.name))).collect();
+        offer.channels.items.iter().map(|channel| Choice::new(&channel.name, targets::channel_name(&channel.name))).collect();
     let has = |name: &str| offer.channels.items.iter().any(|channel| channel.name == name);
     let methods = ["POST", "PUT", "GET", "DELETE"].map(|method| Choice::new(method, method));
     html! {
@@ -107,7 +108,7 @@ fn target_fields(draft: &Draft, offer: &Offer) -> Markup {
             @if has("slack") { div.stack data-when-channel="slack" {
                 (Field::input(draft, "slack.webhook_url", "Slack: incoming webhook URL", "url").hint("Or leave it empty, and give the token of a bot and a channel.").mono())
                 div.pair {
-                    (Field::text(draft, "slack.token", "Slack: bot token").autocomplete("off").mono())
+                    (Field::text(draft, "slack.token", "Slack: bot token").mono())
                     (Field::text(draft, "slack.channel", "Slack: channel").placeholder("#orders"))
                 }
             } }
@@ -118,7 +119,7 @@ fn target_fields(draft: &Draft, offer: &Offer) -> Markup {
                 (Field::text(draft, "email.to", "E-mail: to").hint("One address, or several with commas between them.").placeholder("ann@example.com"))
                 div.pair {
                     (Field::text(draft, "email.from", "E-mail: from").hint("The server's sender, if it has one and you leave this empty."))
-                    (Field::text(draft, "email.smtp.url", "E-mail: relay").hint("The server's relay, if it has one and you leave this empty.").placeholder("smtp://user:password@mail.example.com").autocomplete("off").mono())
+                    (Field::text(draft, "email.smtp.url", "E-mail: relay").hint("The server's relay, if it has one and you leave this empty.").placeholder("smtp://user:password@mail.example.com").mono())
                 }
             } }
             @if has("sms") { div.stack data-when-channel="sms" {
@@ -136,7 +137,9 @@ fn message_fields(draft: &Draft, offer: &Offer) -> Markup {
         .templates
         .iter()
         .map(|template| (format!("template:{}", template.id), format!("Template: {}", template.name)))
-        .chain(offer.channels.formats.iter().map(|format| (format!("format:{format}"), format!("Format: {}", format_name(format)))))
+        .chain(
+            offer.channels.formats.iter().map(|format| (format!("format:{format}"), format!("Format: {}", targets::dialect_name(format)))),
+        )
         .collect();
     let mut choices = vec![Choice::new("", "Default of the channel"), Choice::new(NEW, "New message template")];
     choices.extend(values.iter().map(|(value, label)| Choice::new(value, label)));
@@ -147,31 +150,6 @@ fn message_fields(draft: &Draft, offer: &Offer) -> Markup {
             (Field::text(draft, "template.name", "Template name").placeholder("Order received"))
             (Field::code(draft, "template.text", "Content", 6).hint(html! { "Light Markdown with Twig, such as " code { "{{ data.customer }}" } ". More blocks and a preview are on the page of the template." }))
         }
-    }
-}
-
-/// The name of a channel as people know it.
-fn channel_name(name: &str) -> &str {
-    match name {
-        "webhook" => "Webhook (URL)",
-        "slack" => "Slack",
-        "discord" => "Discord",
-        "email" => "E-mail",
-        "sms" => "SMS",
-        other => other,
-    }
-}
-
-fn format_name(name: &str) -> &str {
-    match name {
-        "standard" => "Standard Webhooks",
-        "raw" => "the payload alone",
-        "msggo" => "MsgGO",
-        "momentum" => "Momentum",
-        "msgine" => "MsGine",
-        "messagemedia" => "MessageMedia",
-        "mailgun" => "Mailgun",
-        other => other,
     }
 }
 
@@ -196,92 +174,55 @@ fn settings(form: &Form, channel: &str) -> Value {
     Value::Object(settings)
 }
 
-/// What was made so far, to be taken away again.
-#[derive(Default)]
-struct Made(Vec<String>);
-
-impl Made {
-    async fn post(&mut self, api: &Api, family: &str, body: &Value) -> Result<String, Failure> {
-        #[derive(Deserialize)]
-        struct New {
-            id: String,
-        }
-        let made: New = api.post(family, body).await?;
-        self.0.push(format!("{family}/{}", segment(&made.id)));
-        Ok(made.id)
-    }
-
-    /// Deletes what was made, the last one first. What cannot be deleted is named in the problem.
-    async fn undo(self, api: &Api, refused: &Failure) -> Failure {
-        let mut problem = refused.problem();
-        for path in self.0.iter().rev() {
-            if let Err(failure) = api.delete(path).await {
-                tracing::warn!(%failure, path, "a part of a delivery that was refused could not be deleted");
-                problem.detail.push_str(&format!(" – and {path}, which was made for it, could not be deleted again."));
+/// The name that a field of the API has in the form.
+fn field_name(field: &str, channel: &str) -> String {
+    match field {
+        "target_id" => "target".to_owned(),
+        "template_id" | "format" => "content".to_owned(),
+        "target.channel" => "channel".to_owned(),
+        "target.settings.smtp" => "email.smtp.url".to_owned(),
+        // What a format has against the address of the target that was chosen.
+        field if field.starts_with("settings") => "target".to_owned(),
+        field => match field.split_once('.') {
+            Some(("target", rest)) => {
+                rest.strip_prefix("settings").map_or_else(|| field.to_owned(), |setting| format!("{channel}{setting}"))
             }
-        }
-        Failure::Refused(Box::new(problem))
+            Some(("template", rest)) if rest != "name" => "template.text".to_owned(),
+            _ => field.to_owned(),
+        },
     }
 }
 
-/// A problem of one of the parts, with its field as the form names it.
-fn place(failure: &Failure, rename: impl Fn(&str) -> String) -> Failure {
-    let mut problem = failure.problem();
-    problem.field = problem.field.map(|field| rename(&field));
-    for error in &mut problem.errors {
-        error.field = rename(&error.field);
-    }
-    Failure::Refused(Box::new(problem))
-}
-
-async fn make(api: &Api, one: &EventType, form: &Form, made: &mut Made) -> Result<(), Failure> {
-    // What cannot be read is found before anything is made.
+/// Makes the subscription, with its target and its template if they are new: all of it, or nothing.
+async fn make(api: &Api, one: &EventType, form: &Form) -> Result<(), Failure> {
     let filter: Value = match form.given("filter") {
         Some(text) => sample::read("filter", text)?,
         None => Value::Null,
     };
-    let target_id = match form.text("target") {
-        NEW => {
-            let channel = form.text("channel");
-            let wanted = json!({"name": form.text("target.name"), "channel": channel, "settings": settings(form, channel)});
-            let rename = |field: &str| match field.strip_prefix("settings") {
-                Some(".smtp") => "email.smtp.url".to_owned(),
-                Some(rest) => format!("{channel}{rest}"),
-                None if field == "name" => "target.name".to_owned(),
-                None => field.to_owned(),
-            };
-            made.post(api, "/targets", &wanted).await.map_err(|failure| place(&failure, rename))?
-        }
-        known => known.to_owned(),
-    };
-    let mut wanted = json!({"event_types": [one.name], "target_id": target_id, "filter": filter});
+    let channel = form.text("channel");
+    let mut wanted = json!({"event_types": [one.name], "filter": filter});
+    match form.text("target") {
+        NEW => wanted["target"] = json!({"name": form.text("target.name"), "channel": channel, "settings": settings(form, channel)}),
+        known => wanted["target_id"] = known.into(),
+    }
     match form.text("content").split_once(':') {
         Some(("template", id)) => wanted["template_id"] = id.into(),
         Some(("format", name)) => wanted["format"] = name.into(),
         _ if form.text("content") == NEW => {
-            let template = json!({"name": form.text("template.name"), "blocks": [{"kind": "text", "text": form.raw("template.text")}]});
-            let rename = |field: &str| if field == "name" { "template.name".to_owned() } else { "template.text".to_owned() };
-            let id = made.post(api, "/templates", &template).await.map_err(|failure| place(&failure, rename))?;
-            wanted["template_id"] = id.into();
+            wanted["template"] =
+                json!({"name": form.text("template.name"), "blocks": [{"kind": "text", "text": form.raw("template.text")}]});
         }
         _ => {}
     }
-    let rename = |field: &str| match field {
-        "target_id" => "target".to_owned(),
-        "template_id" | "format" => "content".to_owned(),
-        field if field.starts_with("settings") => "target".to_owned(),
-        field => field.to_owned(),
-    };
-    made.post(api, "/subscriptions", &wanted).await.map(drop).map_err(|failure| place(&failure, rename))
+    let made = api.tell("/subscriptions", &wanted).await;
+    made.map_err(|failure| failure.renamed(|field| field_name(field, channel)))
 }
 
 async fn save(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     let one = types::find(&seat, &id).await?;
-    let mut made = Made::default();
-    match make(&seat.api, &one, &form, &mut made).await {
+    match make(&seat.api, &one, &form).await {
         Ok(()) => Ok(go(&Flash::Created.to(&address(&one.id)))),
         Err(failure) => {
-            let failure = made.undo(&seat.api, &failure).await;
             let draft = at_filter(Draft::from(form), &failure);
             page(&seat, &one, &offer(&seat.api).await?, StatusCode::UNPROCESSABLE_ENTITY, &draft)
         }

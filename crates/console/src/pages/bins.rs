@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::subscriptions;
 use crate::api::{Api, Failure, Page as List, segment};
 use crate::form::{Draft, Form};
 use crate::query::link;
@@ -20,8 +21,8 @@ pub(super) fn routes() -> Router<Console> {
     Router::new()
         .route("/bins", get(list))
         .route("/bins/new", get(compose).post(create))
-        .route("/bins/{id}", get(show).post(change))
-        .route("/bins/{id}/edit", get(edit))
+        .route("/bins/{id}", get(show))
+        .route("/bins/{id}/edit", get(edit).post(change))
         .route("/bins/{id}/live", get(watch))
         .route("/bins/{id}/clear", get(ask_clear).post(clear))
         .route("/bins/{id}/delete", get(ask_delete).post(delete))
@@ -41,6 +42,7 @@ struct Bin {
     look_url: String,
     expires_at: String,
     created_at: String,
+    version: i64,
 }
 
 #[derive(Deserialize)]
@@ -127,12 +129,13 @@ async fn compose(seat: Seat) -> Response {
 
 fn form_page(seat: &Seat, status: StatusCode, draft: &Draft, bin: Option<&Bin>) -> Response {
     let (action, lives) = match bin {
-        Some(bin) => (address(&bin.id), &LIVES[..]),
+        Some(bin) => (format!("{}/edit", address(&bin.id)), &LIVES[..]),
         None => (format!("{HERE}/new"), &LIVES[..4]),
     };
     let form = html! {
         form.form method="post" action=(action) {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            @if bin.is_some() { input type="hidden" name="version" value=(draft.text("version")); }
             (Field::text(draft, "name", "Name").hint("What you try out with it.").optional().focus())
             div.pair {
                 (Field::input(draft, "status", "Status it answers with", "number").hint("200 takes everything; 500 lets deliveries fail, to see what happens then.").required())
@@ -170,12 +173,16 @@ async fn read(seat: &Seat, id: &str) -> Result<Bin, Failure> {
 
 async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
     let bin = read(&seat, &id).await?;
-    let draft = Draft::new().set("name", &bin.name).set("status", bin.status.to_string()).set("expires_in", "");
+    let draft = Draft::new().set("name", &bin.name).set("status", bin.status.to_string()).set("version", bin.version.to_string());
     Ok(form_page(&seat, StatusCode::OK, &draft, Some(&bin)))
 }
 
 async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
-    match seat.api.patch::<Made>(&format!("/bins/{}", segment(&id)), &document(&form)).await {
+    let mut wanted = document(&form);
+    if let Some(version) = form.version() {
+        wanted["version"] = version.into();
+    }
+    match seat.api.patch::<Made>(&format!("/bins/{}", segment(&id)), &wanted).await {
         Ok(_) => Ok(go(&Flash::Saved.to(&address(&id)))),
         Err(failure) => {
             let bin = read(&seat, &id).await?;
@@ -298,10 +305,10 @@ async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String
 async fn example(Path(id): Path<String>, Post { seat, .. }: Post) -> Answer {
     let bin = read(&seat, &id).await?;
     let name = if bin.name.is_empty() { "Request bin" } else { bin.name.as_str() };
-    let target: Made = seat.api.post("/targets", &json!({"name": name, "channel": "webhook", "settings": {"url": bin.url}})).await?;
-    let wanted = json!({"event_types": ["*"], "target_id": target.id, "description": "Every event, to look at in a bin"});
-    seat.api.post::<Made>("/subscriptions", &wanted).await?;
-    Ok(go(&Flash::Created.to(&format!("/console/targets/{}", segment(&target.id)))))
+    let target = json!({"name": name, "channel": "webhook", "settings": {"url": bin.url}});
+    let about = Some(("description", "Every event, to look at in a bin"));
+    let target = subscriptions::with_target(&seat.api, vec!["*".to_owned()], target, about).await?;
+    Ok(go(&Flash::Created.to(&super::targets::address(&target))))
 }
 
 async fn ask_clear(seat: Seat, Path(id): Path<String>) -> Answer {

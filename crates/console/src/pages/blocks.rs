@@ -197,7 +197,7 @@ pub(super) fn editor(blocks: &[Block], draft: &Draft, action: &str) -> Markup {
         }
     }
     let add = |verb: &str, label: &str| {
-        html! { button.button.slim type="submit" name="do" value=(verb) formaction=(format!("{action}#block-{}", blocks.len())) { (ui::icon("plus")) (label) } }
+        html! { button.button.slim type="submit" formnovalidate name="do" value=(verb) formaction=(format!("{action}#block-{}", blocks.len())) { (ui::icon("plus")) (label) } }
     };
     html! {
         ol.blocks {
@@ -213,7 +213,7 @@ fn one(draft: &Draft, blocks: &[Block], at: usize, block: &Block, action: &str) 
     let kind = if block.is_table { "Table" } else { "Text" };
     let button = |verb: &str, to: usize, icon: &str, label: &str, is_off: bool| {
         html! {
-            button.button.quiet.slim.only-icon type="submit" name="do" value=(format!("{verb}:{at}")) disabled[is_off]
+            button.button.quiet.slim.only-icon type="submit" formnovalidate name="do" value=(format!("{verb}:{at}")) disabled[is_off]
                 formaction=(format!("{action}#block-{to}")) aria-label=(format!("{label}: block {}", at + 1)) title=(label) { (ui::icon(icon)) }
         }
     };
@@ -253,11 +253,11 @@ fn columns(draft: &Draft, at: usize, block: &Block, action: &str) -> Markup {
                 div.column {
                     (Field::text(draft, &heading, "Heading"))
                     (Field::text(draft, &field, "Field").placeholder("name").mono())
-                    button.button.quiet.only-icon type="submit" name="do" value=(format!("drop:{at}:{column}")) formaction=(here)
+                    button.button.quiet.only-icon type="submit" formnovalidate name="do" value=(format!("drop:{at}:{column}")) formaction=(here)
                         aria-label=(format!("Remove column {} of block {}", column + 1, at + 1)) title="Remove the column" { (ui::icon("bad")) }
                 }
             }
-            div { button.button.slim type="submit" name="do" value=(format!("column:{at}")) formaction=(here) { (ui::icon("plus")) "Column" } }
+            div { button.button.slim type="submit" formnovalidate name="do" value=(format!("column:{at}")) formaction=(here) { (ui::icon("plus")) "Column" } }
         }
     }
 }

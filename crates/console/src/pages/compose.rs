@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::messages::{self, HERE, Message};
-use crate::api::segment;
+use crate::api::{Failure, segment};
 use crate::form::{Draft, Form};
 use crate::query::link;
 use crate::session::{Post, Seat};
@@ -48,25 +48,78 @@ async fn compose(seat: Seat) -> Answer {
     for name in ["from", "to", "subject", "text"] {
         draft = draft.set(name, text(name));
     }
-    if let Some(id) = seat.query.given("like")
-        && let Some(message) = seat.api.find::<Message>(&format!("/messages/{}", segment(id))).await?
-    {
-        draft = draft
-            .set("channel", &message.channel)
-            .set("from", &message.from)
-            .set("to", message.to.join("\n"))
-            .set("subject", message.subject.unwrap_or_default())
-            .set("text", message.text.unwrap_or_default())
-            .set("html", message.html.unwrap_or_default())
-            .set("tags", message.tags.join(", "));
+    let like = model(&seat, seat.query.given("like")).await?;
+    if let Some(message) = &like {
+        draft = copy(draft.set("like", &message.id), message);
     }
-    Ok(page(&seat, StatusCode::OK, &draft))
+    Ok(page(&seat, StatusCode::OK, &draft, like.as_ref()))
 }
 
-fn page(seat: &Seat, status: StatusCode, draft: &Draft) -> Response {
+/// The message that a form is a copy of, if it is one and the message is still kept.
+async fn model(seat: &Seat, id: Option<&str>) -> Result<Option<Message>, Failure> {
+    match id {
+        Some(id) => seat.api.find(&format!("/messages/{}", segment(id))).await,
+        None => Ok(None),
+    }
+}
+
+/// The form with everything of a message that it has fields for. Who was not named to others stays so.
+fn copy(draft: Draft, message: &Message) -> Draft {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let draft = draft
+        .set("channel", &message.channel)
+        .set("from", &message.from)
+        .set("subject", text(&message.subject))
+        .set("text", text(&message.text))
+        .set("html", text(&message.html))
+        .set("tags", message.tags.join(", "))
+        .set("test", if message.test { "true" } else { "" });
+    let Some(email) = &message.email else { return draft.set("to", message.to.join("\n")) };
+    let draft = draft.set("reply_to", text(&email.reply_to));
+    if email.individual && message.to.len() > 1 {
+        return draft.set("to", "");
+    }
+    draft.set("to", email.to.join("\n")).set("cc", email.cc.join("\n")).set("bcc", email.bcc.join("\n"))
+}
+
+/// What a copy of a message lacks, because the form has no field for it.
+fn lacking(message: &Message) -> Vec<String> {
+    let mut lacking = Vec::new();
+    let mut add = |is_there: bool, what: &str| {
+        if is_there {
+            lacking.push(what.to_owned())
+        }
+    };
+    if let Some(email) = &message.email {
+        let names = |all: Vec<&str>| all.join(", ");
+        let (headers, files) = (&email.headers, &email.attachments);
+        let is_to_many = email.individual && message.to.len() > 1;
+        add(is_to_many, "its recipients: each of them saw no address but its own, and a copy would name all of them to each other");
+        add(email.individual, "what was filled in for each recipient");
+        add(email.composed, "its content: the client composed the whole mail");
+        add(email.amp_html.is_some(), "its AMP part");
+        add(!headers.is_empty(), &format!("its further headers: {}", names(headers.iter().map(|header| header.name.as_str()).collect())));
+        add(!files.is_empty(), &format!("its files: {}", names(files.iter().map(|file| file.filename.as_str()).collect())));
+        let is_watched = email.track.opens || email.track.clicks || email.track.unsubscribe;
+        add(is_watched, "its own choice of what is watched: the settings of the domain count");
+    }
+    add(!message.metadata.is_empty(), "its metadata");
+    add(message.callback_url.is_some(), "the address for its events");
+    lacking
+}
+
+fn page(seat: &Seat, status: StatusCode, draft: &Draft, like: Option<&Message>) -> Response {
+    let lacking = like.map(lacking).unwrap_or_default();
     let form = html! {
         form.form method="post" action="/console/messages/new" {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            @if let Some(message) = like { input type="hidden" name="like" value=(message.id); }
+            @if !lacking.is_empty() {
+                (ui::notice(Tone::Warn, html! {
+                    "This copy of a message does not have everything of it. It lacks:"
+                    ul { @for what in &lacking { li { (what) } } }
+                }))
+            }
             (Field::select(draft, "channel", "Channel", &CHANNELS).shows("channel"))
             (Field::text(draft, "from", "From").hint(html! {
                 span data-when-channel="email" { "An address, with a name if you like: Ann <ann@example.com>." }
@@ -159,11 +212,13 @@ struct Accepted {
     id: String,
 }
 
-async fn send(Post { seat, form }: Post) -> Response {
-    match seat.api.post::<Accepted>("/messages", &document(&form)).await {
-        Ok(accepted) => go(&Flash::Queued.to(&messages::address(&accepted.id))),
-        Err(failure) => page(&seat, StatusCode::UNPROCESSABLE_ENTITY, &Draft::from(form).refused(&failure)),
-    }
+async fn send(Post { seat, form }: Post) -> Answer {
+    let failure = match seat.api.post::<Accepted>("/messages", &document(&form)).await {
+        Ok(accepted) => return Ok(go(&Flash::Queued.to(&messages::address(&accepted.id)))),
+        Err(failure) => failure,
+    };
+    let like = model(&seat, form.given("like")).await?;
+    Ok(page(&seat, StatusCode::UNPROCESSABLE_ENTITY, &Draft::from(form).refused(&failure), like.as_ref()))
 }
 
 async fn incoming(seat: Seat) -> Response {

@@ -1,6 +1,6 @@
 //! Deliveries: the log of what went where, and one delivery with its attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -78,7 +78,7 @@ struct Named {
 }
 
 /// Whether nothing more happens by itself.
-fn is_final(state: &str) -> bool {
+pub(super) fn is_final(state: &str) -> bool {
     matches!(state, "delivered" | "failed" | "cancelled")
 }
 
@@ -152,7 +152,17 @@ async fn list(seat: Seat) -> Answer {
         Err(failure) => return Err(failure),
     };
     let all: List<Named> = seat.api.get(&format!("/targets?limit={MOST_TARGETS}&order=asc")).await?;
-    let names: BTreeMap<String, String> = all.items.into_iter().map(|target| (target.id, target.name)).collect();
+    let mut names: BTreeMap<String, String> = all.items.into_iter().map(|target| (target.id, target.name)).collect();
+    // The list of targets may be cut; what the rows and the filter name is looked up by itself.
+    let named: BTreeSet<&str> = rows.items.iter().filter_map(|row| row.target_id.as_deref()).chain(query.given("target_id")).collect();
+    for id in named {
+        if !names.contains_key(id)
+            && let Some(Named { id, name }) = seat.api.find(&format!("/targets/{}", segment(id))).await?
+        {
+            names.insert(id, name);
+        }
+    }
+    let is_cut = all.next.is_some();
     let is_filtered = query.any(&FILTERS);
     let mut draft = FILTERS.iter().fold(Draft::new(), |draft, name| draft.set(name, query.text(name)));
     if let Some(failure) = &refused {
@@ -164,7 +174,8 @@ async fn list(seat: Seat) -> Answer {
     let fields = html! {
         @if is_scheduled { input type="hidden" name="scheduled" value="true"; }
         @else { (Field::select(&draft, "state", "State", &STATES).submits()) }
-        (Field::select(&draft, "target_id", "Target", &choices).submits())
+        @let targets = Field::select(&draft, "target_id", "Target", &choices).submits();
+        @if is_cut { (targets.hint(format!("The first {MOST_TARGETS}. For another one go to its page."))) } @else { (targets) }
         (Field::text(&draft, "type", "Event type").mono())
         (Field::time(&draft, "from", "From"))
         (Field::time(&draft, "to", "To"))

@@ -204,7 +204,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     let domain: Value = seat.api.get(&format!("/domains/{}", segment(&id))).await?;
     // The mask is no key.
     let draft = Draft::of(&domain).set("dkim.private_key", "");
-    let domain = Domain::deserialize(&domain).map_err(|error| Failure::Unreadable(error.to_string()))?;
+    let domain = Domain::deserialize(&domain).map_err(Failure::unreadable)?;
     Ok(page(&seat, StatusCode::OK, &domain, &draft))
 }
 

@@ -9,7 +9,7 @@ use maud::html;
 use posthaste_server::people::{FirstMember, Login, NewSession, PeopleError};
 
 use crate::api::{Failure, Problem};
-use crate::form::{Draft, Form};
+use crate::form::{Draft, Form, LogIn, Small, capital};
 use crate::kept::{self, Kept};
 use crate::session::{Choice, Look, Post, Seat, Theme, choice_cookie, local};
 use crate::ui::{self, Field, Tone, door, errors, submit};
@@ -35,14 +35,12 @@ pub(super) fn refused(draft: Draft, error: &PeopleError) -> Draft {
 /// Errors name their field and begin in small letters, for logs; a page shows sentences, at the field.
 fn detail(error: &PeopleError) -> String {
     let text = error.to_string();
-    let text = error.field().and_then(|field| text.strip_prefix(field)?.strip_prefix(": ")).unwrap_or(&text);
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    capital(error.field().and_then(|field| text.strip_prefix(field)?.strip_prefix(": ")).unwrap_or(&text))
 }
 
 /// The log-in page as the answer to a form that came without a session: what was typed comes back after it.
-pub(crate) fn log_in_first(theme: Theme, kept: &Kept) -> Response {
-    login_page(theme, StatusCode::UNAUTHORIZED, &kept.draft(), false)
+pub(crate) fn log_in_first(theme: Theme, draft: &Draft) -> Response {
+    login_page(theme, StatusCode::UNAUTHORIZED, draft, false)
 }
 
 /// Enters after a log-in: to where somebody wanted to go, or to the form that was kept.
@@ -74,17 +72,18 @@ async fn setup(State(console): State<Console>, Look { theme, query, .. }: Look) 
     }
     match people.is_setup_token(query.text("token")) {
         true => setup_page(theme, StatusCode::OK, &Draft::new().set("token", query.text("token"))),
-        false => door(
-            "Set up Posthaste",
-            theme,
-            StatusCode::OK,
-            html! {
-                p { "Open the one-time link that the server printed when it started. It looks like this:" }
-                p { code { (console.base_url()) "/console/setup?token=…" } }
-                p.muted.small { "Lost it? The server prints a new one at each start until somebody has used it." }
-            },
-        ),
+        false => no_setup(&console, theme, StatusCode::OK),
     }
+}
+
+/// The set-up without its link.
+fn no_setup(console: &Console, theme: Theme, status: StatusCode) -> Response {
+    let content = html! {
+        p { "Open the one-time link that the server printed when it started. It looks like this:" }
+        p { code { (console.base_url()) "/console/setup?token=…" } }
+        p.muted.small { "Lost it? The server prints a new one at each start until somebody has used it." }
+    };
+    door("Set up Posthaste", theme, status, content)
 }
 
 fn setup_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
@@ -103,7 +102,7 @@ fn setup_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
     door("Set up Posthaste", theme, status, content)
 }
 
-async fn set_up(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
+async fn set_up(State(console): State<Console>, Look { theme, visitor, .. }: Look, Small(form): Small) -> Response {
     let text = |name: &str| form.text(name).to_owned();
     let first = FirstMember {
         organisation: text("organisation"),
@@ -115,7 +114,8 @@ async fn set_up(State(console): State<Console>, Look { theme, visitor, .. }: Loo
         Ok(session) => enter(&session, "/console/"),
         // It was used, here or elsewhere, while the form was open: its page says what to do.
         Err(PeopleError::Link) if console.app.people().has_members() => go("/console/setup"),
-        Err(error) => setup_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(form.into(), &error)),
+        Err(error @ PeopleError::Link) => no_setup(&console, theme, status_of(&error)),
+        Err(error) => setup_page(theme, status_of(&error), &refused(form.into(), &error)),
     }
 }
 
@@ -154,7 +154,7 @@ pub(super) fn status_of(error: &PeopleError) -> StatusCode {
     }
 }
 
-async fn log_in(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
+async fn log_in(State(console): State<Console>, Look { theme, visitor, .. }: Look, LogIn(form): LogIn) -> Response {
     match console.app.people().login(form.text("email"), form.raw("password"), &visitor).await {
         Ok(Login::Done(session)) => come_in(&console, theme, &form, &session),
         Ok(Login::CodeNeeded { ticket }) => {
@@ -179,7 +179,7 @@ fn code_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
     door("Second step", theme, status, content)
 }
 
-async fn log_in_code(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
+async fn log_in_code(State(console): State<Console>, Look { theme, visitor, .. }: Look, LogIn(form): LogIn) -> Response {
     match console.app.people().login_code(form.text("ticket"), form.text("code"), &visitor).await {
         Ok(session) => come_in(&console, theme, &form, &session),
         Err(error @ PeopleError::Link) => {
@@ -198,13 +198,17 @@ async fn password(State(console): State<Console>, Look { theme, query, .. }: Loo
         Some(member) => {
             password_page(theme, StatusCode::OK, &Draft::new().set("token", query.text("token")).set("email", &member.doc.email))
         }
-        None => door(
-            "The link has expired",
-            theme,
-            StatusCode::NOT_FOUND,
-            html! { p { "It was used already, or it is too old. An administrator can make you a new one." } p { a href="/console/login" { "Log in" } } },
-        ),
+        None => lapsed(theme, StatusCode::NOT_FOUND),
     }
+}
+
+/// A link for a password that is no good any more.
+fn lapsed(theme: Theme, status: StatusCode) -> Response {
+    let content = html! {
+        p { "It was used already, or it is too old. An administrator can make you a new one." }
+        p { a href="/console/login" { "Log in" } }
+    };
+    door("The link has expired", theme, status, content)
 }
 
 fn password_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
@@ -221,11 +225,13 @@ fn password_page(theme: Theme, status: StatusCode, draft: &Draft) -> Response {
     door("Choose a password", theme, status, content)
 }
 
-async fn set_password(State(console): State<Console>, Look { theme, visitor, .. }: Look, form: Form) -> Response {
+async fn set_password(State(console): State<Console>, Look { theme, visitor, .. }: Look, Small(form): Small) -> Response {
     match console.app.people().use_link(form.text("token"), form.raw("password"), &visitor).await {
         Ok(Login::Done(session)) => enter(&session, "/console/"),
         Ok(Login::CodeNeeded { ticket }) => code_page(theme, StatusCode::OK, &Draft::new().set("ticket", ticket)),
-        Err(error) => password_page(theme, StatusCode::UNPROCESSABLE_ENTITY, &refused(form.into(), &error)),
+        // It lapsed while the form was open.
+        Err(error @ PeopleError::Link) => lapsed(theme, status_of(&error)),
+        Err(error) => password_page(theme, status_of(&error), &refused(form.into(), &error)),
     }
 }
 

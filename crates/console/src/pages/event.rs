@@ -11,6 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::deliveries::is_final;
 use super::inbox::{self, Attempt, Delivery, Event};
 use crate::api::{Api, Failure, segment};
 use crate::form::Draft;
@@ -115,10 +116,6 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     let title = event.type_name.as_deref().unwrap_or("Event without a type");
     let page = Page::new(title, "/console/inbox").under(&[("Inbox", "/console/inbox")]).actions(actions);
     Ok(page.lede(html! { "Received " (ui::full_time(&event.received_at)) }).show(&seat, content))
-}
-
-fn is_final(state: &str) -> bool {
-    matches!(state, "delivered" | "failed" | "cancelled")
 }
 
 fn facts(event: &Event) -> Markup {

@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::inbox;
-use crate::api::{Failure, Page as List};
+use super::{inbox, subscriptions};
+use crate::api::{Api, Failure, Page as List};
 use crate::form::Draft;
+use crate::query::link;
 use crate::session::{Post, Seat};
 use crate::ui::{self, Field, Page, Tone, errors, submit};
 use crate::{Answer, Console, go};
@@ -178,26 +179,31 @@ async fn make_target(Post { seat, form }: Post) -> Answer {
     }
 }
 
-#[derive(Deserialize)]
-struct Made {
-    id: String,
-}
+/// The name of the bin that the guide makes.
+const BIN: &str = "First bin";
 
 #[derive(Deserialize)]
-struct MadeBin {
+struct Bin {
+    name: String,
     url: String,
 }
 
-/// A webhook that gets every event; without a URL it goes to a new request bin.
+/// The URL of the guide's bin. One that an earlier attempt has left is taken again.
+async fn bin(api: &Api) -> Result<String, Failure> {
+    let known: List<Bin> = api.get(&link("/bins", [("search", BIN)])).await?;
+    match known.items.into_iter().find(|bin| bin.name == BIN) {
+        Some(bin) => Ok(bin.url),
+        None => Ok(api.post::<Bin>("/bins", &json!({"name": BIN})).await?.url),
+    }
+}
+
+/// A webhook that gets every event; without a URL it goes to a request bin.
 async fn attach(seat: &Seat, url: Option<&str>) -> Result<(), Failure> {
     let (name, url) = match url {
         Some(url) => ("First webhook", url.to_owned()),
-        None => {
-            let bin: MadeBin = seat.api.post("/bins", &json!({"name": "First bin"})).await?;
-            ("First bin", bin.url)
-        }
+        None => (BIN, bin(&seat.api).await?),
     };
-    let target: Made = seat.api.post("/targets", &json!({"name": name, "channel": "webhook", "settings": {"url": url}})).await?;
-    let wanted = json!({"event_types": ["*"], "target_id": target.id, "description": "Made by the guide: every event"});
-    seat.api.post::<Made>("/subscriptions", &wanted).await.map(drop)
+    let target = json!({"name": name, "channel": "webhook", "settings": {"url": url}});
+    let about = Some(("description", "Made by the guide: every event"));
+    subscriptions::with_target(&seat.api, vec!["*".to_owned()], target, about).await.map(drop)
 }

@@ -243,7 +243,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     if !domains.is_empty() {
         draft = draft.set("allowed_domains", domains.join("\n"));
     }
-    let key = Key::deserialize(&key).map_err(|error| crate::api::Failure::Unreadable(error.to_string()))?;
+    let key = Key::deserialize(&key).map_err(crate::api::Failure::unreadable)?;
     Ok(form_page(&seat, StatusCode::OK, &draft, Some(&key)))
 }
 

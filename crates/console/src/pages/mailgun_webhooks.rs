@@ -59,7 +59,7 @@ fn path_of(domain: &str, name: &str) -> String {
     format!("/v3/domains/{}/webhooks/{}", segment(domain), segment(name))
 }
 
-/// Calls the vendor's API with a form; what it refuses is about the URLs.
+/// Calls the vendor's API with a form; what it refuses is about the URLs. Of several it does not say which.
 async fn call(api: &Api, method: Method, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
     let body = (!fields.is_empty()).then(|| Bytes::from(form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()));
     let (status, bytes) = api.vendor(method, path, FORM, body).await?;
@@ -69,7 +69,8 @@ async fn call(api: &Api, method: Method, path: &str, fields: &[(&str, &str)]) ->
     }
     let said = ["message", "Reason", "reason"].iter().find_map(|name| answer[name].as_str());
     let detail = said.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned);
-    let field = matches!(status, StatusCode::BAD_REQUEST).then(|| URLS[0].to_owned());
+    let is_of_one = fields.iter().filter(|(name, _)| *name == "url").count() == 1;
+    let field = (status == StatusCode::BAD_REQUEST && is_of_one).then(|| URLS[0].to_owned());
     Err(vendor_problem(status, detail, field))
 }
 
@@ -136,6 +137,7 @@ fn form_page(seat: &Seat, domain: &str, name: &str, draft: &Draft, status: Statu
     let content = html! {
         form.form method="post" action=(page_of(domain, name)) {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            input type="hidden" name="version" value=(draft.text("version"));
             (ui::section("Where to", html! {
                 @for (field, label) in URLS.iter().zip(labels) {
                     @let one = Field::text(draft, field, label).mono();
@@ -149,10 +151,13 @@ fn form_page(seat: &Seat, domain: &str, name: &str, draft: &Draft, status: Statu
     frame(&title).narrow().status(status).show(seat, content)
 }
 
+fn draft_of(set: Vec<String>) -> Draft {
+    URLS.iter().zip(set).fold(Draft::new(), |draft, (field, url)| draft.set(field, url))
+}
+
 async fn edit(seat: Seat, Path((domain, name)): Path<(String, String)>) -> Answer {
     let set = urls(&all(&seat.api, &domain).await?, &name);
-    let draft = URLS.iter().zip(set).fold(Draft::new(), |draft, (field, url)| draft.set(field, url));
-    Ok(form_page(&seat, &domain, &name, &draft, StatusCode::OK))
+    Ok(form_page(&seat, &domain, &name, &draft_of(set).versioned(), StatusCode::OK))
 }
 
 fn given(form: &Form) -> Vec<&str> {
@@ -160,9 +165,12 @@ fn given(form: &Form) -> Vec<&str> {
 }
 
 async fn save(Path((domain, name)): Path<(String, String)>, Post { seat, form }: Post) -> Answer {
-    let is_set = !urls(&all(&seat.api, &domain).await?, &name).is_empty();
+    let set = urls(&all(&seat.api, &domain).await?, &name);
+    let is_set = !set.is_empty();
     let mut fields: Vec<(&str, &str)> = given(&form).into_iter().map(|url| ("url", url)).collect();
-    let done = if is_set {
+    let done = if let Err(failure) = Draft::check_version(&draft_of(set), &form) {
+        Err(failure)
+    } else if is_set {
         call(&seat.api, Method::PUT, &path_of(&domain, &name), &fields).await
     } else {
         fields.push(("id", &name));

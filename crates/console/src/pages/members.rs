@@ -180,7 +180,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
         Err(failure) => return refused_page(&seat, failure),
     };
     let draft = Draft::of(&member);
-    let member = Member::deserialize(&member).map_err(|error| Failure::Unreadable(error.to_string()))?;
+    let member = Member::deserialize(&member).map_err(Failure::unreadable)?;
     page(&seat, StatusCode::OK, &member, &draft).await
 }
 
@@ -271,7 +271,7 @@ async fn done(seat: &Seat, id: &str, outcome: Result<(), Failure>, flash: Flash,
     let Err(failure) = outcome else { return Ok(go(&flash.to(to))) };
     let value: Value = seat.api.get(&path(id)).await?;
     let draft = Draft::of(&value).refused(&failure);
-    let member = Member::deserialize(&value).map_err(|error| Failure::Unreadable(error.to_string()))?;
+    let member = Member::deserialize(&value).map_err(Failure::unreadable)?;
     page(seat, StatusCode::UNPROCESSABLE_ENTITY, &member, &draft).await
 }
 

@@ -135,7 +135,7 @@ async fn call(api: &Api, method: Method, path: &str, body: Option<&Value>) -> Re
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::Unreadable(error.to_string()))
+    serde_json::from_slice(bytes).map_err(Failure::unreadable)
 }
 
 fn path_of(id: &str) -> String {
@@ -207,6 +207,7 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, id: Option<&str>) -
     let content = html! {
         form.form method="post" action=(action) {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            @if id.is_some() { input type="hidden" name="version" value=(draft.text("version")); }
             (ui::section("Where to", html! {
                 (Field::text(draft, "url", "URL").mono().required().focus().placeholder("https://example.com/replies").hint("May hold variables of the template, such as ?reply=$moContent."))
                 div.pair {
@@ -222,7 +223,7 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, id: Option<&str>) -
                         (ui::check_group(draft, "events", group, &choices))
                     }
                 }
-                @if let Some(error) = draft.error("events") { div.field { div.error { (ui::icon("warn")) span { (error) } } } }
+                (ui::group_error(draft, "events"))
             }))
             (ui::section("Template", html! {
                 (Field::code(draft, "template", "Body (Velocity)", 10).hint("The default form of each event if this is empty. What it makes of a sample is shown once it is saved."))
@@ -253,11 +254,7 @@ fn document(form: &Form, is_new: bool) -> Value {
         events.iter().map(|(name, ..)| *name).filter(|name| whole || is_ticked(name)).collect::<Vec<_>>()
     };
     let events: Vec<&str> = EVENTS.iter().flat_map(of_group).collect();
-    let pair = |line: &String| {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        (name.trim().to_owned(), Value::from(value.trim()))
-    };
-    let headers: Map<String, Value> = form.lines("headers").iter().map(pair).collect();
+    let headers = form.named_lines("headers", ':');
     let mut wanted = json!({
         "url": form.text("url"), "method": form.text("method"), "encoding": form.text("encoding"), "events": events, "headers": headers,
     });
@@ -292,8 +289,7 @@ async fn create(Post { seat, form }: Post) -> Answer {
     }
 }
 
-async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
-    let webhook = find(&seat.api, &id).await?;
+fn draft_of(webhook: Webhook) -> Draft {
     let headers: Vec<String> =
         webhook.headers.iter().map(|(name, value)| format!("{name}: {}", value.as_str().unwrap_or_default())).collect();
     let draft = Draft::new()
@@ -302,12 +298,20 @@ async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
         .set("encoding", webhook.encoding)
         .set("headers", headers.join("\n"))
         .set("template", webhook.template.unwrap_or_default());
-    let draft = webhook.events.into_iter().fold(draft, |draft, event| draft.and("events", event));
+    webhook.events.into_iter().fold(draft, |draft, event| draft.and("events", event))
+}
+
+async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
+    let draft = draft_of(find(&seat.api, &id).await?).versioned();
     Ok(form_page(&seat, &draft, StatusCode::OK, Some(&id)))
 }
 
 async fn save(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
-    match call(&seat.api, Method::PATCH, &path_of(&id), Some(&document(&form, false))).await {
+    let saved = match Draft::check_version(&draft_of(find(&seat.api, &id).await?), &form) {
+        Ok(()) => call(&seat.api, Method::PATCH, &path_of(&id), Some(&document(&form, false))).await,
+        Err(failure) => Err(failure),
+    };
+    match saved {
         Ok(_) => Ok(go(&Flash::Saved.to(&format!("{HERE}/{}", segment(&id))))),
         Err(failure) => Ok(form_page(&seat, &Draft::from(form).refused(&failure), StatusCode::UNPROCESSABLE_ENTITY, Some(&id))),
     }

@@ -33,8 +33,8 @@ pub(super) struct Message {
     #[serde(default)]
     pub tags: Vec<String>,
     #[serde(default)]
-    metadata: serde_json::Map<String, Value>,
-    test: bool,
+    pub metadata: serde_json::Map<String, Value>,
+    pub test: bool,
     deliver_at: Option<String>,
     created_at: String,
     size: u64,
@@ -44,10 +44,44 @@ pub(super) struct Message {
     cost: Option<Cost>,
     #[serde(default)]
     pub to: Vec<String>,
+    pub email: Option<Email>,
+    pub callback_url: Option<String>,
     #[serde(default)]
     recipients: Vec<Recipient>,
     #[serde(default)]
     events: Vec<Event>,
+}
+
+/// What only e-mail has.
+#[derive(Deserialize)]
+pub(super) struct Email {
+    pub to: Vec<String>,
+    pub cc: Vec<String>,
+    pub bcc: Vec<String>,
+    pub reply_to: Option<String>,
+    pub individual: bool,
+    pub composed: bool,
+    pub amp_html: Option<String>,
+    pub headers: Vec<Header>,
+    pub attachments: Vec<Attachment>,
+    pub track: Track,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Header {
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Attachment {
+    pub filename: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Track {
+    pub opens: bool,
+    pub clicks: bool,
+    pub unsubscribe: bool,
 }
 
 #[derive(Deserialize)]

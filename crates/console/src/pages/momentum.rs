@@ -106,7 +106,7 @@ impl Events {
                         (ui::check_group(draft, "events", class, &choices))
                     }
                 }
-                @if let Some(error) = draft.error("events") { div.field { div.error { (ui::icon("warn")) span { (error) } } } }
+                (ui::group_error(draft, "events"))
             }
         }
     }
@@ -134,7 +134,7 @@ struct Results<T> {
 async fn call<T: DeserializeOwned>(api: &Api, method: Method, path: &str, body: Option<&Value>) -> Result<T, Failure> {
     let bytes = raw(api, method, path, body).await?.map_err(|(status, error)| refused(status, &error))?;
     let read = serde_json::from_slice::<Results<T>>(&bytes);
-    read.map(|answer| answer.results).map_err(|error| Failure::Unreadable(error.to_string()))
+    read.map(|answer| answer.results).map_err(Failure::unreadable)
 }
 
 /// The bytes of an answer, or its status and the first error in it.
@@ -299,10 +299,11 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, events: &Events, we
     let content = html! {
         form.form method="post" action=(action) {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            @if webhook.is_some() { input type="hidden" name="version" value=(draft.text("version")); }
             (ui::section("Webhook", html! {
                 (Field::text(draft, "name", "Webhook Name").required().focus())
                 (Field::text(draft, "target", "Target URL").mono().required().placeholder("https://example.com/momentum").hint("A test is sent there before anything is saved; it has to answer 200."))
-                (Field::text(draft, "auth_token", "Authentication Token").mono().optional().autocomplete("off").hint("Sent as X-MessageSystems-Webhook-Token."))
+                (Field::text(draft, "auth_token", "Authentication Token").mono().optional().hint("Sent as X-MessageSystems-Webhook-Token."))
             }))
             (ui::section("Events", events.picker(draft)))
             (fold(is_open, html! { "Headers, outbound authentication" }, html! {
@@ -310,7 +311,7 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, events: &Events, we
                 (Field::select(draft, "auth_type", "Authentication", &AUTH).shows("auth"))
                 div.pair data-when-auth="basic" {
                     (Field::text(draft, "auth_credentials.username", "User name").autocomplete("off"))
-                    (Field::text(draft, "auth_credentials.password", "Password of the receiver").mono().autocomplete("off"))
+                    (Field::text(draft, "auth_credentials.password", "Password of the receiver").mono())
                 }
                 div.form data-when-auth="oauth2" {
                     (Field::text(draft, "auth_request_details.url", "Token URL").mono())
@@ -328,19 +329,12 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, events: &Events, we
 }
 
 fn document(form: &Form, events: &Events) -> Value {
-    let lines = |name: &str, between: char| -> Map<String, Value> {
-        let pair = |line: &String| {
-            let (name, value) = line.split_once(between).unwrap_or((line, ""));
-            (name.trim().to_owned(), Value::from(value.trim()))
-        };
-        form.lines(name).iter().map(pair).collect()
-    };
     let mut wanted = json!({
         "name": form.text("name"),
         "target": form.text("target"),
         "auth_token": form.text("auth_token"),
         "events": events.chosen(form),
-        "custom_headers": lines("custom_headers", ':'),
+        "custom_headers": form.named_lines("custom_headers", ':'),
         "auth_type": form.given("auth_type").unwrap_or("none"),
         "active": form.is_ticked("active"),
     });
@@ -351,7 +345,7 @@ fn document(form: &Form, events: &Events) -> Value {
         }
         "oauth2" => {
             wanted["auth_request_details"] =
-                json!({ "url": form.text("auth_request_details.url"), "body": lines("auth_request_details.body", '=') });
+                json!({ "url": form.text("auth_request_details.url"), "body": form.named_lines("auth_request_details.body", '=') });
         }
         _ => {}
     }
@@ -405,17 +399,22 @@ async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {
     let events = Events::read(&seat.api).await?;
     let webhook: Value = call(&seat.api, Method::GET, &path_of(&id), None).await?;
     let name = webhook["name"].as_str().unwrap_or_default();
-    Ok(form_page(&seat, &draft_of(&webhook, &events), StatusCode::OK, &events, Some((&id, name))))
+    Ok(form_page(&seat, &draft_of(&webhook, &events).versioned(), StatusCode::OK, &events, Some((&id, name))))
 }
 
 async fn save(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     let events = Events::read(&seat.api).await?;
-    match call::<Made>(&seat.api, Method::PUT, &path_of(&id), Some(&document(&form, &events))).await {
+    let stored: Value = call(&seat.api, Method::GET, &path_of(&id), None).await?;
+    let saved = match Draft::check_version(&draft_of(&stored, &events), &form) {
+        Ok(()) => call::<Made>(&seat.api, Method::PUT, &path_of(&id), Some(&document(&form, &events))).await,
+        Err(failure) => Err(failure),
+    };
+    match saved {
         Ok(made) => Ok(go(&Flash::Saved.to(&format!("{HERE}/{}", segment(&made.id))))),
         Err(failure) => {
-            let name = find(&seat.api, &id).await?.name;
+            let name = stored["name"].as_str().unwrap_or_default();
             let draft = Draft::from(form).refused(&failure);
-            Ok(form_page(&seat, &draft, StatusCode::UNPROCESSABLE_ENTITY, &events, Some((&id, &name))))
+            Ok(form_page(&seat, &draft, StatusCode::UNPROCESSABLE_ENTITY, &events, Some((&id, name))))
         }
     }
 }
@@ -492,7 +491,7 @@ async fn test(Path(id): Path<String>, Post { seat, .. }: Post) -> Answer {
     let body = json!({ "message": batch });
     let outcome = match raw(&seat.api, Method::POST, &format!("{}/validate", path_of(&id)), Some(&body)).await? {
         Ok(bytes) => {
-            let answer: Value = serde_json::from_slice(&bytes).map_err(|error| Failure::Unreadable(error.to_string()))?;
+            let answer: Value = serde_json::from_slice(&bytes).map_err(Failure::unreadable)?;
             let words = answer["results"]["msg"].as_str().unwrap_or_default().to_owned();
             Outcome { is_good: true, words, answer: Some(response(&answer["results"]["response"])) }
         }

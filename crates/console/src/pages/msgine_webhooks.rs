@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::inbox::Attempt;
-use super::subscriptions::Subscription;
+use super::subscriptions::{self, Subscription};
 use super::targets::{self, Target};
-use super::webhooks;
+use super::{settings, webhooks};
 use crate::api::{Api, Failure, Page as List, segment};
 use crate::form::Draft;
 use crate::session::{Post, Seat};
@@ -38,30 +38,18 @@ const EVENTS: [Choice<'static>; 3] = [
 ];
 
 #[derive(Deserialize)]
-struct Wanted {
-    target_id: String,
-    #[serde(flatten)]
-    subscription: Subscription,
-}
-
-#[derive(Deserialize)]
 struct Account {
     settings: Value,
 }
 
-#[derive(Deserialize)]
-struct Made {
-    id: String,
-}
-
 /// The webhooks: subscriptions in the dialect's format, with their targets. Those of callback URLs belong to their messages.
-async fn all(api: &Api) -> Result<Vec<(Wanted, Target)>, Failure> {
-    let subscriptions: List<Wanted> = api.get("/subscriptions?limit=1000&order=asc").await?;
+async fn all(api: &Api) -> Result<Vec<(Subscription, Target)>, Failure> {
+    let subscriptions: List<Subscription> = api.get("/subscriptions?limit=1000&order=asc").await?;
     let mut found = Vec::new();
-    for wanted in subscriptions.items.into_iter().filter(|one| one.subscription.format.as_deref() == Some("msgine")) {
-        let target: Option<Target> = api.find(&format!("/targets/{}", segment(&wanted.target_id))).await?;
+    for subscription in subscriptions.items.into_iter().filter(|one| one.format.as_deref() == Some("msgine")) {
+        let target: Option<Target> = api.find(&format!("/targets/{}", segment(&subscription.target_id))).await?;
         if let Some(target) = target.filter(|target| target.managed_by.is_none()) {
-            found.push((wanted, target));
+            found.push((subscription, target));
         }
     }
     Ok(found)
@@ -94,11 +82,10 @@ async fn show(seat: Seat) -> Answer {
     Ok(Page::new("Webhooks", "/console/webhooks").lede(lede).actions(actions).show(&seat, content))
 }
 
-fn table(found: &[(Wanted, Target)]) -> Markup {
+fn table(found: &[(Subscription, Target)]) -> Markup {
     let heads = [Head::new("URL"), Head::new("Events"), Head::new("State"), Head::actions()];
     let rows = html! {
-        @for (wanted, target) in found {
-            @let subscription = &wanted.subscription;
+        @for (subscription, target) in found {
             @let test = format!("{HERE}/{}/test", segment(&target.id));
             tr {
                 td { a.main-link href=(target.address()) { (target.place()) } div.small.muted { (target.name) } }
@@ -144,22 +131,8 @@ async fn create(Post { seat, form }: Post) -> Answer {
     let url = form.text("settings.url");
     let name: String = form.given("name").map_or_else(|| format!("MsGine: {url}"), str::to_owned).chars().take(255).collect();
     let wanted = json!({ "name": name, "channel": "webhook", "settings": { "url": url } });
-    let made = match seat.api.post::<Made>("/targets", &wanted).await {
-        Ok(target) => {
-            let types: Vec<&str> = form.all("event_types").collect();
-            let wanted = json!({ "event_types": types, "target_id": target.id, "format": "msgine" });
-            match seat.api.post::<Made>("/subscriptions", &wanted).await {
-                Ok(made) => Ok(made),
-                Err(failure) => {
-                    // Both, or neither.
-                    seat.api.delete(&format!("/targets/{}", segment(&target.id))).await?;
-                    Err(failure)
-                }
-            }
-        }
-        Err(failure) => Err(failure),
-    };
-    match made {
+    let types = form.all("event_types").map(str::to_owned).collect();
+    match subscriptions::with_target(&seat.api, types, wanted, Some(("format", "msgine"))).await {
         Ok(_) => Ok(go(&Flash::Created.to(HERE))),
         Err(failure) => Ok(form_page(&seat, &Draft::from(form).refused(&failure), StatusCode::UNPROCESSABLE_ENTITY)),
     }
@@ -172,9 +145,7 @@ async fn ask_secret(seat: Seat) -> Answer {
 }
 
 async fn renew(Post { seat, .. }: Post) -> Answer {
-    let mut account: Account = seat.api.get("/accounts/msgine").await?;
-    account.settings["webhook_secret"] = Value::Null;
-    seat.api.put::<Account>("/accounts/msgine", &json!({ "settings": account.settings })).await?;
+    settings::renew_secret(&seat.api, "msgine").await?;
     Ok(go(&Flash::Rotated.to(HERE)))
 }
 

@@ -36,9 +36,19 @@ pub(crate) fn other_method(seat: Option<&Seat>, theme: Theme, way_back: &str) ->
 
 /// A page of the administrators, opened by a member: what it is, and what to do instead.
 pub(crate) fn administrators_only(seat: &Seat, title: &str, nav: &str, about: &str) -> Response {
+    let whom = format!("You are a member of {}: ask one of its administrators.", seat.workspace.name);
+    closed(seat, title, nav, about, &whom)
+}
+
+/// A page of those who rule the server, opened by somebody else.
+pub(crate) fn operators_only(seat: &Seat, title: &str, nav: &str, about: &str) -> Response {
+    closed(seat, title, nav, about, "Ask an administrator of the first workspace.")
+}
+
+fn closed(seat: &Seat, title: &str, nav: &str, about: &str, whom: &str) -> Response {
     let next = html! { a.button href="/console/" { "To the console" } };
     let content = html! { section.panel-box {
-        (ui::empty("lock", "For administrators", &format!("{about} You are a member of {}: ask one of its administrators.", seat.workspace.name), next))
+        (ui::empty("lock", "For administrators", &format!("{about} {whom}"), next))
     } };
     Page::new(title, nav).narrow().status(StatusCode::FORBIDDEN).show(seat, content)
 }

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::sample;
 use super::targets::{self, Target};
 use crate::api::{Api, Failure, Page as List, Problem, segment};
 use crate::form::{Draft, Form};
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Router<Console> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Subscription {
     pub id: String,
+    pub target_id: String,
     pub event_types: Vec<String>,
     pub template_id: Option<String>,
     pub format: Option<String>,
@@ -107,7 +109,7 @@ impl Groups {
                     }
                     (Field::area(draft, "event_names", "Other names and wildcards", 2).mono().optional().hint("One on a line, such as order.* – names need not be defined."))
                 }
-                @if let Some(error) = draft.error("event_types") { div.field { div.error { (ui::icon("warn")) span { (error) } } } }
+                (ui::group_error(draft, "event_types"))
             }
         }
     }
@@ -143,9 +145,20 @@ impl Groups {
     }
 }
 
-/// The document of a subscription with nothing special.
-pub(super) fn plain(types: Vec<String>, target_id: &str) -> Value {
-    json!({ "event_types": types, "target_id": target_id })
+#[derive(Deserialize)]
+struct MadeWithTarget {
+    target_id: String,
+}
+
+/// Makes a target with a subscription of its own: both, or neither. Answers the id of the target; refusals name its fields as it does.
+pub(super) async fn with_target(api: &Api, types: Vec<String>, target: Value, more: Option<(&str, &str)>) -> Result<String, Failure> {
+    let mut wanted = json!({ "event_types": types, "target": target });
+    if let Some((name, value)) = more {
+        wanted[name] = value.into();
+    }
+    let made: Result<MadeWithTarget, Failure> = api.post("/subscriptions", &wanted).await;
+    let own = |field: &str| field.strip_prefix("target.").unwrap_or(field).to_owned();
+    made.map(|made| made.target_id).map_err(|failure| failure.renamed(own))
 }
 
 /// Subscriptions on the page of their target.
@@ -180,16 +193,8 @@ pub(super) fn table(target: &Target, subscriptions: &[Subscription]) -> Markup {
     ui::table("subscriptions", "Subscriptions", &heads, rows)
 }
 
-const FORMATS: [Choice<'static>; 8] = [
-    Choice::new("", "Standard Webhooks (the default)"),
-    Choice::new("standard", "Standard Webhooks"),
-    Choice::new("raw", "Raw: the payload alone"),
-    Choice::new("msggo", "MsgGO"),
-    Choice::new("mailgun", "Mailgun"),
-    Choice::new("momentum", "Momentum"),
-    Choice::new("msgine", "MsGine"),
-    Choice::new("messagemedia", "MessageMedia"),
-];
+/// Formats of requests, the default first.
+const FORMATS: [&str; 7] = ["standard", "raw", "msggo", "mailgun", "momentum", "msgine", "messagemedia"];
 
 #[derive(Deserialize)]
 struct Template {
@@ -212,6 +217,9 @@ impl Sheet<'_> {
         let action = format!("{back}/subscriptions/{}", self.id.map_or_else(|| "new".to_owned(), segment));
         let templates: Vec<Choice<'_>> =
             std::iter::once(Choice::new("", "None")).chain(self.templates.iter().map(|one| Choice::new(&one.id, &one.name))).collect();
+        let formats: Vec<Choice<'_>> = std::iter::once(Choice::new("", "Standard Webhooks (the default)"))
+            .chain(FORMATS.iter().map(|name| Choice::new(name, targets::dialect_name(name))))
+            .collect();
         let is_webhook = self.target.channel == "webhook";
         let given = |name: &str| !draft.text(name).is_empty() || draft.error(name).is_some();
         let content = html! {
@@ -220,7 +228,7 @@ impl Sheet<'_> {
                 input type="hidden" name="version" value=(draft.text("version"));
                 (ui::section("Which events", self.groups.picker(draft, false)))
                 (ui::section("How", html! {
-                    @if is_webhook { (Field::select(draft, "format", "Format of the request", &FORMATS)) }
+                    @if is_webhook { (Field::select(draft, "format", "Format of the request", &formats)) }
                     (Field::select(draft, "template_id", "Template", &templates).hint(html! { "Renders the events for people; without one they are shown as they are. " a href="/console/templates" { "Templates" } }))
                     (Field::text(draft, "description", "Description").optional())
                     (ui::tick(draft, "enabled", "Enabled", "Switched off, it matches nothing."))
@@ -241,18 +249,19 @@ impl Sheet<'_> {
     }
 }
 
-async fn templates(api: &Api) -> Result<Vec<Template>, Failure> {
-    Ok(api.get::<List<Template>>("/templates?limit=1000&order=asc").await?.items)
+/// The templates that can be chosen; the one that is chosen is always among them, because saving the form must not drop it.
+async fn templates(api: &Api, chosen: &str) -> Result<Vec<Template>, Failure> {
+    let mut all = api.get::<List<Template>>("/templates?limit=1000&order=asc").await?.items;
+    if !chosen.is_empty() && !all.iter().any(|one| one.id == chosen) {
+        let known: Option<Template> = api.find(&format!("/templates/{}", segment(chosen))).await?;
+        all.push(known.unwrap_or_else(|| Template { id: chosen.to_owned(), name: format!("A deleted template ({chosen})") }));
+    }
+    Ok(all)
 }
 
-/// JSON of a field; `null` if it is empty. What is no JSON is said at the field.
+/// JSON of a field; `null` if it is empty.
 fn parsed(form: &Form, name: &str) -> Result<Value, Failure> {
-    let Some(text) = form.given(name) else { return Ok(Value::Null) };
-    serde_json::from_str(text).map_err(|error| {
-        let detail = format!("this is no JSON: {error}");
-        let (field, title) = (Some(name.to_owned()), "Invalid field".to_owned());
-        Failure::Refused(Box::new(Problem { status: 422, detail, field, title, code: "invalid_field".into(), ..Problem::default() }))
-    })
+    form.given(name).map_or(Ok(Value::Null), |text| sample::read(name, text))
 }
 
 fn document(form: &Form, target_id: &str, groups: &Groups) -> Result<Value, Failure> {
@@ -271,7 +280,8 @@ fn document(form: &Form, target_id: &str, groups: &Groups) -> Result<Value, Fail
 }
 
 async fn new(seat: Seat, Path(id): Path<String>) -> Answer {
-    let (target, groups, templates) = (targets::find(&seat.api, &id).await?, Groups::read(&seat.api).await?, templates(&seat.api).await?);
+    let (target, groups, templates) =
+        (targets::find(&seat.api, &id).await?, Groups::read(&seat.api).await?, templates(&seat.api, "").await?);
     let draft = Draft::new().set("events", "all").set("enabled", "true").set("format", seat.query.text("format"));
     Ok(Sheet { target: &target, groups: &groups, templates: &templates, id: None }.page(&seat, &draft, StatusCode::OK))
 }
@@ -283,19 +293,31 @@ async fn create(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
         Err(failure) => Err(failure),
     };
     let Err(failure) = made else { return Ok(go(&Flash::Created.to(&targets::address(&id)))) };
-    let (target, templates) = (targets::find(&seat.api, &id).await?, templates(&seat.api).await?);
     let draft = Draft::from(form).refused(&failure);
+    let (target, templates) = (targets::find(&seat.api, &id).await?, templates(&seat.api, draft.text("template_id")).await?);
     Ok(Sheet { target: &target, groups: &groups, templates: &templates, id: None }.page(&seat, &draft, StatusCode::UNPROCESSABLE_ENTITY))
 }
 
+/// A subscription of a target. One of another target is not there: its address would move it.
+async fn of_target(api: &Api, target_id: &str, id: &str) -> Result<Subscription, Failure> {
+    let one: Subscription = api.get(&format!("/subscriptions/{}", segment(id))).await?;
+    if one.target_id != target_id {
+        let (status, title) = (404, "Not found".to_owned());
+        return Err(Failure::Refused(Box::new(Problem { status, title, code: "not_found".into(), ..Problem::default() })));
+    }
+    Ok(one)
+}
+
 async fn edit(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> Answer {
-    let one: Subscription = seat.api.get(&format!("/subscriptions/{}", segment(&subscription))).await?;
-    let (target, groups, templates) = (targets::find(&seat.api, &id).await?, Groups::read(&seat.api).await?, templates(&seat.api).await?);
+    let one = of_target(&seat.api, &id, &subscription).await?;
+    let chosen = one.template_id.as_deref().unwrap_or_default();
+    let (target, groups, templates) =
+        (targets::find(&seat.api, &id).await?, Groups::read(&seat.api).await?, templates(&seat.api, chosen).await?);
     let json = |value: &Option<Value>| value.as_ref().and_then(|value| serde_json::to_string_pretty(value).ok()).unwrap_or_default();
     let draft = Draft::new()
         .set("description", one.description.as_str())
         .set("format", one.format.as_deref().unwrap_or_default())
-        .set("template_id", one.template_id.as_deref().unwrap_or_default())
+        .set("template_id", chosen)
         .set("notify", one.notify.as_deref().unwrap_or_default())
         .set("filter", json(&one.filter))
         .set("policy", json(&one.policy))
@@ -306,7 +328,7 @@ async fn edit(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> A
 }
 
 async fn save(Path((id, subscription)): Path<(String, String)>, Post { seat, form }: Post) -> Answer {
-    let groups = Groups::read(&seat.api).await?;
+    let (one, groups) = (of_target(&seat.api, &id, &subscription).await?, Groups::read(&seat.api).await?);
     let path = format!("/subscriptions/{}", segment(&subscription));
     let saved = match document(&form, &id, &groups) {
         Ok(mut wanted) => {
@@ -318,16 +340,16 @@ async fn save(Path((id, subscription)): Path<(String, String)>, Post { seat, for
         Err(failure) => Err(failure),
     };
     let Err(failure) = saved else { return Ok(go(&Flash::Saved.to(&targets::address(&id)))) };
-    let (target, templates) = (targets::find(&seat.api, &id).await?, templates(&seat.api).await?);
     let draft = Draft::from(form).refused(&failure);
-    let sheet = Sheet { target: &target, groups: &groups, templates: &templates, id: Some(&subscription) };
+    let (target, templates) = (targets::find(&seat.api, &id).await?, templates(&seat.api, draft.text("template_id")).await?);
+    let sheet = Sheet { target: &target, groups: &groups, templates: &templates, id: Some(&one.id) };
     Ok(sheet.page(&seat, &draft, StatusCode::UNPROCESSABLE_ENTITY))
 }
 
 async fn ask(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> Answer {
-    let target = targets::find(&seat.api, &id).await?;
+    let (target, one) = (targets::find(&seat.api, &id).await?, of_target(&seat.api, &id, &subscription).await?);
     let back = target.address();
-    let action = format!("{back}/subscriptions/{}/delete", segment(&subscription));
+    let action = format!("{back}/subscriptions/{}/delete", segment(&one.id));
     let about = "New events make no delivery by it any more, and what waits because of it is cancelled.";
     let content = ui::confirm_page(&seat.csrf, &action, "Delete subscription", "Delete this subscription?", about, &back);
     let crumbs = [("Targets", "/console/targets"), (target.name.as_str(), back.as_str())];
@@ -335,6 +357,7 @@ async fn ask(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> An
 }
 
 async fn delete(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {
-    seat.api.delete(&format!("/subscriptions/{}", segment(&subscription))).await?;
+    let one = of_target(&seat.api, &id, &subscription).await?;
+    seat.api.delete(&format!("/subscriptions/{}", segment(&one.id))).await?;
     Ok(go(&Flash::Deleted.to(&targets::address(&id))))
 }

@@ -7,11 +7,13 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::inbox::Attempt;
+use super::sample;
 use super::targets::{self, DELETE, Signing, Target};
-use crate::api::{Failure, Page as List, segment};
+use crate::api::{Failure, segment};
 use crate::form::{Draft, Form};
 use crate::query::link;
 use crate::session::{Post, Seat};
@@ -48,18 +50,28 @@ fn frame<'a>(title: &'a str, target: &'a Target, address: &'a str) -> Page<'a> {
 }
 
 /// The request's body of a test: the type, and the payload as it was typed.
-fn sample(form: &Form) -> String {
+///
+/// # Errors
+/// If the payload is no JSON.
+fn body_of(form: &Form) -> Result<String, Failure> {
     let type_name = form.given("type").map(|name| format!("\"type\":{},", Value::from(name))).unwrap_or_default();
-    let data = form.given("data").unwrap_or("null");
-    format!("{{{type_name}\"data\":{data}}}")
+    let data: Box<RawValue> = sample::read("data", form.given("data").unwrap_or("null"))?;
+    Ok(format!("{{{type_name}\"data\":{data}}}"))
+}
+
+/// The request of a test, if its sample could be read.
+async fn preview(seat: &Seat, target: &Target, body: Option<String>) -> Result<Option<Preview>, Failure> {
+    match body {
+        Some(body) => seat.api.post_text(&format!("/targets/{}/preview", segment(&target.id)), body).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The request that would go out (Momentum 9: before it is sent), and what came back once it was.
-async fn test_page(seat: &Seat, target: &Target, draft: Draft, sample: String, report: Option<Report>) -> Answer {
+async fn test_page(seat: &Seat, target: &Target, draft: Draft, body: Option<String>, report: Option<Report>) -> Answer {
     let address = target.address();
-    let path = format!("/targets/{}/preview", segment(&target.id));
-    let (preview, draft) = match seat.api.post_text::<Preview>(&path, sample).await {
-        Ok(preview) => (Some(preview), draft),
+    let (preview, draft) = match preview(seat, target, body).await {
+        Ok(preview) => (preview, draft),
         Err(failure) if failure.status().is_client_error() && draft.problem.is_none() => (None, draft.refused(&failure)),
         Err(failure) if failure.status().is_client_error() => (None, draft),
         Err(failure) => return Err(failure),
@@ -72,7 +84,7 @@ async fn test_page(seat: &Seat, target: &Target, draft: Draft, sample: String, r
             (ui::section("Sample", html! {
                 (Field::text(&draft, "type", "Event type").mono().optional().placeholder("posthaste.test"))
                 (Field::code(&draft, "data", "Payload (JSON)", 6))
-                div { button.button type="submit" name="show" value="true" { (ui::icon("again")) "Show the request for this sample" } }
+                div { button.button type="submit" name="show" value="true" formnovalidate { (ui::icon("again")) "Show the request for this sample" } }
             }))
             section.panel-box {
                 header { h2 { "Request" } @if report.is_none() { span.small.muted { "nothing was sent yet" } } }
@@ -129,19 +141,22 @@ async fn prepare(seat: Seat, Path(id): Path<String>) -> Answer {
     let target = targets::find(&seat.api, &id).await?;
     let type_name = seat.query.text("type");
     let form = Form::parse(link("", [("type", type_name), ("data", SAMPLE)]).trim_start_matches('?').as_bytes());
-    let sample = sample(&form);
-    test_page(&seat, &target, Draft::from(form), sample, None).await
+    let body = body_of(&form)?;
+    test_page(&seat, &target, Draft::from(form), Some(body), None).await
 }
 
 async fn test(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     let target = targets::find(&seat.api, &id).await?;
-    let sample = sample(&form);
+    let body = match body_of(&form) {
+        Ok(body) => body,
+        Err(failure) => return test_page(&seat, &target, Draft::from(form).refused(&failure), None, None).await,
+    };
     if form.is_ticked("show") {
-        return test_page(&seat, &target, Draft::from(form), sample, None).await;
+        return test_page(&seat, &target, Draft::from(form), Some(body), None).await;
     }
-    match seat.api.post_text::<Report>(&format!("/targets/{}/test", segment(&id)), sample.clone()).await {
-        Ok(report) => test_page(&seat, &target, Draft::from(form), sample, Some(report)).await,
-        Err(failure) => test_page(&seat, &target, Draft::from(form).refused(&failure), sample, None).await,
+    match seat.api.post_text::<Report>(&format!("/targets/{}/test", segment(&id)), body.clone()).await {
+        Ok(report) => test_page(&seat, &target, Draft::from(form), Some(body), Some(report)).await,
+        Err(failure) => test_page(&seat, &target, Draft::from(form).refused(&failure), Some(body), None).await,
     }
 }
 
@@ -213,7 +228,7 @@ async fn secret_page(seat: &Seat, id: &str, draft: &Draft, status: StatusCode) -
             form.form method="post" action=(format!("{address}/secret")) {
                 (ui::csrf(&seat.csrf)) (errors(draft))
                 p { "The present secret goes on signing beside the new one for a day, so that receivers can change over without losing a request." }
-                (Field::text(draft, "secret", "New secret").mono().optional().autocomplete("off").hint("whsec_… or whsk_…; one is made if this is empty."))
+                (Field::text(draft, "secret", "New secret").mono().optional().hint("whsec_… or whsk_…; one is made if this is empty."))
                 (ui::tick(draft, "asymmetric", "Make an Ed25519 key pair", "Receivers then hold only the public key."))
                 div.actions { (submit("Rotate the secret")) a.button.quiet href=(address) { "Back to the target" } }
             }
@@ -238,28 +253,8 @@ async fn ask_delete(seat: Seat, Path(id): Path<String>) -> Answer {
     Ok(frame("Delete target", &target, &address).narrow().show(&seat, content))
 }
 
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-}
-
+/// A target that is used cannot go: its subscriptions go with it.
 async fn delete(Path(id): Path<String>, Post { seat, .. }: Post) -> Answer {
-    let path = format!("/targets/{}", segment(&id));
-    // A target that is used cannot go: its subscriptions go first. Each page of them is gone before the next is read.
-    loop {
-        let users: List<Named> = seat.api.get(&link("/subscriptions?limit=100", [("target_id", id.as_str())])).await?;
-        if users.items.is_empty() {
-            break;
-        }
-        for user in &users.items {
-            match seat.api.delete(&format!("/subscriptions/{}", segment(&user.id))).await {
-                Err(failure) if failure.status() != StatusCode::NOT_FOUND => return Err(failure),
-                _ => {}
-            }
-        }
-    }
-    match seat.api.delete(&path).await {
-        Ok(()) => Ok(go(&Flash::Deleted.to("/console/targets"))),
-        Err(failure) => Err::<Response, Failure>(failure),
-    }
+    seat.api.delete(&format!("/targets/{}?subscriptions=true", segment(&id))).await?;
+    Ok(go(&Flash::Deleted.to("/console/targets")))
 }

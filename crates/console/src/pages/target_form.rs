@@ -82,14 +82,9 @@ fn put(object: &mut Map<String, Value>, path: &str, value: Option<Value>) {
     }
 }
 
-/// Lines `name: value` (or `name=value`) as an object.
+/// Lines `name: value` (or `name=value`) as an object, if there are any.
 fn pairs(form: &Form, name: &str, between: char) -> Option<Value> {
-    let lines = form.lines(name);
-    let pair = |line: &String| {
-        let (name, value) = line.split_once(between).unwrap_or((line, ""));
-        (name.trim().to_owned(), Value::from(value.trim()))
-    };
-    (!lines.is_empty()).then(|| Value::Object(lines.iter().map(pair).collect()))
+    Some(form.named_lines(name, between)).filter(|lines| !lines.is_empty()).map(Value::Object)
 }
 
 fn settings(form: &Form, channel: &str, old: Map<String, Value>) -> Value {
@@ -220,10 +215,10 @@ fn webhook_fields(draft: &Draft) -> Markup {
                 (Field::select(draft, "settings.method", "Method", &METHODS))
                 (Field::area(draft, "settings.headers", "Headers of your own", 3).mono().optional().hint("One on a line, as Name: value. Stars stand for a stored secret; leave them to keep it."))
                 (Field::select(draft, "auth", "Authentication", &AUTH).shows("auth"))
-                div.form data-when-auth="bearer" { (Field::text(draft, "settings.auth.bearer", "Token").mono().autocomplete("off")) }
+                div.form data-when-auth="bearer" { (Field::text(draft, "settings.auth.bearer", "Token").mono()) }
                 div.pair data-when-auth="basic" {
                     (Field::text(draft, "settings.auth.basic.username", "User name").autocomplete("off"))
-                    (Field::text(draft, "settings.auth.basic.password", "Password of the receiver").mono().autocomplete("off"))
+                    (Field::text(draft, "settings.auth.basic.password", "Password of the receiver").mono())
                 }
                 div.form data-when-auth="oauth2" {
                     (Field::text(draft, "settings.auth.oauth2.url", "Token URL").mono())
@@ -239,11 +234,11 @@ fn channel_fields(draft: &Draft) -> Markup {
     html! {
         (webhook_fields(draft))
         div.form data-when-channel="slack discord" {
-            (Field::text(draft, "settings.webhook_url", "Incoming webhook URL").mono().autocomplete("off").hint("From the settings of the Slack or Discord channel. It is a secret: it is stored encrypted and shown as stars."))
+            (Field::text(draft, "settings.webhook_url", "Incoming webhook URL").mono().hint("From the settings of the Slack or Discord channel. It is a secret: it is stored encrypted and shown as stars."))
         }
         div.form data-when-channel="slack" {
             (fold(!draft.text("settings.token").is_empty() || draft.error("settings.token").is_some() || draft.error("settings.channel").is_some(), html! { "With a bot token instead" }, html! {
-                (Field::text(draft, "settings.token", "Bot token").mono().autocomplete("off").hint("With the scope chat:write. Leave the webhook URL empty then."))
+                (Field::text(draft, "settings.token", "Bot token").mono().hint("With the scope chat:write. Leave the webhook URL empty then."))
                 (Field::text(draft, "settings.channel", "Slack channel").placeholder("#alerts"))
                 (Field::text(draft, "settings.api_url", "Address of the Slack API").mono().optional())
             }))
@@ -326,7 +321,7 @@ fn page(seat: &Seat, draft: &Draft, status: StatusCode, target: Option<(&str, &s
             (policy_fields(draft, is_open))
             @if target.is_none() {
                 (fold(draft.error("secret").is_some(), html! { "Signing secret of your own" }, html! {
-                    (Field::text(draft, "secret", "Secret").mono().optional().autocomplete("off").hint("whsec_… or whsk_…; one is made if this is empty. For webhooks alone."))
+                    (Field::text(draft, "secret", "Secret").mono().optional().hint("whsec_… or whsk_…; one is made if this is empty. For webhooks alone."))
                 }))
             }
             div.actions { (submit(if target.is_some() { "Save" } else { "Create target" })) a.button.quiet href=(back) { "Cancel" } }
@@ -353,7 +348,7 @@ async fn new(seat: Seat) -> Answer {
 }
 
 #[derive(Deserialize)]
-struct Made {
+struct MadeTarget {
     id: String,
 }
 
@@ -365,22 +360,14 @@ async fn create(Post { seat, form }: Post) -> Answer {
     }
 }
 
-/// Makes the target and what it subscribes to: both, or neither.
+/// Makes the target and what it subscribes to: both, or neither. Answers the id of the target.
 async fn make(seat: &Seat, form: &Form, groups: &Groups) -> Result<String, Failure> {
     let mut wanted = document(form, None);
     if let Some(secret) = form.given("secret") {
         wanted["secret"] = secret.into();
     }
-    let target: Made = seat.api.post("/targets", &wanted).await?;
-    let Some(types) = groups.chosen(form) else { return Ok(target.id) };
-    let subscription = subscriptions::plain(types, &target.id);
-    match seat.api.post::<Made>("/subscriptions", &subscription).await {
-        Ok(_) => Ok(target.id),
-        Err(failure) => {
-            seat.api.delete(&format!("/targets/{}", segment(&target.id))).await?;
-            Err(failure)
-        }
-    }
+    let Some(types) = groups.chosen(form) else { return Ok(seat.api.post::<MadeTarget>("/targets", &wanted).await?.id) };
+    subscriptions::with_target(&seat.api, types, wanted, None).await
 }
 
 async fn edit(seat: Seat, Path(id): Path<String>) -> Answer {

@@ -28,6 +28,8 @@ const ROWS: usize = 50;
 const TIMES: usize = 100;
 /// Deliveries that the page of a target lists.
 const LOG: usize = 15;
+/// Subscriptions that the page of a target shows.
+const SUBSCRIPTIONS: usize = 100;
 
 /// A target as the API shows it.
 #[derive(Debug, Deserialize)]
@@ -97,14 +99,18 @@ impl Target {
     /// Whether it is changed through a vendor's API, and where the console does so.
     fn elsewhere(&self) -> Option<(&str, String)> {
         let managed = self.managed_by.as_ref()?;
-        let name = dialect_name(&managed.dialect);
-        let id = managed.id.as_deref().filter(|_| managed.dialect == "momentum");
-        let page = id.map_or_else(|| "/console/webhooks".to_owned(), |id| format!("/console/webhooks/momentum/{}", segment(id)));
-        Some((name, page))
+        let dialect = managed.dialect.as_str();
+        // Those of Mailgun belong to a domain, which has no page of its own there.
+        let page = match (dialect, managed.id.as_deref()) {
+            ("momentum" | "messagemedia", Some(id)) => format!("/console/webhooks/{dialect}/{}", segment(id)),
+            ("momentum" | "messagemedia" | "mailgun" | "msgine", _) => format!("/console/webhooks/{dialect}"),
+            _ => "/console/webhooks".to_owned(),
+        };
+        Some((dialect_name(dialect), page))
     }
 }
 
-/// A dialect's name as its vendor writes it.
+/// The name of a dialect as its vendor writes it, or of a format.
 pub(super) fn dialect_name(dialect: &str) -> &str {
     match dialect {
         "momentum" => "Momentum",
@@ -112,6 +118,8 @@ pub(super) fn dialect_name(dialect: &str) -> &str {
         "msgine" => "MsGine",
         "messagemedia" => "MessageMedia",
         "msggo" => "MsgGO",
+        "standard" => "Standard Webhooks",
+        "raw" => "Raw: the payload alone",
         other => other,
     }
 }
@@ -319,7 +327,7 @@ fn times(log: &[Row]) -> Markup {
 async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     let target = find(&seat.api, &id).await?;
     let address = target.address();
-    let path = link("/subscriptions?limit=100&order=asc", [("target_id", target.id.as_str())]);
+    let path = link(&format!("/subscriptions?limit={SUBSCRIPTIONS}&order=asc"), [("target_id", target.id.as_str())]);
     let subscriptions: List<Subscription> = seat.api.get(&path).await?;
     let content = html! {
         @if let Some((name, page)) = target.elsewhere() {
@@ -331,6 +339,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
                 section.panel-box {
                     header { h2 { "Subscriptions" } a.button.slim href=(format!("{address}/subscriptions/new")) { (ui::icon("plus")) "Add" } }
                     (subscriptions::table(&target, &subscriptions.items))
+                    @if subscriptions.next.is_some() { footer { p.small.muted { "The first " (SUBSCRIPTIONS) " are shown; the API lists all." } } }
                 }
             }
             div.stack {

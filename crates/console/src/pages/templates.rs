@@ -176,7 +176,7 @@ async fn builder(
                 } }
             }
             section.panel-box {
-                header { h2 { "Preview" } button.button.slim type="submit" name="do" value="preview" formaction=(format!("{action}#preview")) { (ui::icon("again")) "Update" } }
+                header { h2 { "Preview" } button.button.slim type="submit" name="do" value="preview" formnovalidate formaction=(format!("{action}#preview")) { (ui::icon("again")) "Update" } }
                 div.body {
                     (sample::fields(&draft, &events))
                     div.stack id="preview" aria-live="polite" hx-post="/console/templates/preview" hx-swap="innerHTML"

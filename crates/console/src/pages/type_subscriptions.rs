@@ -1,4 +1,4 @@
-//! Where events of a type go: the list of its subscriptions; pausing, deleting and filtering one of them.
+//! Where events of a type go: the list of its subscriptions; switching off, deleting and filtering one of them.
 
 use axum::Router;
 use axum::extract::Path;
@@ -21,8 +21,8 @@ use crate::{Answer, Console, go};
 pub(super) fn routes() -> Router<Console> {
     Router::new()
         .route("/events/{id}/deliveries/{subscription}", get(edit).post(change))
-        .route("/events/{id}/deliveries/{subscription}/pause", post(pause))
-        .route("/events/{id}/deliveries/{subscription}/resume", post(resume))
+        .route("/events/{id}/deliveries/{subscription}/off", get(ask_off).post(switch_off))
+        .route("/events/{id}/deliveries/{subscription}/on", post(switch_on))
         .route("/events/{id}/deliveries/{subscription}/delete", get(ask_delete).post(delete))
 }
 
@@ -107,14 +107,14 @@ async fn row(seat: &Seat, one: &EventType, subscription: &Subscription) -> Resul
     };
     let path = path_of(one, &subscription.id);
     let name = target.as_ref().map_or("A deleted target", |target| target.name.as_str());
-    let patterns: Vec<&str> = subscription.event_types.iter().map(String::as_str).filter(|pattern| *pattern != one.name).collect();
+    let others = others(one, subscription);
     Ok(html! {
         tr {
             td {
                 a.main-link href=(path) { (name) }
                 div.small.muted {
                     @if let Some(target) = &target { (target.channel) }
-                    @if !patterns.is_empty() { ", takes " (patterns.join(", ")) " too" }
+                    @if !others.is_empty() { ", takes " (others.join(", ")) " too" }
                 }
                 @if !subscription.description.is_empty() { div.small.muted { (subscription.description) } }
             }
@@ -127,15 +127,15 @@ async fn row(seat: &Seat, one: &EventType, subscription: &Subscription) -> Resul
                 @if subscription.filter.is_some() { div.small.muted { "with a filter" } }
             }
             td.nowrap {
-                @if !subscription.enabled { (ui::status("paused")) }
+                @if !subscription.enabled { (ui::badge(Tone::Plain, "stop", "Off")) }
                 @else if let Some(target) = &target { (ui::status(&target.status)) }
             }
             td { div.row.end {
                 (ui::menu(&format!("More for the delivery to {name}"), "more", html! {
                     a.item href=(path) { (ui::icon("filter")) "Filter" }
                     a.item href=(format!("/console/targets/{}", segment(&subscription.target_id))) { (ui::icon("targets")) "Target" }
-                    @if subscription.enabled { (ui::button(&seat.csrf, &format!("{path}/pause"), "quiet", "pause", "Pause")) }
-                    @else { (ui::button(&seat.csrf, &format!("{path}/resume"), "quiet", "play", "Resume")) }
+                    @if subscription.enabled { a.item href=(format!("{path}/off")) { (ui::icon("stop")) "Switch off" } }
+                    @else { (ui::button(&seat.csrf, &format!("{path}/on"), "quiet", "play", "Switch on")) }
                     a.item.danger href=(format!("{path}/delete")) { (ui::icon("trash")) "Delete" }
                 }))
             } }
@@ -174,12 +174,18 @@ async fn page(seat: &Seat, one: &EventType, subscription: &Subscription, status:
             section.panel-box { header { h2 { "Try the filter" } } div.body {
                 (found)
                 (sample::fields(draft, &events))
-                div { button.button type="submit" name="do" value="test" { "Try it" } }
+                div { button.button type="submit" name="do" value="test" formnovalidate { "Try it" } }
             } }
         }
     };
     let title = format!("Delivery to {name}");
-    let remove = ui::confirm(&seat.csrf, &format!("{path}/delete"), "Delete", &format!("Delete the delivery to {name}?"), DELETE_ABOUT);
+    let remove = ui::confirm(
+        &seat.csrf,
+        &format!("{path}/delete"),
+        "Delete",
+        &format!("Delete the delivery to {name}?"),
+        &about(DELETE, one, subscription),
+    );
     Ok(Page::new(&title, NAV).under(&[("Events", NAV), (&one.name, &type_path)]).status(status).actions(remove).show(seat, content))
 }
 
@@ -251,27 +257,48 @@ async fn set_enabled(seat: &Seat, id: &str, subscription: &str, enabled: bool) -
     Ok(go(&Flash::Saved.to(&address(id))))
 }
 
-async fn pause(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {
+async fn switch_off(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {
     set_enabled(&seat, &id, &subscription, false).await
 }
 
-async fn resume(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {
+async fn switch_on(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {
     set_enabled(&seat, &id, &subscription, true).await
 }
 
-const DELETE_ABOUT: &str = "Events no longer go this way. The target and the template stay, and so does the log of what was delivered.";
+const OFF: &str = "Events that come while it is off do not go this way, and are not sent later either. What waits already still goes out. To hold \
+                   deliveries without losing one, pause the target.";
+const DELETE: &str = "Events no longer go this way, and what waits because of it is cancelled. The target and the template stay, and so does the log \
+                      of what was delivered.";
+
+/// What else a subscription takes.
+fn others<'a>(one: &EventType, subscription: &'a Subscription) -> Vec<&'a str> {
+    subscription.event_types.iter().map(String::as_str).filter(|pattern| *pattern != one.name).collect()
+}
+
+/// What a change does, with the other event types that it concerns.
+fn about(what: &str, one: &EventType, subscription: &Subscription) -> String {
+    match others(one, subscription).as_slice() {
+        [] => what.to_owned(),
+        others => format!("{what} It takes these too, and they are concerned as well: {}.", others.join(", ")),
+    }
+}
+
+async fn ask_off(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> Answer {
+    ask(&seat, &id, &subscription, ("off", "Switch off", "Switch the delivery off?"), OFF).await
+}
 
 async fn ask_delete(seat: Seat, Path((id, subscription)): Path<(String, String)>) -> Answer {
-    let one = types::find(&seat, &id).await?;
-    let subscription = find(&seat.api, &subscription).await?;
+    ask(&seat, &id, &subscription, ("delete", "Delete", "Delete the delivery?"), DELETE).await
+}
+
+/// A question before a change: the last part of its address, its button and the question.
+async fn ask(seat: &Seat, id: &str, subscription: &str, (action, label, question): (&str, &str, &str), what: &str) -> Answer {
+    let one = types::find(seat, id).await?;
+    let subscription = find(&seat.api, subscription).await?;
     let (path, type_path) = (path_of(&one, &subscription.id), address(&one.id));
-    let others: Vec<&str> = subscription.event_types.iter().map(String::as_str).filter(|pattern| *pattern != one.name).collect();
-    let about = match others.is_empty() {
-        true => DELETE_ABOUT.to_owned(),
-        false => format!("{DELETE_ABOUT} It takes these too: {}.", others.join(", ")),
-    };
-    let content = ui::confirm_page(&seat.csrf, &format!("{path}/delete"), "Delete", "Delete the delivery?", &about, &type_path);
-    Ok(Page::new("Delete", NAV).under(&[("Events", NAV), (&one.name, &type_path)]).narrow().show(&seat, content))
+    let about = about(what, &one, &subscription);
+    let content = ui::confirm_page(&seat.csrf, &format!("{path}/{action}"), label, question, &about, &type_path);
+    Ok(Page::new(label, NAV).under(&[("Events", NAV), (&one.name, &type_path)]).narrow().show(seat, content))
 }
 
 async fn delete(Path((id, subscription)): Path<(String, String)>, Post { seat, .. }: Post) -> Answer {

@@ -29,8 +29,8 @@ pub(super) fn routes() -> Router<Console> {
         .route("/events/{id}/delete", get(ask_delete).post(delete))
 }
 
-/// Rows of a page.
-const ROWS: &str = "200";
+/// Rows of a page, as many as the API lists at once: they are sorted by name, page by page.
+const ROWS: &str = "1000";
 pub(super) const NAV: &str = "/console/events";
 
 /// An event type as the API shows it.
@@ -107,6 +107,7 @@ async fn list(seat: Seat) -> Answer {
                 (ui::empty("events", "No event types yet", "An event type gives a kind of event a name and a rule that finds it in what the inbox receives. Events sent by name need none.", add.clone()))
             } @else {
                 (ui::table("types", "Event types", &HEADS, rows(&types.items)))
+                @if types.next.is_some() { p.small.muted { "Sorted within each page of " (ROWS) "; the newest are on the first." } }
                 (ui::pager(&Pager { query, next: types.next.as_deref(), shown: types.items.len(), noun: "event types" }))
             }
         }
@@ -324,7 +325,7 @@ async fn form_page(seat: &Seat, one: Option<&EventType>, status: StatusCode, dra
                 div.body {
                     div id="found" hx-post="/console/events/check" hx-trigger="load, input delay:400ms from:closest form, change from:closest form" hx-swap="innerHTML" { (found) }
                     (sample::fields(draft, &events))
-                    div { button.button type="submit" name="do" value="check" { "Try it" } }
+                    div { button.button type="submit" name="do" value="check" formnovalidate { "Try it" } }
                 }
             }
         }

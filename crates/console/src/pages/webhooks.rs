@@ -8,10 +8,11 @@ use maud::Markup;
 
 use crate::Console;
 use crate::api::{Failure, Problem};
+use crate::session::Seat;
 use crate::ui;
 
 pub(super) fn routes() -> Router<Console> {
-    Router::new().route("/webhooks", get(|| async { Redirect::to("/console/webhooks/momentum") }))
+    Router::new().route("/webhooks", get(|_: Seat| async { Redirect::to("/console/webhooks/momentum") }))
 }
 
 /// The vendors.

@@ -3,7 +3,7 @@
 use maud::{Markup, Render, html};
 
 use super::icon;
-use crate::form::{Draft, called, reason, sentence};
+use crate::form::{Draft, called, is_secret, reason, sentence};
 
 /// What a field is.
 #[derive(Clone, Copy, PartialEq)]
@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
             kind,
             hint: None,
             placeholder: "",
-            autocomplete: None,
+            autocomplete: is_secret(name).then_some("off"),
             is_required: false,
             is_optional: false,
             is_code: false,
@@ -254,45 +254,66 @@ impl Render for Field<'_> {
     }
 }
 
+/// The ids of what says what is wrong with a group of boxes, for each box.
+fn described(draft: &Draft, name: &str) -> (Option<String>, Option<&'static str>) {
+    let error = draft.error(name).map(|_| format!("{}-error", control_id(name)));
+    let invalid = error.as_ref().map(|_| "true");
+    (error, invalid)
+}
+
+/// What is wrong with a field whose control cannot say it: a group of boxes, or several of them. Links to the field lead here.
+fn wrong(draft: &Draft, name: &str) -> Markup {
+    html! { @if let Some(error) = draft.error(name) { div.error id=(format!("{}-error", control_id(name))) { (icon("warn")) span { (error) } } } }
+}
+
+/// The same for a field of several groups ([`check_group`]), at their end.
+pub fn group_error(draft: &Draft, name: &str) -> Markup {
+    html! { @if draft.error(name).is_some() { div.field id=(control_id(name)) tabindex="-1" { (wrong(draft, name)) } } }
+}
+
 /// A group of boxes of one name, of which any may be ticked.
 pub fn checks(draft: &Draft, name: &str, label: &str, choices: &[Choice<'_>]) -> Markup {
-    let error = draft.error(name);
+    let (described, invalid) = described(draft, name);
     html! {
         fieldset.field id=(control_id(name)) tabindex="-1" {
             legend { (label) }
             div.checks {
                 @for choice in choices {
                     label.check {
-                        input type="checkbox" name=(name) value=(choice.value) checked[draft.has(name, choice.value)];
+                        input type="checkbox" name=(name) value=(choice.value) checked[draft.has(name, choice.value)]
+                            aria-invalid=[invalid] aria-describedby=[described.as_deref()];
                         span { (choice.label) @if !choice.hint.is_empty() { span.hint { (choice.hint) } } }
                     }
                 }
             }
-            @if let Some(error) = error { div.error { (icon("warn")) span { (error) } } }
+            (wrong(draft, name))
         }
     }
 }
 
 /// One of a few values, all of them in sight.
 pub fn radios(draft: &Draft, name: &str, label: &str, choices: &[Choice<'_>]) -> Markup {
+    let (described, invalid) = described(draft, name);
     html! {
         fieldset.field id=(control_id(name)) tabindex="-1" {
             legend { (label) }
             div.checks {
                 @for choice in choices {
                     label.check {
-                        input type="radio" name=(name) value=(choice.value) checked[draft.has(name, choice.value)];
+                        input type="radio" name=(name) value=(choice.value) checked[draft.has(name, choice.value)]
+                            aria-invalid=[invalid] aria-describedby=[described.as_deref()];
                         span { (choice.label) @if !choice.hint.is_empty() { span.hint { (choice.hint) } } }
                     }
                 }
             }
-            @if let Some(error) = draft.error(name) { div.error { (icon("warn")) span { (error) } } }
+            (wrong(draft, name))
         }
     }
 }
 
 /// A group of boxes with one for all of them. The form sends `{name}_groups` for that one, so it works without the script too.
 pub fn check_group(draft: &Draft, name: &str, group: &str, choices: &[Choice<'_>]) -> Markup {
+    let (described, invalid) = described(draft, name);
     html! {
         fieldset.field.group {
             legend {
@@ -304,7 +325,8 @@ pub fn check_group(draft: &Draft, name: &str, group: &str, choices: &[Choice<'_>
             div.checks {
                 @for choice in choices {
                     label.check {
-                        input type="checkbox" name=(name) value=(choice.value) checked[draft.has(name, choice.value)];
+                        input type="checkbox" name=(name) value=(choice.value) checked[draft.has(name, choice.value)]
+                            aria-invalid=[invalid] aria-describedby=[described.as_deref()];
                         span { (choice.label) @if !choice.hint.is_empty() { span.hint { (choice.hint) } } }
                     }
                 }
@@ -316,13 +338,15 @@ pub fn check_group(draft: &Draft, name: &str, group: &str, choices: &[Choice<'_>
 /// One box: a yes or no.
 pub fn tick(draft: &Draft, name: &str, label: &str, hint: &str) -> Markup {
     let is_on = !matches!(draft.text(name), "" | "false");
+    let (described, invalid) = described(draft, name);
     html! {
         div.field {
             label.check {
-                input id=(control_id(name)) type="checkbox" name=(name) value="true" checked[is_on];
+                input id=(control_id(name)) type="checkbox" name=(name) value="true" checked[is_on] aria-invalid=[invalid]
+                    aria-describedby=[described.as_deref()];
                 span { (label) @if !hint.is_empty() { span.hint { (hint) } } }
             }
-            @if let Some(error) = draft.error(name) { div.error { (icon("warn")) span { (error) } } }
+            (wrong(draft, name))
         }
     }
 }
@@ -330,6 +354,13 @@ pub fn tick(draft: &Draft, name: &str, label: &str, hint: &str) -> Markup {
 /// The token that every form needs which changes something. Its value is [`crate::session::Seat::csrf`].
 pub fn csrf(token: &str) -> Markup {
     html! { input type="hidden" name="csrf" value=(token); }
+}
+
+/// The field of the form that a field of the API belongs to: headers are one text area, scopes are boxes of one name.
+fn control_of<'a>(draft: &Draft, field: &'a str) -> &'a str {
+    let parts = field.match_indices(['.', '[']).map(|(at, _)| &field[..at]);
+    let is_there = |name: &&str| draft.pairs().any(|(known, _)| known == *name);
+    std::iter::once(field).chain(parts.rev()).find(is_there).unwrap_or_else(|| field.split('[').next().unwrap_or_default())
 }
 
 /// What the API refused, above a form, with links to the fields. Nothing when nothing was refused.
@@ -345,7 +376,7 @@ pub fn errors(draft: &Draft) -> Markup {
                 strong { (if problem.detail.is_empty() { problem.title.clone() } else { sentence(problem.field.as_deref(), &problem.detail) }) }
                 @if let Some(line) = problem.line { " (line " (line) @if let Some(column) = problem.column { ", column " (column) } ")" }
                 @if !problem.errors.is_empty() {
-                    ul { @for error in &problem.errors { li { a href=(format!("#{}", control_id(&error.field))) { (called(&error.field)) } ": " (reason(&error.field, &error.detail)) } } }
+                    ul { @for error in &problem.errors { li { a href=(format!("#{}", control_id(control_of(draft, &error.field)))) { (called(&error.field)) } ": " (reason(&error.field, &error.detail)) } } }
                 }
             }
         }
@@ -435,4 +466,40 @@ pub fn confirm_page(token: &str, action: &str, label: &str, title: &str, about: 
 /// Details behind a line that opens.
 pub fn fold(is_open: bool, summary: Markup, content: Markup) -> Markup {
     html! { details.fold open[is_open] { summary { (summary) } div.inner { (content) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{FieldProblem, Problem};
+    use crate::form::Form;
+
+    #[test]
+    fn errors_lead_to_the_fields_of_the_form() {
+        let draft = Draft::from(Form::parse(b"settings.headers=X%3A+y&scopes=read&name="));
+        let fields = ["settings.headers.x", "scopes[0]", "event_types[3]", "name"];
+        let errors = fields.map(|field| FieldProblem { field: field.into(), detail: "is wrong".into() }).to_vec();
+        let draft = draft.with_problem(Problem { errors, ..Problem::default() });
+        let page = errors_and_boxes(&draft);
+        for id in ["f-settings-headers", "f-scopes", "f-event_types", "f-name"] {
+            assert!(page.contains(&format!("href=\"#{id}\"")) && page.contains(&format!("id=\"{id}\"")), "{id}: {page}");
+            assert!(
+                page.contains(&format!("aria-describedby=\"{id}-error\"")) && page.contains(&format!("id=\"{id}-error\"")),
+                "{id}: {page}"
+            );
+        }
+    }
+
+    fn errors_and_boxes(draft: &Draft) -> String {
+        let choices = [Choice::new("read", "Read")];
+        let page = html! {
+            (errors(draft))
+            (Field::area(draft, "settings.headers", "Headers", 2))
+            (Field::text(draft, "name", "Name"))
+            (checks(draft, "scopes", "Scopes", &choices))
+            (check_group(draft, "event_types", "All", &choices))
+            (group_error(draft, "event_types"))
+        };
+        page.into_string()
+    }
 }

@@ -68,7 +68,9 @@ async fn sessions_are_ended_one_by_one_or_all() {
 async fn a_second_step_is_set_up_with_a_qr_code_and_taken_off() {
     let rig = Rig::new().await;
     let mut browser = rig.administrator().await;
-    let page = browser.post("/console/account/totp", &[]).await.expect(200);
+    // A session that was left open does not lock its owner out.
+    browser.post("/console/account/totp", &[]).await.expect(422).has("not your present password").is_inert();
+    let page = browser.post("/console/account/totp", &[("current", PASSWORD)]).await.expect(200);
     page.has("<svg class=\"qr\"").has("href=\"otpauth://totp/").is_inert();
     let value = |name: &str| {
         let rest = page.text.split(&format!("name=\"{name}\" value=\"")).nth(1).expect("a field");
@@ -83,6 +85,8 @@ async fn a_second_step_is_set_up_with_a_qr_code_and_taken_off() {
     page.has("Recovery codes").has("shown this once").is_inert();
     let page = browser.get("/console/account").await.expect(200);
     page.has("recovery codes are left").lacks(&secret).is_inert();
+    // The same page in another window, where it was not turned on: it leads to the account, which says so.
+    assert_eq!(browser.post("/console/account/totp/confirm", &[("code", &right)]).await.to(), "/console/account");
     // Log-in asks for it.
     let page = rig.browser().post("/console/login", &[("email", "ada@example.com"), ("password", PASSWORD)]).await.expect(200);
     page.has("second step").is_inert();
@@ -99,7 +103,7 @@ async fn a_second_step_is_set_up_with_a_qr_code_and_taken_off() {
 async fn a_link_for_a_lost_password_does_not_pass_the_second_step() {
     let rig = Rig::new().await;
     let mut browser = rig.administrator().await;
-    let page = browser.post("/console/account/totp", &[]).await.expect(200);
+    let page = browser.post("/console/account/totp", &[("current", PASSWORD)]).await.expect(200);
     let rest = page.text.split("name=\"secret\" value=\"").nth(1).expect("a secret");
     let secret = rest.split('"').next().expect("its end").to_owned();
     browser.post("/console/account/totp/confirm", &[("code", &code(&rig, &secret))]).await.expect(200);
@@ -108,6 +112,9 @@ async fn a_link_for_a_lost_password_does_not_pass_the_second_step() {
     let link = link["link"].as_str().and_then(|link| link.split_once("token=")).expect("a token").1.to_owned();
 
     let mut stranger = rig.browser();
+    // One that is used up while its form is open leads on.
+    let page = stranger.post("/console/password", &[("token", "used before"), ("password", PASSWORD)]).await.expect(422);
+    page.has("The link has expired").has("An administrator can make you a new one").lacks("<form").is_inert();
     stranger.get(&format!("/console/password?token={link}")).await.expect(200).has("ada@example.com").is_inert();
     let new = "another four good words";
     let page = stranger.post("/console/password", &[("token", &link), ("password", new)]).await.expect(200);

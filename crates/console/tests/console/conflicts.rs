@@ -26,8 +26,12 @@ async fn edited(rig: &Rig) -> Vec<(String, String, Value)> {
     let key = id(&rig.api("POST", "/keys", json!({"kind": "private", "description": "Mine", "scopes": ["read"]})).await);
     let domain = id(&rig.api("POST", "/domains", json!({"name": "mail.example.com"})).await);
     let member = id(&rig.api("POST", "/members", json!({"name": "Bo", "email": "bo@example.com", "role": "member"})).await);
+    let bin = id(&rig.api("POST", "/bins", json!({"name": "Mine"})).await);
+    let workspace = id(&rig.api("GET", "/workspaces", Value::Null).await["items"][0]);
     rig.api("PUT", "/accounts/messagemedia", json!({"settings": {"account_id": "first"}})).await;
     vec![
+        (format!("/console/bins/{bin}/edit"), format!("/bins/{bin}"), json!({"name": "Theirs"})),
+        ("/console/settings/workspace".into(), format!("/workspaces/{workspace}"), json!({"name": "Theirs"})),
         (format!("/console/targets/{target}/edit"), format!("/targets/{target}"), json!({"name": "Theirs"})),
         (
             format!("/console/targets/{target}/subscriptions/{subscription}"),
@@ -152,7 +156,7 @@ async fn what_was_typed_about_a_thing_that_was_deleted_is_shown() {
     let mut browser = rig.administrator().await;
     let mut forms = Vec::new();
     let mut edited = edited(&rig).await;
-    edited.retain(|(_, api, _)| !api.starts_with("/accounts"));
+    edited.retain(|(_, api, _)| !api.starts_with("/accounts") && !api.starts_with("/workspaces"));
     for (path, ..) in &edited {
         let page = browser.get(path).await.expect(200);
         forms.push((path.clone(), fields(&page.text, path)));

@@ -5,64 +5,45 @@ use serde_json::json;
 
 use crate::rig::{PASSWORD, Rig, fields as fields_of};
 
-/// Every page that shows something of a workspace.
-const PAGES: &[&str] = &[
-    "/console/",
-    "/console/start",
-    "/console/overview",
-    "/console/overview/live",
-    "/console/inbox",
-    "/console/inbox/live",
-    "/console/inbox/send",
-    "/console/inbox/evt_00000000000000000000000000",
-    "/console/inbox/evt_00000000000000000000000000/live",
-    "/console/account",
-    "/console/audit",
-    "/console/bins",
-    "/console/bins/bin_1/live",
-    "/console/domains",
-    "/console/keys",
-    "/console/keys/new",
-    "/console/members",
-    "/console/messages",
-    "/console/messages/new",
-    "/console/messages/msg_1/live",
-    "/console/reference",
-    "/console/reference/createKey",
-    "/console/settings",
-    "/console/settings/dialects",
-    "/console/settings/server",
-    "/console/suppressions",
-];
+/// What is for everybody: the ways in.
+const OPEN: &[&str] = &["/console/setup", "/console/login", "/console/login/code", "/console/password"];
 
-const FORMS: &[&str] = &[
-    "/console/start/key",
-    "/console/start/event",
-    "/console/start/target",
-    "/console/inbox/send",
-    "/console/inbox/evt_1/resend",
-    "/console/inbox/evt_1/deliveries/dlv_1/resend",
-    "/console/theme",
-    "/console/account/name",
-    "/console/account/password",
-    "/console/account/totp",
-    "/console/account/sessions/others",
-    "/console/bins/new",
-    "/console/bins/bin_1/delete",
-    "/console/domains/new",
-    "/console/keys/new",
-    "/console/keys/key_1/delete",
-    "/console/members/new",
-    "/console/members/mem_1/delete",
-    "/console/messages/new",
-    "/console/reference/createKey",
-    "/console/settings/workspace",
-    "/console/settings/workspaces/new",
-    "/console/settings/dialects/msgine/secret",
-    "/console/suppressions/new",
-    "/console/suppressions/delete",
-    "/console/logout",
-];
+/// The routes of the pages as their sources have them, with something in the place of each variable: address, and whether it takes `GET` and
+/// `POST`. So a page that is new is tried too.
+fn routes() -> Vec<(String, bool, bool)> {
+    let mut sources = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/pages"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => sources.push(std::fs::read_to_string(path).expect("a source")),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for call in sources.iter().flat_map(|source| source.split(".route(").skip(1)) {
+        let (path, rest) = call.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"')).expect("an address");
+        let mut depth = 1_i32;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth == 0
+        });
+        let methods = &rest[..end.expect("the call ends")];
+        let takes = |method: &str| methods.contains(&format!("{method}("));
+        assert!(!["put", "patch", "any", "on"].iter().any(|other| takes(&format!(" {other}")) || takes(&format!(".{other}"))), "{path}");
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "some_1" } else { part });
+        let address = format!("/console{}", parts.collect::<Vec<_>>().join("/"));
+        found.push((address, takes("get"), takes("post")));
+    }
+    found
+}
+
+/// The addresses of all forms of somebody who is logged in.
+fn forms() -> Vec<String> {
+    routes().into_iter().filter(|(path, _, is_form)| *is_form && !OPEN.contains(&path.as_str())).map(|(path, ..)| path).collect()
+}
 
 #[tokio::test]
 async fn nothing_is_shown_to_strangers() {
@@ -77,17 +58,31 @@ async fn nothing_is_shown_to_strangers() {
     assert!(!rig.state.people().has_members());
 
     rig.administrator().await;
-    for path in PAGES {
-        let page = stranger.get(path).await;
-        match path.ends_with("/live") {
-            // A fragment must not become the log-in page within the page.
-            true => assert_eq!(page.status, 401, "{path}"),
-            false => assert!(page.to().starts_with("/console/login"), "{path}"),
+    let routes = routes();
+    let count = |takes: fn(&(String, bool, bool)) -> bool| routes.iter().filter(|route| takes(route)).count();
+    assert!(count(|(_, get, _)| *get) > 90 && count(|(.., post)| *post) > 80, "routes are not found: {routes:?}");
+    for (path, is_page, is_form) in routes.iter().filter(|(path, ..)| !OPEN.contains(&path.as_str())) {
+        assert!(*is_page || *is_form, "{path}");
+        if *is_page {
+            let page = stranger.get(path).await;
+            match path.ends_with("/live") {
+                // A fragment must not become the log-in page within the page.
+                true => assert_eq!(page.status, 401, "{path}"),
+                false => assert!(page.status.is_redirection() && page.to().starts_with("/console/login"), "{path}: {}", page.status),
+            }
+            page.is_inert();
         }
-        page.is_inert();
+        if *is_form {
+            let page = stranger.post(path, &[]).await;
+            assert!(page.status.is_redirection() && page.to().starts_with("/console/login"), "{path}: {}", page.status);
+        }
     }
-    for path in FORMS {
-        assert!(stranger.post(path, &[]).await.to().starts_with("/console/login"), "{path}");
+    for path in OPEN {
+        assert!(routes.iter().any(|(known, ..)| known == path), "{path} is open and not there");
+    }
+    // What is no page says as little, and has the same headers.
+    for path in ["/console", "/console/assets/nothing.js"] {
+        stranger.get(path).await.is_inert();
     }
     stranger.get("/console/nothing/here").await.expect(404).has("Nothing is at this address").is_inert();
     stranger.get("/console/login").await.expect(200).is_inert();
@@ -142,7 +137,7 @@ async fn forms_of_other_sites_and_without_the_token_change_nothing() {
     let mut browser = rig.administrator().await;
     let csrf = browser.csrf.clone();
     let event = [("type", "forged.event"), ("data", "{}"), ("csrf", csrf.as_str())];
-    for path in FORMS {
+    for path in &forms() {
         for fields in [&[][..], &[("csrf", "")], &[("csrf", "wrong")]] {
             browser.post_as(path, fields, &[]).await.expect(403).is_inert();
         }
@@ -159,7 +154,7 @@ async fn forms_of_other_sites_and_without_the_token_change_nothing() {
     let token = csrf.split_once('.').expect("a token and a workspace").0;
     let elsewhere = format!("{token}.wsp_another");
     let of_no_workspace = ["/console/theme", "/console/workspace", "/console/logout"];
-    for path in FORMS.iter().filter(|path| !of_no_workspace.contains(path)) {
+    for path in forms().iter().filter(|path| !of_no_workspace.contains(&path.as_str())) {
         browser.post_as(path, &[("csrf", &elsewhere)], &[("sec-fetch-site", "same-origin")]).await.expect(409).is_inert();
     }
     browser.post_as("/console/theme", &[("csrf", &elsewhere), ("theme", "dark")], &[("sec-fetch-site", "same-origin")]).await.to();
@@ -185,7 +180,7 @@ async fn choices_are_kept_in_cookies_and_the_server_writes_the_theme() {
 async fn an_address_that_takes_forms_alone_leads_back_to_their_page() {
     let rig = Rig::new().await;
     let mut browser = rig.administrator().await;
-    for path in FORMS {
+    for path in &forms() {
         let page = browser.get(path).await;
         // Pages of what is not there are another matter.
         if page.status != 405 {
@@ -241,4 +236,39 @@ async fn assets_are_kept_for_ever_by_the_name_of_their_content() {
         assert!(!asset.text.is_empty());
     }
     browser.get("/console/assets/base.000000000000.css").await.expect(404);
+}
+
+// An address to go back to is foreign: looking for its page costs little, however long it is.
+#[tokio::test]
+async fn the_way_back_is_looked_for_a_few_steps_up() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    for (back, to) in [
+        ("/console/inbox?type=a".to_owned(), "/console/inbox?type=a"),
+        ("/console/bins/bin_1/example".to_owned(), "/console/bins/bin_1"),
+        (format!("/console/inbox{}", "/a".repeat(20)), "/console/"),
+        (format!("/console/inbox?type={}", "a".repeat(4000)), "/console/"),
+    ] {
+        assert_eq!(browser.post("/console/theme", &[("theme", "dark"), ("back", &back)]).await.to(), to, "{back}");
+    }
+}
+
+// What strangers send is read as far as it may be of use.
+#[tokio::test]
+async fn forms_of_strangers_are_small() {
+    let rig = Rig::new().await;
+    rig.administrator().await;
+    let mut stranger = rig.browser();
+    let (small, large) = ("x".repeat(10_000), "x".repeat(100_000));
+    for path in ["/console/setup", "/console/password"] {
+        stranger.post(path, &[("token", "guessed"), ("password", &small)]).await;
+        stranger.post(path, &[("token", "guessed"), ("password", &large)]).await.expect(413).has("larger than 64 KiB").is_inert();
+    }
+    // A log-in may carry a form; other forms are carried up to a length, and only from a page of this console.
+    stranger.post("/console/login", &[("email", "ada@example.com"), ("kept", &large)]).await.expect(422);
+    stranger.post("/console/login", &[("kept", &"x".repeat(4_000_000))]).await.expect(413).is_inert();
+    let ours = [("sec-fetch-site", "same-origin")];
+    let page = stranger.post_as("/console/inbox/send", &[("data", &"x".repeat(1_200_000))], &ours).await.expect(401);
+    page.has("too long to come back by itself").is_inert();
+    assert!(stranger.post_as("/console/inbox/send", &[("data", &"x".repeat(5_000_000))], &[]).await.to().starts_with("/console/login"));
 }

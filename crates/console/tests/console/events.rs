@@ -186,7 +186,7 @@ async fn a_delivery_is_added_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn deliveries_of_a_type_are_paused_filtered_and_deleted() {
+async fn deliveries_of_a_type_are_switched_off_filtered_and_deleted() {
     let rig = Rig::new().await;
     let mut browser = rig.administrator().await;
     let id = add_type(&rig, json!({"name": "order.paid"})).await;
@@ -196,9 +196,12 @@ async fn deliveries_of_a_type_are_paused_filtered_and_deleted() {
     let of_type = format!("/console/events/{id}");
     let path = format!("{of_type}/deliveries/{}", subscription["id"].as_str().expect("an id"));
     browser.get(&of_type).await.expect(200).has("takes order.* too").has(&path);
-    assert_eq!(browser.post(&format!("{path}/pause"), &[]).await.to(), format!("{of_type}?done=saved"));
-    browser.get(&of_type).await.expect(200).has("Paused").has("/resume");
-    browser.post(&format!("{path}/resume"), &[]).await.to();
+    // Switched off it takes nothing: that is no pause, and the page says what it means and for which types.
+    let page = browser.get(&format!("{path}/off")).await.expect(200);
+    page.has("not sent later either").has("concerned as well: order.*.").is_inert();
+    assert_eq!(browser.post(&format!("{path}/off"), &[]).await.to(), format!("{of_type}?done=saved"));
+    browser.get(&of_type).await.expect(200).has("</svg>Off</span>").has(&format!("{path}/on")).lacks("Paused");
+    browser.post(&format!("{path}/on"), &[]).await.to();
 
     let filter = "{\"amount\": {\"$gt\": 100}}";
     let page = browser.post(&path, &[("do", "test"), ("filter", filter), ("data", "{\"amount\": 7}")]).await.expect(200);
@@ -218,7 +221,10 @@ async fn deliveries_of_a_type_are_paused_filtered_and_deleted() {
     browser.post(&path, &[("do", "save"), ("filter", "")]).await.to();
     assert_eq!(rig.api("GET", "/subscriptions", Value::Null).await["items"][0].get("filter"), None);
 
-    browser.get(&format!("{path}/delete")).await.expect(200).has("It takes these too: order.*.");
+    // With a script it is a dialog of the page of the delivery, without one a page of its own: both say the same.
+    for page in [&path, &format!("{path}/delete")] {
+        browser.get(page).await.expect(200).has("what waits because of it is cancelled").has("concerned as well: order.*.");
+    }
     browser.post(&format!("{path}/delete"), &[]).await.to();
     assert_eq!(count(&rig, "/subscriptions").await, 0);
 }
@@ -233,6 +239,7 @@ async fn look_around(browser: &mut Browser, id: &str, subscription: &str) {
         "/delete",
         &format!("/deliveries/{subscription}"),
         &format!("/deliveries/{subscription}/delete"),
+        &format!("/deliveries/{subscription}/off"),
     ] {
         inert(&browser.get(&format!("/console/events/{id}{path}")).await.expect(200));
     }

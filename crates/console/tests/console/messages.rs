@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::Rig;
+use crate::rig::{Browser, Page, Rig, fields};
 
 #[tokio::test]
 async fn a_message_is_written_sent_and_watched() {
@@ -34,7 +34,7 @@ async fn a_message_is_written_sent_and_watched() {
     page.has("Hi &lt;i&gt;why").has("Taken").has("alert('mail')").has("one, two").has("Send again");
     page.lacks("<p onclick").is_inert();
     browser.get("/console/messages?channel=email").await.expect(200).has("bob@example.com and 1 more").lacks("Test").is_inert();
-    // A copy has everything that was written.
+    // A copy has what was written.
     let id = path.rsplit('/').next().expect("an id");
     let page = browser.get(&format!("/console/messages/new?like={id}")).await.expect(200);
     page.has("bob@example.com\nfail@example.com").has("value=\"Hi &lt;i&gt;why\"").has("alert('html')").is_inert();
@@ -44,6 +44,57 @@ async fn a_message_is_written_sent_and_watched() {
     browser.get_with(&path, ">Delivered</strong>").await.has("never really sent").is_inert();
     browser.get("/console/messages?channel=email").await.expect(200).has("Test");
     browser.get("/console/messages?from=yesterday").await.expect(200).has("aria-invalid=\"true\"").is_inert();
+}
+
+/// What the form of a copy holds.
+async fn copied(browser: &mut Browser, id: &str) -> (Page, Vec<(String, String)>) {
+    let page = browser.get(&format!("/console/messages/new?like={id}")).await.expect(200);
+    page.is_inert();
+    let fields = fields(&page.text, "/console/messages/new");
+    (page, fields)
+}
+
+#[tokio::test]
+async fn a_copy_discloses_nobody_and_says_what_it_lacks() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let sent = json!({
+        "channel": "email", "from": "ann@mail.example.com", "to": ["Bob <bob@example.com>"], "cc": ["cc@example.com"],
+        "bcc": ["secret@example.com"], "reply_to": "answers@example.com", "subject": "Hi", "text": "Hello", "test": true
+    });
+    let id = rig.api("POST", "/messages", sent.clone()).await["id"].as_str().expect("an id").to_owned();
+    let (page, form) = copied(&mut browser, &id).await;
+    let value = |form: &[(String, String)], name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    for (name, wanted) in [
+        ("to", "Bob <bob@example.com>"),
+        ("cc", "cc@example.com"),
+        ("bcc", "secret@example.com"),
+        ("reply_to", "answers@example.com"),
+        ("test", "true"),
+    ] {
+        assert_eq!(value(&form, name).as_deref(), Some(wanted), "{name}");
+    }
+    page.lacks("It lacks");
+
+    // What the form has no field for is said, also when it is refused.
+    let mut more = sent.clone();
+    more["headers"] = json!({"X-Case": "7"});
+    more["attachments"] = json!([{"filename": "<b>list.txt", "content": "aGk="}]);
+    more["metadata"] = json!({"order": 7});
+    let id = rig.api("POST", "/messages", more).await["id"].as_str().expect("an id").to_owned();
+    let (page, form) = copied(&mut browser, &id).await;
+    page.has("It lacks").has("X-Case").has("&lt;b&gt;list.txt").has("its metadata");
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), if name == "from" { "nobody" } else { value })).collect();
+    browser.post("/console/messages/new", &form).await.expect(422).has("aria-invalid=\"true\"").has("It lacks").has("X-Case").is_inert();
+
+    // Recipients who saw no other address are not named to each other by a copy.
+    let mut own = sent;
+    own["to"] = json!(["one@example.com", "two@example.com"]);
+    own["variables"] = json!({"one@example.com": {"name": "One"}, "two@example.com": {"name": "Two"}});
+    let id = rig.api("POST", "/messages", own).await["id"].as_str().expect("an id").to_owned();
+    let (page, form) = copied(&mut browser, &id).await;
+    assert_eq!((value(&form, "to").as_deref(), value(&form, "bcc").as_deref()), (Some(""), Some("")));
+    page.has("each of them saw no address but its own").lacks("one@example.com");
 }
 
 #[tokio::test]

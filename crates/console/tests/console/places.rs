@@ -117,7 +117,7 @@ async fn a_bin_shows_what_it_caught_as_text() {
     browser.get(&format!("{path}/clear")).await.expect(200).has("Drop all requests?").is_inert();
     assert_eq!(browser.post(&format!("{path}/clear"), &[]).await.to(), path);
     browser.get(&path).await.expect(200).has("Nothing has arrived yet");
-    let page = browser.post(&path, &[("name", "Other"), ("status", "500"), ("expires_in", "")]).await;
+    let page = browser.post(&format!("{path}/edit"), &[("name", "Other"), ("status", "500"), ("expires_in", "")]).await;
     assert_eq!(page.to(), format!("{path}?done=saved"));
     assert!(browser.post(&format!("{path}/example"), &[]).await.to().starts_with("/console/targets/"));
     assert_eq!(rig.api("GET", "/subscriptions", Value::Null).await["items"][0]["event_types"], json!(["*"]));

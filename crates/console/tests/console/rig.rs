@@ -78,7 +78,12 @@ impl Channel for Receiver {
 
     fn check(&self, settings: &Value) -> Result<CheckedSettings, SettingsError> {
         match settings["url"].as_str() {
-            Some(url) if url.starts_with("http") => Ok(CheckedSettings { settings: settings.clone(), secrets: Vec::new() }),
+            Some(url) if url.starts_with("http") => {
+                // As the real one has them: they are kept sealed and shown as stars.
+                let secrets = ["/headers/X-Api-Key", "/auth/bearer", "/auth/basic/password"];
+                let secrets = secrets.into_iter().filter(|pointer| settings.pointer(pointer).is_some()).map(str::to_owned).collect();
+                Ok(CheckedSettings { settings: settings.clone(), secrets })
+            }
             _ => Err(SettingsError { field: "settings.url".into(), reason: "must be an http or https URL".into() }),
         }
     }

@@ -21,7 +21,16 @@ async fn workspaces_are_renamed_and_made() {
     let id = rig.api("GET", "/workspaces?search=second", Value::Null).await["items"][0]["id"].as_str().expect("an id").to_owned();
     browser.post("/console/workspace", &[("workspace", &id)]).await.to();
     browser.get("/console/keys").await.expect(200).has("First administrator").is_inert();
-    browser.get("/console/settings/server").await.expect(403).has("first workspace").is_inert();
+    // There an administrator does not rule the server: what is not for them is not offered, and whom to ask is said.
+    browser.get("/console/settings/workspace").await.expect(200).lacks(">All workspaces<").lacks(">Server<");
+    for path in ["/console/settings/server", "/console/settings/workspaces", "/console/settings/workspaces/new"] {
+        let page = browser.get(path).await.expect(403);
+        page.has("Ask an administrator of the first workspace").lacks("ask one of its administrators").lacks("name=\"name\"").is_inert();
+    }
+    browser.post("/console/settings/workspaces/new", &[("name", "Third")]).await.expect(403).has("first workspace");
+    let mut member = rig.member().await;
+    member.get("/console/settings/dialects").await.expect(200).lacks(">Server<");
+    member.get("/console/settings/workspaces/new").await.expect(403).has("first workspace").lacks("name=\"name\"");
 }
 
 // MSGINE-64: the webhook secret is visible, and a new one is made on request.

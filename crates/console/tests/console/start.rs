@@ -51,6 +51,9 @@ async fn a_target_without_a_receiver_gets_a_bin() {
     let targets = rig.api("GET", "/targets", Value::Null).await;
     let url = targets["items"][0]["settings"]["url"].as_str().expect("a URL");
     assert!(url.starts_with("http://posthaste.test/bin/"), "{url}");
+    // A second try takes the bin that the first one has left.
+    browser.post("/console/start/target", &[("settings.url", "")]).await.to();
+    assert_eq!(rig.api("GET", "/bins", Value::Null).await["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Targets: made, listed with how they fare, tested, changed, paused, deleted; their secrets and subscriptions.
 
+use posthaste_domain::resource::{Target, TemplateDoc};
+use posthaste_engine::{Desk, Edit};
 use serde_json::{Value, json};
 
-use crate::rig::{ANSWER, Browser, Rig};
+use crate::rig::{ANSWER, Browser, Rig, fields};
 
 const FORM: [(&str, &str); 5] =
     [("name", "Orders <script>"), ("channel", "webhook"), ("settings.url", "https://example.com/ok"), ("events", "all"), ("retry", "")];
@@ -67,8 +69,12 @@ async fn a_test_shows_the_request_before_and_the_answer_after() {
     page.has("id=\"response\"").has("status 500").has("alert('response')").is_inert();
     assert!(!page.text.contains(ANSWER));
     assert_eq!(rig.receiver.bodies.lock().len(), 1);
+    page.has("value=\"true\" formnovalidate");
     let page = browser.post(&test, &[("data", "{broken")]).await.expect(422);
     page.has("{broken").has("role=\"alert\"").is_inert();
+    // A payload is one document: nothing is smuggled into the request around it.
+    let page = browser.post(&test, &[("data", "1,\"type\":\"order.other\"")]).await.expect(422);
+    page.has("aria-invalid=\"true\"").has("This is not JSON").is_inert();
     assert_eq!(rig.receiver.bodies.lock().len(), 1);
 }
 
@@ -161,7 +167,99 @@ async fn subscriptions_are_picked_from_groups_changed_and_deleted() {
     browser.get(&edit).await.expect(200).has("value=\"order.paid\" checked").has("user.*").has("&quot;$gt&quot;: 1").is_inert();
     assert_eq!(browser.post(&edit, &[("events", "all"), ("enabled", "true")]).await.to(), format!("{address}?done=saved"));
     browser.get(&address).await.expect(200).has("All event types").is_inert();
+    // Under another target it is not there: saving there would move it.
+    let other = make(&mut browser, "https://example.com/other").await;
+    let wrong = format!("{other}/subscriptions/{}", one["id"].as_str().expect("an id"));
+    browser.get(&wrong).await.expect(404);
+    browser.post(&wrong, &[("events", "all"), ("enabled", "true")]).await.expect(404);
+    browser.get(&format!("{wrong}/delete")).await.expect(404);
+    browser.post(&format!("{wrong}/delete"), &[]).await.expect(404);
+    let now = rig.api("GET", &format!("/subscriptions/{}", one["id"].as_str().expect("an id")), Value::Null).await;
+    assert_eq!(now["target_id"], one["target_id"]);
     browser.get(&format!("{edit}/delete")).await.expect(200).has("Keep it").is_inert();
     assert_eq!(browser.post(&format!("{edit}/delete"), &[]).await.to(), format!("{address}?done=deleted"));
     browser.get(&address).await.expect(200).has("It gets nothing yet");
+}
+
+// What a channel keeps as a secret is shown nowhere; a form that is saved as it came leaves it as it is.
+#[tokio::test]
+async fn secrets_of_settings_are_stars_and_stay() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let mut made = FORM.to_vec();
+    made.extend([
+        ("settings.headers", "X-Team: blue\r\nX-Api-Key: first-s3cret"),
+        ("auth", "bearer"),
+        ("settings.auth.bearer", "other-s3cret"),
+    ]);
+    let address = browser.post("/console/targets/new", &made).await.to().split('?').next().expect("a path").to_owned();
+    let stored = |rig: &Rig| {
+        let id = address.rsplit('/').next().expect("an id");
+        let found = rig.state.engine.workspaces().into_iter().find_map(|workspace| rig.state.engine.get::<Target>(workspace, id));
+        found.expect("the target").doc.settings.clone()
+    };
+    let edit = format!("{address}/edit");
+    for path in [&address, &edit, &"/console/targets".to_owned(), &"/console/audit".to_owned()] {
+        browser.get(path).await.expect(200).lacks("s3cret").is_inert();
+    }
+    let page = browser.get(&edit).await.expect(200);
+    page.has("X-Api-Key: ********").has("X-Team: blue").has("value=\"********\"");
+    let form = fields(&page.text, &edit);
+    let sent = |changes: &[(&str, &str)]| {
+        let value = |name: &str| changes.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let own = form.iter().filter(|(name, _)| name != "csrf" && name != "version");
+        own.map(|(name, old)| (name.clone(), value(name).unwrap_or_else(|| old.clone()))).collect::<Vec<_>>()
+    };
+    for (changes, key, bearer) in [
+        (vec![("name", "Renamed")], "first-s3cret", "other-s3cret"),
+        (vec![("settings.auth.bearer", "third-s3cret")], "first-s3cret", "third-s3cret"),
+        (vec![("settings.headers", "X-Team: red\r\nX-Api-Key: ********")], "first-s3cret", "third-s3cret"),
+        (vec![("settings.headers", "X-Api-Key: fourth-s3cret")], "fourth-s3cret", "third-s3cret"),
+    ] {
+        let sent = sent(&changes);
+        let all: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(browser.post(&edit, &all).await.to(), format!("{address}?done=saved"), "{changes:?}");
+        let now = stored(&rig);
+        assert_eq!((&now["headers"]["X-Api-Key"], &now["auth"]["bearer"]), (&json!(key), &json!(bearer)), "{changes:?}");
+        browser.get(&edit).await.expect(200).lacks("s3cret");
+    }
+    // Stars where nothing is stored are no secret.
+    let sent = sent(&[("settings.headers", "X-Other: ********")]);
+    let all: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    browser.post(&edit, &all).await.expect(422).has("mask of a secret").is_inert();
+}
+
+// Lists are cut at a thousand; what is chosen is there all the same, and saving keeps it.
+#[tokio::test]
+async fn what_is_beyond_the_end_of_a_list_is_named_and_kept() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let workspace = rig.state.engine.workspaces()[0];
+    let template = |n: usize| TemplateDoc { name: format!("Template {n}"), blocks: json!([{"kind": "text", "text": "x"}]) };
+    let target = |n: usize| Target::new(format!("Target {n}"), "webhook", json!({"url": "https://example.com/ok"}));
+    let plan = move |desk: &Desk<'_>| {
+        let templates = (0..=1000).map(|n| Edit::template(desk.new_id::<TemplateDoc>(), template(n)));
+        let targets = (0..=1000).map(|n| Edit::target(desk.new_id::<Target>(), target(n)));
+        Ok(templates.chain(targets).collect())
+    };
+    rig.state.engine.edit(workspace, plan).await.expect("all are made");
+    let last = |list: Value| list["items"][0]["id"].as_str().expect("an id").to_owned();
+    let template = last(rig.api("GET", "/templates?limit=1", Value::Null).await);
+    let target = last(rig.api("GET", "/targets?limit=1", Value::Null).await);
+    let made = json!({"event_types": ["order.paid"], "target_id": target, "template_id": template});
+    let subscription = rig.api("POST", "/subscriptions", made).await["id"].as_str().expect("an id").to_owned();
+    let path = format!("/console/targets/{target}/subscriptions/{subscription}");
+    let page = browser.get(&path).await.expect(200);
+    page.has(&format!("value=\"{template}\" selected")).has("Template 1000");
+    let form = fields(&page.text, &path);
+    let all: Vec<(&str, &str)> =
+        form.iter().filter(|(name, _)| name != "csrf").map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    browser.post(&path, &all).await.to();
+    assert_eq!(rig.api("GET", &format!("/subscriptions/{subscription}"), Value::Null).await["template_id"], json!(template));
+
+    rig.publish("order.paid", json!({})).await;
+    let page = browser.get_with("/console/deliveries", "dlv_").await;
+    page.has("Target 1000").lacks("deleted since").has("The first 1000");
+    let page = browser.get(&format!("/console/deliveries?target_id={target}")).await.expect(200);
+    page.has(&format!("value=\"{target}\" selected"));
 }

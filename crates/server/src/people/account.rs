@@ -78,12 +78,14 @@ impl People {
         Ok(())
     }
 
-    /// Makes a secret for the second factor. It counts once [`Self::confirm_totp`] was given a code of it, within ten minutes.
+    /// Makes a secret for the second factor. It counts once [`Self::confirm_totp`] was given a code of it, within ten minutes. It takes the
+    /// password: whoever finds a session open must not be able to lock its owner out.
     ///
     /// # Errors
-    /// When there is a second factor: it is turned off first, which takes the password.
-    pub fn begin_totp(&self, who: &SignedIn) -> Result<TotpEnrolment, PeopleError> {
+    /// [`PeopleError::Wrong`] if the password is wrong; [`PeopleError::HasSecondFactor`] when there is one, which is turned off first.
+    pub async fn begin_totp(&self, who: &SignedIn, password: &str, visitor: &Visitor) -> Result<TotpEnrolment, PeopleError> {
         self.has_no_totp(who)?;
+        self.check_own_password(who, password, visitor).await?;
         let secret = totp::to_base32(&rand::random::<[u8; totp::SECRET_BYTES]>());
         self.inner.pending.lock().put(who.session.id.clone(), secret.clone(), self.engine().now_ms());
         let workspace = self.engine().workspaces().first().and_then(|number| self.engine().by_number::<Workspace>(*number));
@@ -94,8 +96,7 @@ impl People {
 
     fn has_no_totp(&self, who: &SignedIn) -> Result<(), PeopleError> {
         let has_one = self.engine().member(&who.member.id).is_some_and(|member| member.doc.totp.is_some());
-        let reason = "the second factor is on already; turn it off first";
-        if has_one { Err(ResourceError::State { reason }.into()) } else { Ok(()) }
+        if has_one { Err(PeopleError::HasSecondFactor) } else { Ok(()) }
     }
 
     /// Turns the second factor on; answers the recovery codes, this once.

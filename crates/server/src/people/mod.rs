@@ -68,6 +68,9 @@ pub enum PeopleError {
         /// Why.
         reason: String,
     },
+    /// The second factor is on already.
+    #[error("the second factor is on already; turn it off first")]
+    HasSecondFactor,
     /// The change was refused.
     #[error(transparent)]
     Resource(#[from] ResourceError),
@@ -98,6 +101,7 @@ impl From<PeopleError> for Problem {
             PeopleError::Link => Self::new(Code::LinkInvalid, error.to_string()),
             PeopleError::Forged => Self::new(Code::RequestForged, error.to_string()),
             PeopleError::Invalid { field, reason } => Self::invalid(field, reason),
+            PeopleError::HasSecondFactor => Self::new(Code::WrongState, error.to_string()),
             PeopleError::Resource(error) => error.into(),
         }
     }

@@ -155,14 +155,18 @@ async fn the_second_factor_is_asked_for_and_its_codes_work_once() {
     let who = set_up(&rig).await.signed_in;
     // To the beginning of a step, so that none ends between two lines.
     rig.clock.advance(Duration::from_secs(10));
-    let secret = people.begin_totp(&who).expect("none yet").secret;
+    // An open session alone does not begin it.
+    let refused = people.begin_totp(&who, "not the password", &home()).await;
+    assert!(matches!(refused, Err(PeopleError::Wrong)), "{refused:?}");
+    let secret = people.begin_totp(&who, PASSWORD, &home()).await.expect("none yet").secret;
     let code = || totp::code_at(&totp::from_base32(&secret).expect("base 32"), totp::step_at(rig.clock.now_ms()));
     let wrong = people.confirm_totp(&who, "000000x").await;
     assert!(matches!(wrong, Err(PeopleError::Wrong)), "{wrong:?}");
     done(sign_in(&rig, EMAIL, PASSWORD).await);
     let recovery = people.confirm_totp(&who, &code()).await.expect("confirmed");
     assert_eq!(recovery.len(), 10);
-    assert!(matches!(people.begin_totp(&who), Err(PeopleError::Resource(_))), "it is not replaced with a session alone");
+    let again = people.begin_totp(&who, PASSWORD, &home()).await;
+    assert!(matches!(again, Err(PeopleError::HasSecondFactor)), "it is turned off first: {again:?}");
     assert_eq!(rig.get("/members").await.expect(200)["items"][0]["second_factor"], true);
 
     // The code that confirmed it is used up; the next one is good, once.
@@ -286,7 +290,7 @@ async fn a_link_chooses_a_password_once_and_not_for_ever() {
 
     // Who has a second factor shows it, whatever way the password was chosen; a session does not begin before.
     let who = done(sign_in(&rig, "bob@example.com", OTHER).await).signed_in;
-    let secret = people.begin_totp(&who).expect("none yet").secret;
+    let secret = people.begin_totp(&who, OTHER, &home()).await.expect("none yet").secret;
     let code = || totp::code_at(&totp::from_base32(&secret).expect("base 32"), totp::step_at(rig.clock.now_ms()));
     people.confirm_totp(&who, &code()).await.expect("confirmed");
     let token = token_of(&rig.call("POST", &path, Value::Null).await.expect(200));

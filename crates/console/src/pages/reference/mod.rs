@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use crate::api::{Failure, segment};
-use crate::form::Draft;
+use crate::form::{Draft, capital};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Field, Head, Page, Tone};
 use crate::{Answer, Console};
@@ -156,11 +156,7 @@ async fn list(seat: Seat) -> Answer {
 
 /// `event-types` as `Event types`.
 fn title_of(tag: &str) -> String {
-    let mut title = tag.replace(['-', '_'], " ");
-    if let Some(first) = title.get(..1).map(str::to_ascii_uppercase) {
-        title.replace_range(..1, &first);
-    }
-    title
+    capital(&tag.replace(['-', '_'], " "))
 }
 
 fn row(operation: &Operation<'_>) -> Markup {

@@ -9,8 +9,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::super::sample;
 use super::{HERE, Items, tabs};
-use crate::api::{Failure, segment};
+use crate::api::{Api, Failure, segment};
 use crate::form::{Draft, Form};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Page, errors, submit, tick};
@@ -80,7 +81,7 @@ async fn list(seat: Seat) -> Answer {
                 }))
             }
         }
-        p.small.muted { "Momentum, MsgGO and Standard Webhooks keep nothing for a workspace. What holds for the whole server is under Server." }
+        p.small.muted { "Momentum, MsgGO and Standard Webhooks keep nothing for a workspace." @if seat.is_operator() { " What holds for the whole server is under Server." } }
     };
     Ok(Page::new("Settings", HERE)
         .lede(html! { "The vendors' APIs that this server speaks, and what this workspace chose in each." })
@@ -208,10 +209,7 @@ fn document(dialect: &str, form: &Form) -> Result<Value, Failure> {
             }
             Ok(document)
         }
-        _ => serde_json::from_str(form.raw("json")).map_err(|error| {
-            let detail = format!("This is no JSON: {error}");
-            Failure::Refused(Box::new(crate::api::Problem { status: 422, detail, field: Some("json".to_owned()), ..Default::default() }))
-        }),
+        _ => sample::read("json", form.raw("json")),
     }
 }
 
@@ -232,12 +230,16 @@ async fn change(Path(dialect): Path<String>, Post { seat, form }: Post) -> Answe
     }
 }
 
-/// A new secret; everything else stays as it is.
-async fn new_secret(Path(dialect): Path<String>, Post { seat, .. }: Post) -> Answer {
-    let account: Account = seat.api.get(&path(&dialect)).await?;
-    let Some(name) = face(&account.dialect).secret else { return Ok(go(&address(&dialect))) };
+/// Makes a new secret for a dialect that has one; everything else stays as it is, also what somebody else saves at the same time.
+pub(in super::super) async fn renew_secret(api: &Api, dialect: &str) -> Result<(), Failure> {
+    let account: Account = api.get(&path(dialect)).await?;
+    let Some(name) = face(&account.dialect).secret else { return Ok(()) };
     let mut settings: Map<String, Value> = account.settings.as_object().cloned().unwrap_or_default();
     settings.insert(name.to_owned(), Value::Null);
-    seat.api.put::<Account>(&path(&dialect), &json!({"settings": settings, "version": account.version})).await?;
+    api.put::<Account>(&path(dialect), &json!({"settings": settings, "version": account.version})).await.map(drop)
+}
+
+async fn new_secret(Path(dialect): Path<String>, Post { seat, .. }: Post) -> Answer {
+    renew_secret(&seat.api, &dialect).await?;
     Ok(go(&Flash::Rotated.to(&address(&dialect))))
 }

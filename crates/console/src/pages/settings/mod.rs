@@ -2,6 +2,8 @@
 
 mod dialects;
 
+pub(super) use dialects::renew_secret;
+
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
@@ -10,7 +12,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::problem::administrators_only;
+use super::problem::{administrators_only, operators_only};
 use crate::api::{Failure, Page as List, segment};
 use crate::form::Draft;
 use crate::session::{Post, Seat};
@@ -34,6 +36,7 @@ struct Workspace {
     id: String,
     name: String,
     created_at: String,
+    version: i64,
 }
 
 #[derive(Deserialize)]
@@ -61,14 +64,16 @@ async fn home(seat: Seat) -> Response {
     go(if seat.is_admin() { "/console/settings/workspace" } else { "/console/settings/dialects" })
 }
 
-/// The pages of the settings. Members see those that the API shows them.
+/// The pages of the settings. Everybody sees those that the API shows them.
 fn tabs(seat: &Seat, current: &str) -> Markup {
-    let all = [("Workspace", "workspace"), ("Dialects", "dialects"), ("All workspaces", "workspaces"), ("Server", "server")];
-    let shown: Vec<(&str, String)> = all
-        .into_iter()
-        .filter(|(_, path)| seat.is_admin() || *path == "dialects")
-        .map(|(name, path)| (name, format!("{HERE}/{path}")))
-        .collect();
+    let all = [
+        ("Workspace", "workspace", seat.is_admin()),
+        ("Dialects", "dialects", true),
+        ("All workspaces", "workspaces", seat.is_operator()),
+        ("Server", "server", seat.is_operator()),
+    ];
+    let shown: Vec<(&str, String)> =
+        all.into_iter().filter(|(.., is_shown)| *is_shown).map(|(name, path, _)| (name, format!("{HERE}/{path}"))).collect();
     ui::tabs("Settings", current, &shown)
 }
 
@@ -79,7 +84,10 @@ fn is_refused(failure: &Failure) -> bool {
 async fn workspace(seat: Seat) -> Answer {
     let path = format!("/workspaces/{}", segment(&seat.workspace.id));
     match seat.api.get::<Workspace>(&path).await {
-        Ok(workspace) => Ok(workspace_page(&seat, StatusCode::OK, &workspace, &Draft::new().set("name", &workspace.name))),
+        Ok(workspace) => {
+            let draft = Draft::new().set("name", &workspace.name).set("version", workspace.version.to_string());
+            Ok(workspace_page(&seat, StatusCode::OK, &workspace, &draft))
+        }
         Err(failure) if is_refused(&failure) => {
             Ok(administrators_only(&seat, "Settings", HERE, "The name of a workspace is changed by its administrators."))
         }
@@ -93,6 +101,7 @@ fn workspace_page(seat: &Seat, status: StatusCode, workspace: &Workspace, draft:
         (ui::section("Name", html! {
             form.form method="post" action="/console/settings/workspace" {
                 (ui::csrf(&seat.csrf)) (errors(draft))
+                input type="hidden" name="version" value=(draft.text("version"));
                 (Field::text(draft, "name", "Name").hint("Shown at the top of every page.").required())
                 div.actions { (submit("Save")) }
             }
@@ -109,7 +118,11 @@ fn workspace_page(seat: &Seat, status: StatusCode, workspace: &Workspace, draft:
 
 async fn rename(Post { seat, form }: Post) -> Answer {
     let path = format!("/workspaces/{}", segment(&seat.workspace.id));
-    match seat.api.patch::<Workspace>(&path, &json!({"name": form.text("name")})).await {
+    let mut wanted = json!({"name": form.text("name")});
+    if let Some(version) = form.version() {
+        wanted["version"] = version.into();
+    }
+    match seat.api.patch::<Workspace>(&path, &wanted).await {
         Ok(_) => Ok(go(&Flash::Saved.to("/console/settings/workspace"))),
         Err(failure) => {
             let workspace = seat.api.get(&path).await?;
@@ -118,15 +131,14 @@ async fn rename(Post { seat, form }: Post) -> Answer {
     }
 }
 
+const WORKSPACES: &str = "All workspaces are seen by those who run the server, and they make new ones.";
 const WORKSPACE_HEADS: [Head<'static>; 3] = [Head::new("Name"), Head::opt("Id"), Head::new("Made")];
 
 async fn workspaces(seat: Seat) -> Answer {
-    let found: List<Workspace> = match seat.api.get(&seat.query.pass("/workspaces?limit=100&order=asc", &["cursor"])).await {
-        Err(failure) if is_refused(&failure) => {
-            return Ok(administrators_only(&seat, "Settings", HERE, "Workspaces are seen and made by administrators."));
-        }
-        found => found?,
-    };
+    if !seat.is_operator() {
+        return Ok(operators_only(&seat, "Settings", HERE, WORKSPACES));
+    }
+    let found: List<Workspace> = seat.api.get(&seat.query.pass("/workspaces?limit=100&order=asc", &["cursor"])).await?;
     let rows = html! {
         @for one in &found.items {
             tr {
@@ -157,6 +169,9 @@ async fn workspaces(seat: Seat) -> Answer {
 }
 
 async fn compose(seat: Seat) -> Response {
+    if !seat.is_operator() {
+        return operators_only(&seat, "New workspace", HERE, WORKSPACES);
+    }
     form_page(&seat, StatusCode::OK, &Draft::new())
 }
 
@@ -165,7 +180,7 @@ fn form_page(seat: &Seat, status: StatusCode, draft: &Draft) -> Response {
         form.form method="post" action="/console/settings/workspaces/new" {
             (ui::csrf(&seat.csrf)) (errors(draft))
             (Field::text(draft, "name", "Name").required().focus())
-            p.small.muted { "You become its administrator. Only administrators of the first workspace make others." }
+            p.small.muted { "You become its administrator." }
             div.actions { (submit("Make the workspace")) a.button.quiet href="/console/settings/workspaces" { "Cancel" } }
         }
     };
@@ -174,6 +189,9 @@ fn form_page(seat: &Seat, status: StatusCode, draft: &Draft) -> Response {
 }
 
 async fn create(Post { seat, form }: Post) -> Response {
+    if !seat.is_operator() {
+        return operators_only(&seat, "New workspace", HERE, WORKSPACES);
+    }
     match seat.api.post::<NewWorkspace>("/workspaces", &json!({"name": form.text("name")})).await {
         Ok(made) => {
             let content = html! {
@@ -192,13 +210,10 @@ const SETTING_HEADS: [Head<'static>; 3] = [Head::new("Setting"), Head::new("In e
 const CHOICES: [Choice<'static>; 2] = [Choice::new("", "All settings"), Choice::new("changed", "Changed ones")];
 
 async fn server(seat: Seat) -> Answer {
-    let all: Items<Setting> = match seat.api.get("/settings").await {
-        Err(failure) if is_refused(&failure) => {
-            let about = "What the server runs with is shown to administrators of its first workspace.";
-            return Ok(administrators_only(&seat, "Settings", HERE, about));
-        }
-        all => all?,
-    };
+    if !seat.is_operator() {
+        return Ok(operators_only(&seat, "Settings", HERE, "What the server runs with is for those who run it."));
+    }
+    let all: Items<Setting> = seat.api.get("/settings").await?;
     let (needle, changed) = (seat.query.text("search").to_lowercase(), seat.query.text("show") == "changed");
     let fits = |setting: &&Setting| {
         let is_found = [&setting.name, &setting.about, &setting.value].iter().any(|text| text.to_lowercase().contains(&needle));

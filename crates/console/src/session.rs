@@ -193,6 +193,12 @@ async fn seat(parts: &mut Parts, console: &Console) -> Option<Seat> {
     })
 }
 
+/// Whether a request is for a part of a page: a fragment, or a stream of them.
+fn is_for_a_script(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    headers.contains_key("hx-request") || accepts.contains("text/event-stream")
+}
+
 impl FromRequestParts<Console> for Seat {
     type Rejection = Response;
 
@@ -206,7 +212,7 @@ impl FromRequestParts<Console> for Seat {
         let Ok(query) = Query::from_request_parts(parts, console).await;
         let back = if parts.method == http::Method::GET { query.with("done", None) } else { "/console/".to_owned() };
         // A part of a page that is fetched by a script must not become the log-in page within the page.
-        if parts.headers.contains_key("hx-request") || back.ends_with("/live") || back.contains("/live?") {
+        if is_for_a_script(&parts.headers) {
             let login = HeaderValue::from_str(&ui::login_href("/console/")).expect("an address of letters");
             return Err((StatusCode::UNAUTHORIZED, [("hx-redirect", login)]).into_response());
         }

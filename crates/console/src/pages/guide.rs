@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{inbox, subscriptions};
-use crate::api::{Api, Failure, Page as List};
+use crate::api::{Api, Failure, Page as List, segment};
 use crate::form::Draft;
 use crate::query::link;
 use crate::session::{Post, Seat};
@@ -184,6 +184,7 @@ const BIN: &str = "First bin";
 
 #[derive(Deserialize)]
 struct Bin {
+    id: String,
     name: String,
     url: String,
 }
@@ -192,7 +193,8 @@ struct Bin {
 async fn bin(api: &Api) -> Result<String, Failure> {
     let known: List<Bin> = api.get(&link("/bins", [("search", BIN)])).await?;
     match known.items.into_iter().find(|bin| bin.name == BIN) {
-        Some(bin) => Ok(bin.url),
+        // From now on it lives as long as a new one.
+        Some(Bin { id, .. }) => Ok(api.patch::<Bin>(&format!("/bins/{}", segment(&id)), &json!({"expires_in": "48h"})).await?.url),
         None => Ok(api.post::<Bin>("/bins", &json!({"name": BIN})).await?.url),
     }
 }

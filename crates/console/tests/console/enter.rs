@@ -65,12 +65,10 @@ async fn nothing_is_shown_to_strangers() {
         assert!(*is_page || *is_form, "{path}");
         if *is_page {
             let page = stranger.get(path).await;
-            match path.ends_with("/live") {
-                // A fragment must not become the log-in page within the page.
-                true => assert_eq!(page.status, 401, "{path}"),
-                false => assert!(page.status.is_redirection() && page.to().starts_with("/console/login"), "{path}: {}", page.status),
-            }
+            assert!(page.status.is_redirection() && page.to().starts_with("/console/login"), "{path}: {}", page.status);
             page.is_inert();
+            // What is asked for as a stream must not become the log-in page within the page.
+            assert_eq!(stranger.open(path).await.status(), 401, "{path}");
         }
         if *is_form {
             let page = stranger.post(path, &[]).await;

@@ -392,7 +392,8 @@ impl Browser {
     /// The answer while it is still coming.
     pub async fn open(&mut self, path: &str) -> http::Response<Body> {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = Request::builder().uri(path).header(header::COOKIE, cookies.join("; ")).body(Body::empty()).expect("a request");
+        let request = Request::builder().uri(path).header(header::COOKIE, cookies.join("; ")).header(header::ACCEPT, "text/event-stream");
+        let request = request.body(Body::empty()).expect("a request");
         self.app.clone().oneshot(request).await.expect("an answer")
     }
 

@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::query::link;
+
 /// Where the native API lives.
 const PREFIX: &str = "/posthaste/v1";
 /// Largest answer that is read: a page of a list is capped below this by the API.
@@ -150,6 +152,9 @@ impl From<PeopleError> for Failure {
     }
 }
 
+/// Pages of a list that are read one after the other.
+const MOST_PAGES: usize = 20;
+
 /// A page of a list.
 #[derive(Debug, Deserialize)]
 pub struct Page<T> {
@@ -187,6 +192,18 @@ impl Api {
     /// Reads. Paths are below `/posthaste/v1`; build them with [`crate::query::link`] and [`segment`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         read(&self.bytes(Method::GET, path, None).await?)
+    }
+
+    /// Reads a list to its end, or as far as [`MOST_PAGES`] pages reach. `path` has a query.
+    pub async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+        let Page { mut items, mut next } = self.get::<Page<T>>(path).await?;
+        for _ in 1..MOST_PAGES {
+            let Some(cursor) = next else { break };
+            let page: Page<T> = self.get(&link(path, [("cursor", cursor.as_str())])).await?;
+            items.extend(page.items);
+            next = page.next;
+        }
+        Ok(items)
     }
 
     /// Reads; `None` when there is no such thing.

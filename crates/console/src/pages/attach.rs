@@ -16,7 +16,7 @@ use super::types::{self, EventType, NAV, address};
 use crate::api::{Api, Failure, Page as List};
 use crate::form::{Draft, Form};
 use crate::session::{Post, Seat};
-use crate::ui::{self, Choice, Field, Flash, Page, errors};
+use crate::ui::{self, Choice, Field, Flash, Page, Tone, errors};
 use crate::{Answer, Console, go};
 
 pub(super) fn routes() -> Router<Console> {
@@ -53,12 +53,15 @@ struct Offer {
     targets: Vec<Named>,
     templates: Vec<Named>,
     channels: Channels,
+    /// Whether there are more of either.
+    is_cut: bool,
 }
 
 async fn offer(api: &Api) -> Result<Offer, Failure> {
     let targets: List<Named> = api.get(&format!("/targets?limit={OFFERED}")).await?;
     let templates: List<Named> = api.get(&format!("/templates?limit={OFFERED}")).await?;
-    Ok(Offer { targets: targets.items, templates: templates.items, channels: api.get("/channels").await? })
+    let is_cut = targets.next.is_some() || templates.next.is_some();
+    Ok(Offer { targets: targets.items, templates: templates.items, channels: api.get("/channels").await?, is_cut })
 }
 
 async fn compose(seat: Seat, Path(id): Path<String>) -> Answer {
@@ -74,6 +77,9 @@ fn page(seat: &Seat, one: &EventType, offer: &Offer, status: StatusCode, draft: 
     let content = html! {
         form.form method="post" action=(format!("{path}/delivery")) {
             (ui::csrf(&seat.csrf)) (errors(draft))
+            @if offer.is_cut {
+                (ui::notice(Tone::Info, html! { "The newest " (OFFERED) " targets and templates are offered. For another target, add the subscription on its own page." }))
+            }
             (ui::section("Target", target_fields(draft, offer)))
             (ui::section("Message", message_fields(draft, offer)))
             (ui::fold(draft.error("filter").is_some() || !draft.text("filter").is_empty(), html! { "Filter" span.muted.small { "only some events of this type" } }, html! {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::webhooks::{self, vendor_problem};
-use crate::api::{Api, Failure, Page as List, segment};
+use crate::api::{Api, Failure, segment};
 use crate::form::{Draft, Form};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Head, Page, Tone, errors, submit};
@@ -83,10 +83,10 @@ fn urls(webhooks: &Value, name: &str) -> Vec<String> {
 }
 
 async fn show(seat: Seat) -> Answer {
-    let domains: List<Domain> = seat.api.get("/domains?limit=1000&order=asc").await?;
+    let domains: Vec<Domain> = seat.api.all("/domains?limit=1000&order=asc").await?;
     let wanted = seat.query.text("domain");
-    let domain = domains.items.iter().find(|domain| domain.name == wanted).or(domains.items.first());
-    let choices: Vec<Choice<'_>> = domains.items.iter().map(|domain| Choice::new(&domain.name, &domain.name)).collect();
+    let domain = domains.iter().find(|domain| domain.name == wanted).or(domains.first());
+    let choices: Vec<Choice<'_>> = domains.iter().map(|domain| Choice::new(&domain.name, &domain.name)).collect();
     let draft = Draft::new().set("domain", domain.map_or("", |domain| &domain.name));
     let content = html! {
         (webhooks::tabs("Mailgun"))

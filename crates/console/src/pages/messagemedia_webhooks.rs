@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::webhooks::{self, vendor_problem};
-use crate::api::{Api, Failure, Page as List, segment};
+use crate::api::{Api, Failure, segment};
 use crate::form::{Draft, Form};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Head, Page, Tone, errors, fold, submit};
@@ -331,10 +331,10 @@ struct Managed {
 
 /// Id of the target of a webhook.
 async fn target_of(api: &Api, id: &str) -> Result<Option<String>, Failure> {
-    let targets: List<TargetHead> = api.get("/targets?channel=webhook&limit=1000").await?;
+    let targets: Vec<TargetHead> = api.all("/targets?channel=webhook&limit=1000").await?;
     let is_it =
         |managed: &Managed| managed.dialect == "messagemedia" && managed.id.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(id));
-    Ok(targets.items.into_iter().find(|target| target.managed_by.as_ref().is_some_and(is_it)).map(|target| target.id))
+    Ok(targets.into_iter().find(|target| target.managed_by.as_ref().is_some_and(is_it)).map(|target| target.id))
 }
 
 #[derive(Deserialize)]

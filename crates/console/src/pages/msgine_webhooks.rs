@@ -14,7 +14,7 @@ use super::inbox::Attempt;
 use super::subscriptions::{self, Subscription};
 use super::targets::{self, Target};
 use super::{settings, webhooks};
-use crate::api::{Api, Failure, Page as List, segment};
+use crate::api::{Api, Failure, segment};
 use crate::form::Draft;
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Head, Page, Tone, errors, submit};
@@ -44,9 +44,9 @@ struct Account {
 
 /// The webhooks: subscriptions in the dialect's format, with their targets. Those of callback URLs belong to their messages.
 async fn all(api: &Api) -> Result<Vec<(Subscription, Target)>, Failure> {
-    let subscriptions: List<Subscription> = api.get("/subscriptions?limit=1000&order=asc").await?;
+    let subscriptions: Vec<Subscription> = api.all("/subscriptions?limit=1000&order=asc").await?;
     let mut found = Vec::new();
-    for subscription in subscriptions.items.into_iter().filter(|one| one.format.as_deref() == Some("msgine")) {
+    for subscription in subscriptions.into_iter().filter(|one| one.format.as_deref() == Some("msgine")) {
         let target: Option<Target> = api.find(&format!("/targets/{}", segment(&subscription.target_id))).await?;
         if let Some(target) = target.filter(|target| target.managed_by.is_none()) {
             found.push((subscription, target));

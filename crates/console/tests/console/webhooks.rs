@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use posthaste_domain::resource::Subscription;
+use posthaste_engine::{Desk, Edit};
 use serde_json::{Value, json};
 
 use crate::rig::{ANSWER, Browser, Rig, fields};
@@ -180,8 +182,18 @@ async fn msgine_webhooks_are_added_tested_and_share_a_secret() {
     assert_eq!(rig.api("GET", "/targets", Value::Null).await["items"], json!([]), "half of a webhook stays");
     let fields = [("settings.url", "https://example.com/sms"), ("event_types", "message.failed"), ("event_types", "message.sent")];
     assert_eq!(browser.post(&new, &fields).await.to(), format!("{here}?done=created"));
+    // However many subscriptions there are besides.
+    let workspace = rig.state.engine.workspaces()[0];
+    let target = rig.target("Others", "https://example.com/ok", &["order.paid"]).await;
+    let plan = move |desk: &Desk<'_>| {
+        let other = || Edit::subscription(desk.new_id::<Subscription>(), Subscription::new(vec!["order.paid".to_owned()], target.clone()));
+        Ok((0..1000).map(|_| other()).collect())
+    };
+    rig.state.engine.edit(workspace, plan).await.expect("all are made");
+    let more = [("settings.url", "https://example.com/more"), ("event_types", "message.failed")];
+    assert_eq!(browser.post(&new, &more).await.to(), format!("{here}?done=created"));
     let page = browser.get(here).await.expect(200);
-    page.has("https://example.com/sms").has("message.failed").lacks("No webhook yet").is_inert();
+    page.has("https://example.com/more").has("https://example.com/sms").has("message.failed").lacks("No webhook yet").is_inert();
     let secret = |account: &Value| account["settings"]["webhook_secret"].as_str().expect("a secret").to_owned();
     let old = secret(&rig.api("GET", "/accounts/msgine", Value::Null).await);
     page.has(&old);

@@ -149,6 +149,21 @@ async fn lists_filter_by_type_and_time() {
     assert_eq!(rig.get("/events?type=a.*").await.problem().2.as_deref(), Some("type"));
 }
 
+// Whoever knows an event of a list goes on after it, in both orders.
+#[tokio::test]
+async fn the_id_of_an_event_is_a_cursor() {
+    let rig = Rig::new().await;
+    let mut sent = Vec::new();
+    for n in 0..4 {
+        sent.push(rig.publish(if n == 3 { "other" } else { "a" }, json!(n)).await);
+    }
+    let after = |order: &str| format!("/events?order={order}&type=a&cursor={}", sent[1]);
+    assert_eq!(ids(&rig.get(&after("asc")).await.expect(200)), [sent[2].clone()]);
+    assert_eq!(ids(&rig.get(&after("desc")).await.expect(200)), [sent[0].clone()]);
+    assert_eq!(ids(&rig.get(&format!("/events?wait=1s&cursor={}", sent[2])).await.expect(200)), [sent[3].clone()]);
+    assert_eq!(rig.get("/events?cursor=evt_nothing").await.problem().1, "invalid_cursor");
+}
+
 // A page of large events ends early and goes on where it ended.
 #[tokio::test]
 async fn pages_are_bounded_in_bytes() {

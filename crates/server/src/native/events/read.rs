@@ -25,7 +25,7 @@ use crate::{AppState, native::deliveries};
 
 /// Parameters of the list.
 pub(super) const EVENTS: [Param; 11] = [
-    PAGE[0],
+    Param::new("cursor", ParamKind::Text, "Where to go on: `next` of the page before, or the id of an event."),
     PAGE[1],
     PAGE[2],
     Param::new("type", ParamKind::Text, "Only events of exactly this type."),
@@ -144,8 +144,10 @@ pub(super) async fn list(
         (order, None, _) => order,
         (_, Some(_), _) => Order::Asc,
     };
-    let after = match params.text("cursor") {
-        Some("latest") if order == Order::Asc => Some(*state.engine.committed().borrow()),
+    let known = params.text("cursor").and_then(parse_event_id);
+    let after = match (params.text("cursor"), known) {
+        (Some("latest"), _) if order == Order::Asc => Some(*state.engine.committed().borrow()),
+        (_, Some((sequence, _))) => Some(sequence.0),
         _ => params.cursor(List::Events, order)?,
     };
     let range = Range { order, after, limit: params.limit()?, from_ms: params.time("from")?, to_ms: params.time("to")? };

@@ -19,6 +19,9 @@ export async function delivery({ browser, url, storageState, receiver }) {
     await visitor.press("Add delivery", "link");
     await visitor.heading("Add delivery");
     await page.getByLabel("Target", { exact: true }).selectOption({ label: "New target" });
+    // What is not in sight is neither checked nor sent.
+    const unseen = await page.locator("[data-when-channel][hidden]").locator("input, select, textarea").evaluateAll((all) => all.map((field) => field.disabled));
+    check(unseen.length > 3 && unseen.every(Boolean), `hidden fields are asked: ${unseen}`);
     await visitor.fill({ Name: "Shop floor", "Webhook URL": `${receiver.url}/floor` });
     await page.getByLabel("Message template or format").selectOption({ label: "New message template" });
     await visitor.fill({ "Template name": "Short order", Content: "{% if x = 1 %}" });

@@ -50,6 +50,29 @@ export async function keyboard({ browser, url, storageState }) {
     await page.waitForURL(/targets\/new/);
     check(await page.getByLabel("Name", { exact: true }).evaluate((field) => field === document.activeElement), "the first field has not the keyboard");
   });
+  await visitor.step("single keys can be turned off, and on again", async () => {
+    await visitor.open("/console/overview");
+    const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+    const close = async () => {
+      await press("Escape");
+      await help.waitFor({ state: "hidden" });
+    };
+    await press("?");
+    await help.getByLabel("In use").uncheck();
+    await close();
+    await press("?");
+    check(!(await help.isVisible()), "the key works though it is off");
+    await page.reload();
+    await press("?");
+    check(!(await help.isVisible()), "the choice was forgotten");
+    await page.getByLabel(/^Account of/).click();
+    await visitor.press("Keyboard shortcuts");
+    await help.getByLabel("In use").check();
+    await close();
+    await press("?");
+    await help.waitFor();
+    await close();
+  });
   await visitor.step("the first Tab offers to skip the navigation", async () => {
     await visitor.open("/console/overview");
     await press("Tab", "Enter");

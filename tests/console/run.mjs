@@ -5,6 +5,7 @@ import { failure, replay } from "./deliveries.mjs";
 import { delivery, template } from "./events.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { late } from "./late.mjs";
+import { live } from "./live.mjs";
 import { Api, Receiver, SHOTS, launch } from "./rig.mjs";
 import { pages } from "./pages.mjs";
 import { member } from "./people.mjs";
@@ -38,7 +39,7 @@ try {
     async () => { world.storageState = await first(browser, server, true); },
     () => first(browser, plain, false),
   ]);
-  await go(world, [replay, failure, momentum, delivery, template, keyboard, member, secondStep, late]);
+  await go(world, [replay, failure, momentum, delivery, template, keyboard, member, secondStep, late, live]);
   if (!process.env.NO_PAGES) await pages(world);
 } catch (error) {
   console.error(error.message ?? error);

@@ -1,4 +1,4 @@
-// The only script of our own. Pages work without it; it adds times in the viewer's zone, copying, dialogs, keys and care for live parts.
+// What pages get from scripts, but for live parts (`live.js`). They work without: this adds times in the viewer's zone, copying, dialogs and keys.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -127,32 +127,54 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
     const chooser = event.target.closest("[data-shows]");
-    if (chooser) for (const part of all(`[data-when-${chooser.dataset.shows}]`)) shown(part, chooser);
+    if (chooser) choose(chooser);
   });
-  // Parts of a form that belong to one choice: <select data-shows="channel"> and <div data-when-channel="webhook slack">.
-  const shown = (part, chooser) => {
-    const wanted = part.getAttribute(`data-when-${chooser.dataset.shows}`).split(" ").includes(chooser.value);
-    part.hidden = !wanted;
-    for (const field of all("input, select, textarea", part)) field.disabled = !wanted;
+  // Parts of a form that belong to one choice: <select data-shows="channel"> and <div data-when-channel="webhook slack">. One may be within
+  // another: what stands in any hidden part is neither checked nor sent.
+  const choose = (chooser) => {
+    const name = `data-when-${chooser.dataset.shows}`;
+    for (const part of all(`[${name}]`)) {
+      part.hidden = !part.getAttribute(name).split(" ").includes(chooser.value);
+      for (const field of all("input, select, textarea", part)) field.disabled = field.closest("[hidden]") !== null;
+    }
   };
-  const choices = () => { for (const chooser of all("[data-shows]")) for (const part of all(`[data-when-${chooser.dataset.shows}]`)) shown(part, chooser); };
+  const choices = () => all("[data-shows]").forEach(choose);
 
-  // Keys. `g` and a letter goes somewhere: the letters are in the navigation (data-key).
+  // Keys. `g` and a letter goes somewhere: the letters are in the navigation (data-key). Who speaks to the computer turns them off: any word
+  // would be a row of keys.
+  const SWITCH = "posthaste-keys";
+  const hasKeys = () => {
+    try { return localStorage.getItem(SWITCH) !== "off"; } catch { return true; }
+  };
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-keys]")) return;
+    try {
+      if (event.target.checked) localStorage.removeItem(SWITCH); else localStorage.setItem(SWITCH, "off");
+    } catch {
+      event.target.checked = true;
+      toast("The browser did not allow keeping this", "bad");
+    }
+  });
   let waits = 0;
-  let at = -1;
+  // The row that was gone to, and its place: rows of live lists come and go.
+  let at = null;
+  let place = 0;
   const rows = () => [...all("main tbody tr")].filter((row) => row.querySelector("a[href]"));
   const move = (by) => {
     const list = rows();
     if (!list.length) return;
-    list[at]?.classList.remove("at");
-    at = Math.min(list.length - 1, Math.max(0, at + by));
-    list[at].classList.add("at");
-    list[at].querySelector("a[href]").focus({ preventScroll: true });
-    list[at].scrollIntoView({ block: "nearest" });
+    let from = list.indexOf(at);
+    if (from < 0) from = by > 0 ? place - 1 : place;
+    place = Math.min(list.length - 1, Math.max(0, from + by));
+    at?.classList.remove("at");
+    at = list[place];
+    at.classList.add("at");
+    at.querySelector("a[href]").focus({ preventScroll: true });
+    at.scrollIntoView({ block: "nearest" });
   };
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") for (const menu of all("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !hasKeys()) return;
     if (event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]")) return;
     const go = Date.now() < waits;
     waits = 0;
@@ -192,140 +214,6 @@
   document.addEventListener("input", (event) => { if (event.target.form) anew(event.target.form); });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") for (const form of document.forms) anew(form); });
   addEventListener("pageshow", () => { for (const form of document.forms) anew(form); });
-
-  // Streams of events. A browser has six connections to a server (HTTP/1.1): a hidden tab gives its own back.
-  const streams = new Set();
-  class Stream {
-    constructor(url) {
-      this.url = url;
-      this.heard = [];
-      // One that ended for good is replaced by htmx.
-      for (const other of streams) if (other.source?.readyState === EventSource.CLOSED) streams.delete(other);
-      streams.add(this);
-      if (!document.hidden) this.wake();
-    }
-    get readyState() { return this.source?.readyState ?? EventSource.CONNECTING; }
-    wake() {
-      if (this.source) return;
-      this.source = new EventSource(this.url, { withCredentials: true });
-      this.source.onopen = (event) => this.onopen?.(event);
-      this.source.onerror = (event) => this.onerror?.(event);
-      for (const [name, listener] of this.heard) this.source.addEventListener(name, listener);
-    }
-    sleep() {
-      this.source?.close();
-      this.source = null;
-    }
-    addEventListener(name, listener) {
-      this.heard.push([name, listener]);
-      this.source?.addEventListener(name, listener);
-    }
-    removeEventListener(name, listener) {
-      this.heard = this.heard.filter(([other, one]) => other !== name || one !== listener);
-      this.source?.removeEventListener(name, listener);
-    }
-    close() {
-      this.sleep();
-      streams.delete(this);
-    }
-  }
-  // The server ends the streams of a session with it: whoever logs out needs no news of that.
-  document.addEventListener("submit", (event) => {
-    if (event.target.getAttribute("action") === "/console/logout") for (const stream of streams) stream.sleep();
-  });
-  // Parts are sent whole when their stream opens. Lists are not: what came meanwhile is read with the page.
-  const catchUp = async () => {
-    for (const stream of streams) { stream.sleep(); stream.wake(); }
-    const lists = [...all("[data-keep]")].filter((list) => list.id);
-    if (!lists.length) return;
-    try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-      if (!answer.ok || answer.redirected) return;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      for (const list of lists) {
-        const fresh = page.getElementById(list.id);
-        if (!fresh) continue;
-        list.replaceChildren(...fresh.children);
-        htmx.process(list);
-        enhance(list);
-        for (const empty of all(`[data-empty-of="${list.id}"]`)) empty.hidden = list.children.length > 0;
-        for (const full of all(`[data-full-of="${list.id}"]`)) full.hidden = list.children.length === 0;
-      }
-    } catch {
-      // The stream says that it reconnects.
-    }
-  };
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) for (const stream of streams) stream.sleep();
-    else if (streams.size) catchUp();
-  });
-
-  // Live lists keep as many rows as they say; what arrives is marked for a moment.
-  const state = (element, on, isRefused) => {
-    const sign = document.querySelector(element.dataset.sign || ".live");
-    if (!sign) return;
-    sign.classList.toggle("on", on);
-    const words = sign.querySelector(".words");
-    if (words) words.textContent = on ? "Live" : isRefused ? "Not live" : "Reconnecting…";
-    sign.title = isRefused ? "Load the page again to see what is new. It goes live by itself when it can." : "";
-  };
-  document.addEventListener("htmx:sseOpen", (event) => state(event.target, true));
-  // A stream that was answered with an error is closed for good: htmx asks anew, less and less often.
-  document.addEventListener("htmx:sseError", (event) => state(event.target, false, event.detail.source?.readyState === EventSource.CLOSED));
-  // What somebody opened stays open when its part is written anew, and nothing changes below a selection.
-  const opened = new WeakMap();
-  let missed = false;
-  document.addEventListener("selectionchange", () => {
-    if (!missed || !document.getSelection().isCollapsed) return;
-    missed = false;
-    catchUp();
-  });
-  document.addEventListener("htmx:sseBeforeMessage", (event) => {
-    const part = event.target;
-    const paused = part.closest("[data-hold]")?.querySelector("[data-pause]")?.getAttribute("aria-pressed") === "true";
-    const selection = document.getSelection();
-    if (paused || (!selection.isCollapsed && part.contains(selection.anchorNode) && !part.dataset.keep)) {
-      event.preventDefault();
-      missed = missed || !paused;
-      return;
-    }
-    if (part.dataset.keep) return;
-    const open = new Map([...all("details", part)].map((details, at) => [at, details.open]));
-    const focus = [...all("a[href], button, summary", part)].indexOf(document.activeElement);
-    opened.set(part, { open, focus });
-  });
-  document.addEventListener("htmx:sseMessage", (event) => {
-    const part = event.target;
-    const before = opened.get(part);
-    if (!before) return;
-    all("details", part).forEach((details, at) => {
-      if (before.open.has(at)) details.open = before.open.get(at);
-    });
-    if (before.focus >= 0) all("a[href], button, summary", part)[before.focus]?.focus({ preventScroll: true });
-    enhance(part);
-  });
-  document.addEventListener("htmx:load", (event) => {
-    const element = event.target;
-    enhance(element.parentElement ?? element);
-    const list = element.closest?.("[data-keep]");
-    if (list) {
-      element.classList.add("fresh");
-      // The page may have shown it already: it was made while the stream began. Others may have come since: it need not be the first.
-      for (const twin of [...list.children]) if (twin !== element && twin.id && twin.id === element.id) twin.remove();
-      const most = Number(list.dataset.keep);
-      while (list.children.length > most) list.lastElementChild.remove();
-      for (const empty of all(`[data-empty-of="${list.id}"]`)) empty.hidden = true;
-      for (const full of all(`[data-full-of="${list.id}"]`)) full.hidden = false;
-    }
-  });
-  document.addEventListener("click", (event) => {
-    const pause = event.target.closest("[data-pause]");
-    if (!pause) return;
-    const paused = pause.getAttribute("aria-pressed") !== "true";
-    pause.setAttribute("aria-pressed", String(paused));
-    pause.querySelector(".words").textContent = paused ? "Go on" : "Hold";
-    if (!paused) catchUp();
-  });
 
   // Text that follows something else as long as nobody wrote over it: the rule that the name of an event type gives.
   const followed = new WeakMap();
@@ -424,12 +312,12 @@
       here.searchParams.delete("done");
       history.replaceState(history.state, "", here);
     }
-    // Before htmx looks at the page.
-    if (globalThis.htmx) htmx.createEventSource = (url) => new Stream(url);
     enhance(document);
     choices();
     follow(document);
+    for (const box of all("[data-keys]")) box.checked = hasKeys();
   };
+  globalThis.posthaste = { all, enhance };
   // All scripts have been loaded then, and htmx, which listens later, has not begun.
   if (document.readyState === "complete") begin(); else document.addEventListener("DOMContentLoaded", begin);
 })();

@@ -84,6 +84,11 @@ impl Failure {
         Self::Unreadable(Arc::from(why.into()))
     }
 
+    /// What is asked for is not there, or not any more.
+    pub fn not_found(detail: String) -> Self {
+        Self::Refused(Box::new(Problem { status: 404, title: "Not found".into(), detail, code: "not_found".into(), ..Problem::default() }))
+    }
+
     /// The status that a page about it has.
     pub fn status(&self) -> StatusCode {
         match self {

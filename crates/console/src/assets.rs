@@ -26,10 +26,11 @@ struct Asset {
 }
 
 /// Name, ending, media type and content of every file.
-const FILES: [(&str, &str, &str, &[u8]); 6] = [
+const FILES: [(&str, &str, &str, &[u8]); 7] = [
     ("base", "css", "text/css; charset=utf-8", include_bytes!("../assets/base.css")),
     ("parts", "css", "text/css; charset=utf-8", include_bytes!("../assets/parts.css")),
     ("console", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/console.js")),
+    ("live", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/live.js")),
     ("htmx", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/htmx.min.js")),
     ("htmx-sse", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/htmx-sse.min.js")),
     ("icon", "svg", "image/svg+xml", include_bytes!("../assets/icon.svg")),

@@ -17,6 +17,11 @@ pub struct Query {
 }
 
 impl Query {
+    /// A page without filters.
+    pub fn of(path: &str) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+
     /// A filter that was filled in.
     pub fn given(&self, name: &str) -> Option<&str> {
         self.form.given(name)

@@ -1,18 +1,21 @@
 //! Request bins: places that catch requests and show them whole. What strangers sent is text here, whatever it is.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::StatusCode;
 use maud::{Markup, html};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::subscriptions;
 use crate::api::{Api, Failure, Page as List, segment};
 use crate::form::{Draft, Form};
-use crate::query::link;
+use crate::query::{Query, link};
 use crate::session::{Post, Seat};
 use crate::ui::{self, Choice, Field, Flash, Head, Page, Pager, errors, submit};
 use crate::{Answer, Console, go, live};
@@ -24,14 +27,17 @@ pub(super) fn routes() -> Router<Console> {
         .route("/bins/{id}", get(show))
         .route("/bins/{id}/edit", get(edit).post(change))
         .route("/bins/{id}/live", get(watch))
+        .route("/bins/{id}/requests/{number}", get(show_one))
         .route("/bins/{id}/clear", get(ask_clear).post(clear))
         .route("/bins/{id}/delete", get(ask_delete).post(delete))
         .route("/bins/{id}/example", post(example))
 }
 
 const HERE: &str = "/console/bins";
-/// Requests of a page: each is shown whole.
+/// Requests of a page.
 const SHOWN: usize = 20;
+/// Bytes of a body that the list shows, as on the bin's public page: strangers decide how much there is.
+const SHOWN_BODY: usize = 16 << 10;
 
 #[derive(Deserialize)]
 struct Bin {
@@ -191,15 +197,15 @@ async fn change(Path(id): Path<String>, Post { seat, form }: Post) -> Answer {
     }
 }
 
-async fn caught(api: &Api, id: &str, cursor: Option<&str>) -> Result<List<Caught>, Failure> {
-    let path = format!("/bins/{}/requests?limit={SHOWN}", segment(id));
+async fn caught(api: &Api, id: &str, cursor: Option<&str>, limit: usize) -> Result<List<Caught>, Failure> {
+    let path = format!("/bins/{}/requests?limit={limit}", segment(id));
     api.get(&link(&path, cursor.map(|cursor| ("cursor", cursor)))).await
 }
 
 async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     let bin = read(&seat, &id).await?;
     let base = address(&id);
-    let requests = match caught(&seat.api, &id, seat.query.given("cursor")).await {
+    let requests = match caught(&seat.api, &id, seat.query.given("cursor"), SHOWN).await {
         Err(failure) if failure.code() == "bin_expired" => return Ok(expired(&seat, &bin)),
         requests => requests?,
     };
@@ -216,9 +222,8 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
                         }
                     }
                 }
-                @if is_live { div.body sse-connect=(format!("{base}/live")) sse-swap="part" { (whole(&requests.items)) } }
-                @else { div.body { (whole(&requests.items)) } }
-                (ui::pager(&Pager { query: &seat.query, next: requests.next.as_deref(), shown: requests.items.len(), noun: "requests" }))
+                @if is_live { div.body sse-connect=(format!("{base}/live")) sse-swap="part" { (part(&seat.query, &base, &requests)) } }
+                @else { div.body { (part(&seat.query, &base, &requests)) } }
             }
             div.stack {
                 (ui::section("Send anything here", html! {
@@ -253,12 +258,16 @@ fn expired(seat: &Seat, bin: &Bin) -> Response {
     Page::new(title(bin), HERE).under(&[("Bins", HERE)]).show(seat, content)
 }
 
-/// Requests, each one whole. All of it is text.
-fn whole(requests: &[Caught]) -> Markup {
-    if requests.is_empty() {
-        return ui::empty("bins", "Nothing has arrived yet", "Send something to its URL: it appears here.", html! {});
+/// Requests, and where there are more. All of it is text.
+fn part(query: &Query, base: &str, requests: &List<Caught>) -> Markup {
+    html! {
+        @if requests.items.is_empty() {
+            (ui::empty("bins", "Nothing has arrived yet", "Send something to its URL: it appears here.", html! {}))
+        } @else {
+            div { @for (at, request) in requests.items.iter().enumerate() { (one(base, request, at == 0)) } }
+        }
+        (ui::pager(&Pager { query, next: requests.next.as_deref(), shown: requests.items.len(), noun: "requests" }))
     }
-    html! { div { @for (at, request) in requests.iter().enumerate() { (one(request, at == 0)) } } }
 }
 
 /// Bytes of the body as they came, four characters of base 64 for three.
@@ -267,36 +276,73 @@ fn size(request: &Caught) -> u64 {
     exact.unwrap_or(request.body.len()) as u64
 }
 
-fn one(request: &Caught, is_first: bool) -> Markup {
+fn one(base: &str, request: &Caught, is_first: bool) -> Markup {
     let summary = html! {
         strong.nowrap { "#" (request.number) " " (request.method) }
         code { (request.target) }
-        span.small.muted { (ui::time(&request.at)) @if let Some(ip) = &request.ip { " from " (ip) } ", " (ui::bytes(size(request))) }
+        span.small.muted { (origin(request)) }
     };
+    ui::named_fold(&request.number.to_string(), is_first, summary, content(base, request, SHOWN_BODY))
+}
+
+fn origin(request: &Caught) -> Markup {
+    html! { (ui::time(&request.at)) @if let Some(ip) = &request.ip { " from " (ip) } ", " (ui::bytes(size(request))) }
+}
+
+/// Headers and body, of which as much is shown as `most` allows.
+fn content(base: &str, request: &Caught, most: usize) -> Markup {
+    let whole = format!("{base}/requests/{}", request.number);
     let headers: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&request.body).is_ok();
-    ui::fold(
-        is_first,
-        summary,
-        html! {
-            h4 { "Headers" } (ui::code("headers", headers.trim_end()))
-            @if request.body.is_empty() { p.muted { "No body." } }
-            @else {
-                h4 { "Body" }
-                @if is_json { (ui::json("body", &request.body)) } @else { (ui::code("body", &request.body)) }
-            }
-            @if let Some(exact) = &request.body_base64 {
-                p.small.muted { "The body is no text; what is no UTF-8 is replaced above. The exact bytes in base 64:" }
-                (ui::code("exact bytes", exact))
-            }
-        },
-    )
+    html! {
+        h3 { "Headers" } (ui::code("headers", headers.trim_end()))
+        @if request.body.is_empty() { p.muted { "No body." } }
+        @else {
+            h3 { "Body" }
+            @if is_json || request.body.len() > most { (ui::payload("body", &request.body, most, &whole)) } @else { (ui::code("body", &request.body)) }
+        }
+        @if let Some(exact) = &request.body_base64 {
+            p.small.muted { "The body is no text; what is no UTF-8 is replaced above. The exact bytes in base 64:" }
+            @if exact.len() > most { p.small { a href=(whole) { "All of it" } } } @else { (ui::code("exact bytes", exact)) }
+        }
+    }
+}
+
+/// One request with all that came.
+async fn show_one(seat: Seat, Path((id, number)): Path<(String, String)>) -> Answer {
+    let bin = read(&seat, &id).await?;
+    let base = address(&id);
+    let mut cursor: Option<String> = None;
+    let request = loop {
+        let page = caught(&seat.api, &id, cursor.as_deref(), SHOWN).await?;
+        if let Some(request) = page.items.into_iter().find(|request| request.number.to_string() == number) {
+            break request;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Err(Failure::not_found(format!("this bin has no request #{number} any more")));
+        }
+    };
+    let title = format!("#{number} {}", request.method);
+    let page = Page::new(&title, HERE).under(&[("Bins", HERE), (self::title(&bin), &base)]);
+    let lede = html! { code { (request.target) } " " (origin(&request)) };
+    Ok(page.lede(lede).show(&seat, ui::section("Request", content(&base, &request, usize::MAX))))
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
+    let base = address(&id);
+    let query = Query::of(&base);
+    // What a bin holds changes only with its newest request. The others are not read again for nothing.
+    let newest = Arc::new(Mutex::new(None));
     live::watch(&console, seat, move |seat| {
-        let id = id.clone();
-        async move { caught(&seat.api, &id, None).await.map(|requests| whole(&requests.items)) }
+        let (id, base, query, newest) = (id.clone(), base.clone(), query.clone(), Arc::clone(&newest));
+        async move {
+            let now = caught(&seat.api, &id, None, 1).await?.items.pop().map(|request| (request.number, request.at));
+            if newest.lock().replace(now.clone()) == Some(now) {
+                return Ok(live::Part::same());
+            }
+            Ok(part(&query, &base, &caught(&seat.api, &id, None, SHOWN).await?).into())
+        }
     })
     .await
 }

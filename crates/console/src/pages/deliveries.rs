@@ -235,12 +235,20 @@ struct View {
     event: Option<Event>,
 }
 
+async fn find(api: &Api, id: &str) -> Result<Whole, Failure> {
+    api.get(&format!("/deliveries/{}", segment(id))).await
+}
+
+async fn target_of(api: &Api, row: &Row) -> Result<Option<Target>, Failure> {
+    match &row.target_id {
+        Some(target) => api.find(&format!("/targets/{}", segment(target))).await,
+        None => Ok(None),
+    }
+}
+
 async fn view(api: &Api, id: &str) -> Result<View, Failure> {
-    let whole: Whole = api.get(&format!("/deliveries/{}", segment(id))).await?;
-    let target = match &whole.row.target_id {
-        Some(target) => api.find(&format!("/targets/{}", segment(target))).await?,
-        None => None,
-    };
+    let whole = find(api, id).await?;
+    let target = target_of(api, &whole.row).await?;
     let event = api.find(&format!("/events/{}", segment(&whole.row.event_id))).await?;
     Ok(View { whole, target, event })
 }
@@ -254,9 +262,9 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
             div.stack {
                 section.panel-box {
                     header { h2 { "Attempts" } (ui::live_sign()) }
-                    div.body sse-connect=(format!("{address}/live")) sse-swap="part" { (part(&seat, &view)) }
+                    div.body sse-connect=(format!("{address}/live")) sse-swap="part" { (part(&seat, &view.whole, view.target.as_ref())) }
                 }
-                @if let Some(event) = &view.event { (ui::section(if row.is_batch { "Payload of its first event" } else { "Payload" }, ui::json("payload", event.data.get()))) }
+                @if let Some(event) = &view.event { (ui::section(if row.is_batch { "Payload of its first event" } else { "Payload" }, event::payload(event))) }
             }
             div.stack {
                 (ui::section("Delivery", facts(&view)))
@@ -270,9 +278,9 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
 }
 
 /// State, attempts and what can be done: the live part.
-fn part(seat: &Seat, view: &View) -> Markup {
-    let (whole, address) = (&view.whole, address(&view.whole.row.id));
-    let steps: Vec<Step> = whole.attempts.iter().map(event::attempt).collect();
+fn part(seat: &Seat, whole: &Whole, target: Option<&Target>) -> Markup {
+    let address = address(&whole.row.id);
+    let steps: Vec<Step> = whole.attempts.iter().map(|one| event::attempt(&whole.row.id, one)).collect();
     html! {
         div.row.apart {
             span.row {
@@ -282,8 +290,8 @@ fn part(seat: &Seat, view: &View) -> Markup {
             @if is_final(&whole.row.state) { (ui::button(&seat.csrf, &format!("{address}/resend"), "", "again", "Resend")) }
             @else { (ui::button(&seat.csrf, &format!("{address}/cancel"), "danger", "stop", "Cancel")) }
         }
-        @if let Some(target) = view.target.as_ref().filter(|target| target.status != "active" && !is_final(&whole.row.state)) {
-            (ui::notice(Tone::Warn, html! { "The target is " (target.status) ": this delivery is held. " a href=(target.address()) { "To the target" } }))
+        @if let Some(target) = target.filter(|target| target.status != "active" && !is_final(&whole.row.state)) {
+            (ui::standing(Tone::Warn, html! { "The target is " (target.status) ": this delivery is held. " a href=(target.address()) { "To the target" } }))
         }
         @if steps.is_empty() { p.muted { "No attempt yet." } } @else { (ui::timeline("Attempts", &steps)) }
     }
@@ -325,7 +333,15 @@ fn batch(ids: &[String]) -> Markup {
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
     live::watch(&console, seat, move |seat| {
         let id = id.clone();
-        async move { view(&seat.api, &id).await.map(|view| part(&seat, &view)) }
+        async move {
+            let whole = find(&seat.api, &id).await?;
+            let is_over = is_final(&whole.row.state);
+            // An attempt may be told of a little before it can be read.
+            let has_all = whole.attempts.len() >= whole.row.attempt_count as usize;
+            // A target matters to what is still open.
+            let target = if is_over { None } else { target_of(&seat.api, &whole.row).await? };
+            Ok(live::Part::from(part(&seat, &whole, target.as_ref())).last_if(is_over && has_all))
+        }
     })
     .await
 }

@@ -1,13 +1,16 @@
 //! One event whole: its payload, what matched and why, each delivery with its attempts; sending again, and sending a new one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::StatusCode;
+use http::{StatusCode, header};
 use maud::{Markup, html};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -25,6 +28,7 @@ pub(super) fn routes() -> Router<Console> {
         .route("/inbox/send", get(compose).post(send))
         .route("/inbox/{id}", get(show))
         .route("/inbox/{id}/live", get(watch))
+        .route("/inbox/{id}/payload", get(download))
         .route("/inbox/{id}/resend", post(resend))
         .route("/inbox/{id}/deliveries/{delivery}/resend", post(resend_one))
         .route("/inbox/{id}/deliveries/{delivery}/cancel", post(cancel_one))
@@ -32,6 +36,8 @@ pub(super) fn routes() -> Router<Console> {
 
 /// Deliveries that one page shows with all their attempts.
 const MOST: usize = 50;
+/// Bytes of a payload that a page shows.
+const SHOWN_PAYLOAD: usize = 512 << 10;
 
 #[derive(Deserialize)]
 struct Target {
@@ -61,40 +67,58 @@ struct Types {
     items: Vec<EventType>,
 }
 
-/// An event with everything around it.
+/// An event with what becomes of it.
 struct Whole {
     event: Event,
     deliveries: Vec<Delivery>,
     targets: BTreeMap<String, Option<Target>>,
-    subscriptions: BTreeMap<String, Option<Subscription>>,
 }
 
-async fn whole(api: &Api, id: &str) -> Result<Whole, Failure> {
-    let event: Event = api.get(&format!("/events/{}", segment(id))).await?;
-    let (mut deliveries, mut targets, mut subscriptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    for delivery in event.deliveries.iter().take(MOST) {
-        let delivery: Delivery = api.get(&format!("/deliveries/{}", segment(&delivery.id))).await?;
-        if let Some(id) = delivery.target_id.clone().filter(|id| !targets.contains_key(id)) {
-            let target = api.find(&format!("/targets/{}", segment(&id))).await?;
-            targets.insert(id, target);
-        }
-        if let Some(id) = delivery.subscription_id.clone().filter(|id| !subscriptions.contains_key(id)) {
-            let subscription = api.find(&format!("/subscriptions/{}", segment(&id))).await?;
-            subscriptions.insert(id, subscription);
-        }
-        deliveries.push(delivery);
+impl Whole {
+    /// Whether all that was attempted is here. An attempt may be told of a little before it can be read.
+    fn has_all(&self) -> bool {
+        self.deliveries.iter().all(|delivery| delivery.attempts.len() >= delivery.attempt_count as usize)
     }
-    Ok(Whole { event, deliveries, targets, subscriptions })
+
+    /// Whether nothing more becomes of it by itself.
+    fn is_final(&self) -> bool {
+        self.has_all() && self.event.deliveries.iter().all(|delivery| is_final(&delivery.state))
+    }
+}
+
+async fn event(api: &Api, id: &str) -> Result<Event, Failure> {
+    api.get(&format!("/events/{}", segment(id))).await
+}
+
+async fn whole(api: &Api, event: Event) -> Result<Whole, Failure> {
+    let mut deliveries: Vec<Delivery> = Vec::new();
+    for delivery in event.deliveries.iter().take(MOST) {
+        deliveries.push(api.get(&format!("/deliveries/{}", segment(&delivery.id))).await?);
+    }
+    let targets = targets(api, &deliveries.iter().collect::<Vec<_>>()).await?;
+    Ok(Whole { event, deliveries, targets })
+}
+
+/// The targets of some deliveries, by their ids.
+async fn targets(api: &Api, of: &[&Delivery]) -> Result<BTreeMap<String, Option<Target>>, Failure> {
+    let mut targets = BTreeMap::new();
+    for id in of.iter().filter_map(|delivery| delivery.target_id.clone()) {
+        if let Entry::Vacant(place) = targets.entry(id) {
+            let target = api.find(&format!("/targets/{}", segment(place.key()))).await?;
+            place.insert(target);
+        }
+    }
+    Ok(targets)
 }
 
 async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
-    let whole = whole(&seat.api, &id).await?;
+    let whole = whole(&seat.api, event(&seat.api, &id).await?).await?;
     let event = &whole.event;
     let address = format!("/console/inbox/{}", segment(&event.id));
     let content = html! {
         div.columns.main-side {
             div.stack {
-                section.panel-box { header { h2 { "Payload" } span.muted.small { (ui::bytes(event.data.get().len() as u64)) } } div.body { (ui::json("payload", event.data.get())) } }
+                section.panel-box { header { h2 { "Payload" } span.muted.small { (ui::bytes(event.data.get().len() as u64)) } } div.body { (payload(event)) } }
                 section.panel-box {
                     header { h2 { "Deliveries" } (ui::live_sign()) }
                     div.body sse-connect=(format!("{address}/live")) sse-swap="part" { (deliveries(&seat, &whole)) }
@@ -118,6 +142,19 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     Ok(page.lede(html! { "Received " (ui::full_time(&event.received_at)) }).show(&seat, content))
 }
 
+/// The payload of an event, or its beginning.
+pub(super) fn payload(event: &Event) -> Markup {
+    ui::payload("payload", event.data.get(), SHOWN_PAYLOAD, &format!("/console/inbox/{}/payload", segment(&event.id)))
+}
+
+/// The payload as a file, byte for byte.
+async fn download(seat: Seat, Path(id): Path<String>) -> Answer {
+    let event = event(&seat.api, &id).await?;
+    let name = format!("attachment; filename=\"{}.json\"", segment(&event.id));
+    let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, event.data.get().to_owned()).into_response())
+}
+
 fn facts(event: &Event) -> Markup {
     let mut facts = vec![
         ("Id", html! { code { (event.id) } }),
@@ -137,6 +174,12 @@ fn facts(event: &Event) -> Markup {
 /// Why the event has its type, and why each subscription took it.
 async fn matched(seat: &Seat, whole: &Whole) -> Result<Markup, Failure> {
     let event = &whole.event;
+    let mut subscriptions: BTreeMap<&str, Option<Subscription>> = BTreeMap::new();
+    for id in whole.deliveries.iter().filter_map(|delivery| delivery.subscription_id.as_deref()) {
+        if let Entry::Vacant(place) = subscriptions.entry(id) {
+            place.insert(seat.api.find(&format!("/subscriptions/{}", segment(id))).await?);
+        }
+    }
     let known = match event.type_name.as_deref() {
         None => None,
         Some(name) => {
@@ -159,7 +202,7 @@ async fn matched(seat: &Seat, whole: &Whole) -> Result<Markup, Failure> {
     };
     Ok(html! {
         (type_part)
-        @for (id, subscription) in &whole.subscriptions {
+        @for (id, subscription) in &subscriptions {
             div {
                 @match subscription {
                     None => p.muted { "A subscription that was deleted since (" code { (id) } ")." },
@@ -171,7 +214,7 @@ async fn matched(seat: &Seat, whole: &Whole) -> Result<Markup, Failure> {
                 }
             }
         }
-        @if event.type_name.is_some() && whole.subscriptions.is_empty() {
+        @if event.type_name.is_some() && subscriptions.is_empty() {
             p { "No subscription wants it. " a href="/console/targets" { "Attach a target" } }
         }
     })
@@ -199,10 +242,10 @@ fn one_delivery(seat: &Seat, whole: &Whole, delivery: &Delivery, is_only: bool) 
         (ui::status(&delivery.state)) strong { (name) }
         span.muted.small { @if let Some(target) = target { (target.channel) ", " } (attempts) }
     };
-    let steps: Vec<Step> = delivery.attempts.iter().map(attempt).collect();
+    let steps: Vec<Step> = delivery.attempts.iter().map(|one| attempt(&delivery.id, one)).collect();
     let content = html! {
         @if let Some(target) = target.filter(|target| target.status != "active" && !is_final(&delivery.state)) {
-            (ui::notice(Tone::Warn, html! { "The target is " (target.status) ": this delivery is held." }))
+            (ui::standing(Tone::Warn, html! { "The target is " (target.status) ": this delivery is held." }))
         }
         @if steps.is_empty() { p.muted { "No attempt yet." } } @else { (ui::timeline("Attempts", &steps)) }
         @if let Some(at) = &delivery.next_attempt_at { p.small { "Next attempt: " (ui::time(at)) " (" (ui::ago(at)) ")" } }
@@ -217,11 +260,11 @@ fn one_delivery(seat: &Seat, whole: &Whole, delivery: &Delivery, is_only: bool) 
     };
     // What needs a look is open: what failed, and what has failed so far.
     let is_failing = delivery.state == "failed" || delivery.state == "queued" && delivery.attempt_count > 0;
-    ui::fold(is_only || is_failing, summary, content)
+    ui::named_fold(&delivery.id, is_only || is_failing, summary, content)
 }
 
-/// One attempt: how it ended, what was sent and what came back.
-pub(super) fn attempt(attempt: &Attempt) -> Step {
+/// One attempt of a delivery: how it ended, what was sent and what came back.
+pub(super) fn attempt(delivery: &str, attempt: &Attempt) -> Step {
     let is_good = attempt.error.is_none();
     let fault = match attempt.fault.as_deref() {
         Some("ours") => " – our fault",
@@ -237,7 +280,7 @@ pub(super) fn attempt(attempt: &Attempt) -> Step {
             span.muted { " in " (ui::duration_ms(attempt.duration_ms)) (fault) }
         }
         @if let Some(error) = &attempt.error { div.small { a href=(format!("/posthaste/v1/errors/{}", segment(error))) { code { (error) } } } }
-        (ui::fold(false, html! { "Request and response" }, html! {
+        (ui::named_fold(&format!("{delivery}-{}", attempt.number), false, html! { "Request and response" }, html! {
             h4 { "Request" } (ui::code("request", &attempt.request))
             h4 { "Response" } (ui::code("response", &format!("{}\n\n{}", attempt.response, attempt.response_body)))
         }))
@@ -256,11 +299,34 @@ fn send_line(seat: &Seat, event: &Event) -> String {
 }
 
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
+    let before = Arc::new(Mutex::new(None));
     live::watch(&console, seat, move |seat| {
-        let id = id.clone();
-        async move { whole(&seat.api, &id).await.map(|whole| deliveries(&seat, &whole)) }
+        let (id, before) = (id.clone(), Arc::clone(&before));
+        async move {
+            let event = event(&seat.api, &id).await?;
+            let now = Some(changing(&seat.api, &event).await?);
+            if *before.lock() == now {
+                return Ok(live::Part::same());
+            }
+            let whole = whole(&seat.api, event).await?;
+            *before.lock() = now.filter(|_| whole.has_all());
+            Ok(live::Part::from(deliveries(&seat, &whole)).last_if(whole.is_final()))
+        }
     })
     .await
+}
+
+/// What changes whenever anything does that the page shows of an event's deliveries. Each of them whole is a call of its own, and so is each
+/// target; a target matters to what is still open.
+async fn changing(api: &Api, event: &Event) -> Result<Vec<String>, Failure> {
+    let shown = event.deliveries.iter().take(MOST);
+    let open: Vec<&Delivery> = shown.clone().filter(|delivery| !is_final(&delivery.state)).collect();
+    let targets = targets(api, &open).await?;
+    let of_delivery =
+        |one: &Delivery| format!("{} {} {} {} {:?}", one.id, one.state, one.attempt_count, one.updated_at, one.next_attempt_at);
+    let of_target = |one: &Target| format!("{} {} {}", one.name, one.channel, one.status);
+    let of_targets = targets.iter().map(|(id, one)| format!("{id} {:?}", one.as_ref().map(of_target)));
+    Ok(shown.map(of_delivery).chain(of_targets).collect())
 }
 
 #[derive(Deserialize)]

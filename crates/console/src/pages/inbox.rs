@@ -145,7 +145,8 @@ async fn list(seat: Seat) -> Answer {
                 (ui::table("inbox", "Events", &HEADS, rows(&events.items)))
             }
             @if events.items.is_empty() { (nothing(is_filtered, events.next.is_some())) }
-            (ui::pager(&Pager { query, next: events.next.as_deref(), shown: events.items.len(), noun: "events" }))
+            @let pager = Pager { query, next: events.next.as_deref(), shown: events.items.len(), noun: "events" };
+            @if is_live { (ui::live_pager(&pager, "inbox")) } @else { (ui::pager(&pager)) }
         }
     };
     let actions = ui::button_link("/console/inbox/send", "primary", "send", "Send event", true);
@@ -205,7 +206,8 @@ fn row(event: &Event) -> Markup {
 fn row_with(event: &Event, outcome: Markup) -> Markup {
     let path = format!("/console/inbox/{}", segment(&event.id));
     html! {
-        tr id=(format!("e-{}", event.id)) {
+        // A list goes on after an event, too.
+        tr id=(format!("e-{}", event.id)) data-cursor=(event.id) {
             td.nowrap { a.main-link href=(path) { (ui::time(&event.received_at)) } }
             td { (type_name(event.type_name.as_deref())) }
             td.opt { (event.source.via) }

@@ -243,7 +243,8 @@ fn form_page(seat: &Seat, draft: &Draft, status: StatusCode, id: Option<&str>) -
         }
     };
     let title = if id.is_some() { "Edit Webhook" } else { "Create Webhook" };
-    frame(title, &[]).narrow().status(status).show(seat, content)
+    let way: Vec<(&str, &str)> = page.iter().map(|page| ("Webhook", page.as_str())).collect();
+    frame(title, &way).narrow().status(status).show(seat, content)
 }
 
 fn document(form: &Form, is_new: bool) -> Value {
@@ -395,7 +396,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
 async fn ask(seat: Seat, Path(id): Path<String>) -> Answer {
     let page = format!("{HERE}/{}", segment(&id));
     let content = ui::confirm_page(&seat.csrf, &format!("{page}/delete"), "Delete webhook", "Delete this webhook?", DELETE, &page);
-    Ok(frame("Delete webhook", &[]).narrow().show(&seat, content))
+    Ok(frame("Delete webhook", &[("Webhook", &page)]).narrow().show(&seat, content))
 }
 
 async fn delete(Path(id): Path<String>, Post { seat, .. }: Post) -> Answer {

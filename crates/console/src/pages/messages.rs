@@ -245,7 +245,7 @@ fn facts(message: &Message) -> Markup {
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
     live::watch(&console, seat, move |seat| {
         let id = id.clone();
-        async move { read(&seat.api, &id).await.map(|message| life(&message)) }
+        async move { read(&seat.api, &id).await.map(|message| life(&message).into()) }
     })
     .await
 }

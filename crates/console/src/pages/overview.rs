@@ -107,7 +107,7 @@ async fn show(seat: Seat) -> Answer {
 
 async fn watch(State(console): State<Console>, seat: Seat) -> Response {
     let over = range(&seat);
-    live::watch(&console, seat, move |seat| async move { part(&seat.api, over).await }).await
+    live::watch(&console, seat, move |seat| async move { part(&seat.api, over).await.map(Into::into) }).await
 }
 
 /// Everything below the tabs: the live part.
@@ -188,18 +188,18 @@ async fn part(api: &Api, over: &str) -> Result<Markup, Failure> {
 fn notices(now: &Statistics) -> Markup {
     let many = |count: usize, one: &str, more: &str| if count == 1 { format!("1 target {one}") } else { format!("{count} targets {more}") };
     html! {
-        @if let Some(reason) = &now.server.not_ready { (ui::notice(Tone::Bad, html! { strong { "No events are accepted: " } (reason) "." })) }
+        @if let Some(reason) = &now.server.not_ready { (ui::standing(Tone::Bad, html! { strong { "No events are accepted: " } (reason) "." })) }
         @if now.resources.targets == 0 {
-            (ui::notice(Tone::Info, html! { "Nothing is attached yet: events are stored and go nowhere. " a href="/console/start" { "Attach a first target" } "." }))
+            (ui::standing(Tone::Info, html! { "Nothing is attached yet: events are stored and go nowhere. " a href="/console/start" { "Attach a first target" } "." }))
         }
         @if now.targets.disabled > 0 {
-            (ui::notice(Tone::Bad, html! { a href="/console/targets?status=disabled" { (many(now.targets.disabled, "is disabled", "are disabled")) } ": what was owed is held until somebody resumes it, and events that come meanwhile are not for it." }))
+            (ui::standing(Tone::Bad, html! { a href="/console/targets?status=disabled" { (many(now.targets.disabled, "is disabled", "are disabled")) } ": what was owed is held until somebody resumes it, and events that come meanwhile are not for it." }))
         }
         @if now.targets.paused > 0 {
-            (ui::notice(Tone::Warn, html! { a href="/console/targets?status=paused" { (many(now.targets.paused, "is paused", "are paused")) } ". Deliveries are held." }))
+            (ui::standing(Tone::Warn, html! { a href="/console/targets?status=paused" { (many(now.targets.paused, "is paused", "are paused")) } ". Deliveries are held." }))
         }
         @if now.targets.rate_limited > 0 {
-            (ui::notice(Tone::Info, html! { (many(now.targets.rate_limited, "is", "are")) " at the limit of its rate: deliveries wait their turn." }))
+            (ui::standing(Tone::Info, html! { (many(now.targets.rate_limited, "is", "are")) " at the limit of its rate: deliveries wait their turn." }))
         }
     }
 }

@@ -258,7 +258,7 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
     live::watch(&console, seat, move |seat| {
         let id = id.clone();
-        async move { find(&seat.api, &id).await.map(|replay| part(&seat, &replay)) }
+        async move { find(&seat.api, &id).await.map(|replay| live::Part::from(part(&seat, &replay)).last_if(replay.state != "running")) }
     })
     .await
 }

@@ -260,19 +260,26 @@ async fn part(seat: &Seat, id: &str) -> Result<Markup, Failure> {
     let status = status_of(&seat.api, &target).await?;
     let path = link(&format!("/deliveries?limit={TIMES}"), [("target_id", id)]);
     let log: List<Row> = seat.api.get(&path).await?;
-    let health = &target.health;
+    let (health, address) = (&target.health, target.address());
     let all = link("/console/deliveries", [("target_id", id)]);
     Ok(html! {
         @if let Some(notice) = trouble(&target) { (notice) }
         div.columns {
-            (ui::section("Health", ui::facts(&[
+            section.panel-box {
+                header {
+                    h2 { "Health" }
+                    @if target.status == "active" { (ui::button_link(&format!("{address}/pause"), "slim", "pause", "Pause", false)) }
+                    @else { (ui::button(&seat.csrf, &format!("{address}/resume"), "slim primary", "play", "Resume")) }
+                }
+                div.body { (ui::facts(&[
                 ("State", ui::status(&health.state)),
                 ("Outcome", html! { (outcome(&status)) " " span.small.muted { "of the last 24 hours" } }),
                 ("Waiting", html! { (count(health.queued)) " deliveries" @if let Some(at) = &health.oldest_at { ", the oldest received " (ui::ago(at)) } }),
                 ("Under way", html! { (health.in_flight) }),
                 ("Last success", when(health.last_success_at.as_deref())),
                 ("Last failure", when(health.last_failure_at.as_deref())),
-            ])))
+                ])) }
+            }
             (ui::section("Response times", times(&log.items)))
         }
         section.panel-box {
@@ -292,19 +299,19 @@ fn trouble(target: &Target) -> Option<Markup> {
     let reason = html! { @if let Some(reason) = &target.status_reason { " (" (reason) ")" } };
     let health = &target.health;
     match (health.state.as_str(), &health.rate_limited_until) {
-        ("disabled", _) => Some(ui::notice(
+        ("disabled", _) => Some(ui::standing(
             Tone::Bad,
             html! { "This target is disabled" (reason) ": new events make no delivery for it. Resume it once it works again." },
         )),
         ("paused", _) => {
-            Some(ui::notice(Tone::Warn, html! { "This target is paused" (reason) ": its deliveries are held, and nothing is lost." }))
+            Some(ui::standing(Tone::Warn, html! { "This target is paused" (reason) ": its deliveries are held, and nothing is lost." }))
         }
-        ("probing", _) => Some(ui::notice(
+        ("probing", _) => Some(ui::standing(
             Tone::Warn,
             html! { "This target is in trouble: one try at a time goes out until it answers well again. The log below says what it answers." },
         )),
         (_, Some(until)) => {
-            Some(ui::notice(Tone::Info, html! { "The limit of its rate is reached: deliveries wait until " (ui::time(until)) "." }))
+            Some(ui::standing(Tone::Info, html! { "The limit of its rate is reached: deliveries wait until " (ui::time(until)) "." }))
         }
         _ => None,
     }
@@ -355,8 +362,6 @@ async fn show(seat: Seat, Path(id): Path<String>) -> Answer {
     let actions = html! {
         (ui::live_sign())
         (ui::button_link(&format!("{address}/test"), "", "send", "Test", false))
-        @if target.status == "active" { (ui::button_link(&format!("{address}/pause"), "", "pause", "Pause", false)) }
-        @else { (ui::button(&seat.csrf, &format!("{address}/resume"), "primary", "play", "Resume")) }
         (ui::button_link(&format!("{address}/edit"), "", "edit", "Edit", false))
     };
     let page = Page::new(&target.name, "/console/targets").under(&[("Targets", "/console/targets")]).actions(actions);
@@ -399,7 +404,7 @@ fn signing(target: &Target) -> Markup {
 async fn watch(State(console): State<Console>, seat: Seat, Path(id): Path<String>) -> Response {
     live::watch(&console, seat, move |seat| {
         let id = id.clone();
-        async move { part(&seat, &id).await }
+        async move { part(&seat, &id).await.map(Into::into) }
     })
     .await
 }

@@ -179,7 +179,7 @@ async fn builder(
                 header { h2 { "Preview" } button.button.slim type="submit" name="do" value="preview" formnovalidate formaction=(format!("{action}#preview")) { (ui::icon("again")) "Update" } }
                 div.body {
                     (sample::fields(&draft, &events))
-                    div.stack id="preview" aria-live="polite" hx-post="/console/templates/preview" hx-swap="innerHTML"
+                    div.stack id="preview" hx-post="/console/templates/preview" hx-swap="innerHTML"
                         hx-trigger="input delay:500ms from:closest form, change from:closest form" hx-sync="this:replace" { (previewed) }
                 }
             }
@@ -223,7 +223,7 @@ const CHANNELS: [(&str, Text); 5] = [
 fn show_preview(made: &Result<Preview, Box<Problem>>) -> Markup {
     html! {
         @match made {
-            Err(problem) => (ui::notice(Tone::Bad, html! { (problem.detail) })),
+            Err(problem) => (ui::standing(Tone::Bad, html! { (problem.detail) })),
             Ok(made) => {
                 div.stack.tight { h3 { "E-mail" } div.mail { p.subject { span.muted { "Subject: " } strong { (made.subject) } } (ui::message(&made.html)) } }
                 @for (name, text) in CHANNELS { div.stack.tight { h3 { (name) } (ui::code(name, text(made))) } }

@@ -9,8 +9,12 @@ use super::icon;
 
 /// Largest document that is coloured; larger ones are shown as they are.
 const MAX_COLOURED: usize = 128 << 10;
-/// Largest document that is shown at all; the rest is a download.
-const MAX_SHOWN: usize = 512 << 10;
+/// How large a document may become by colours and indentation: this much, and so many times its own size. Strangers write documents of nothing
+/// but brackets.
+const MOST_MADE: usize = 16 << 10;
+const MOST_TIMES: usize = 8;
+/// Deepest indentation.
+const MAX_DEPTH: usize = 64;
 
 /// Copies the `data-source` of the box that it is in.
 fn copy_button(what: &str) -> Markup {
@@ -39,24 +43,39 @@ pub fn secret(what: &str, text: &str) -> Markup {
 
 /// JSON text: indented and coloured for reading. Copying gives the exact bytes that are stored. Text that is no JSON is shown as it is.
 pub fn json(what: &str, text: &str) -> Markup {
-    let shown = match text.char_indices().nth(MAX_SHOWN) {
-        Some((at, _)) => &text[..at],
-        None => text,
-    };
+    let coloured = coloured(text);
+    // The exact text travels twice only if it is not what is shown.
+    let raw = coloured.as_ref().map(|_| text);
     html! {
         div.code-box {
             div.tools { (copy_button(what)) }
-            // The exact text travels once: as what is copied if it differs from what is shown.
-            pre.json.wrap data-source tabindex="0" aria-label=(what) data-raw=(text) {
-                @if shown.len() < MAX_COLOURED { (coloured(shown)) } @else { (shown) "…" }
+            pre.json.wrap data-source tabindex="0" aria-label=(what) data-raw=[raw] {
+                @if let Some(coloured) = coloured { (coloured) } @else { (text) }
             }
         }
     }
 }
 
-/// The tokens of JSON text, laid out anew. It reads tokens, not values: number spellings, duplicate keys and odd escapes are shown as they
-/// are, and what is no JSON comes out as it went in.
-fn coloured(text: &str) -> Markup {
+/// Text that somebody sent: as [`json`] if it may be that, and of a long one the first `most` bytes. `whole` is where all of it is.
+pub fn payload(what: &str, text: &str, most: usize, whole: &str) -> Markup {
+    if text.len() <= most {
+        return json(what, text);
+    }
+    let shown = &text[..text.floor_char_boundary(most)];
+    html! {
+        div.code-box {
+            pre.json.wrap tabindex="0" aria-label=(format!("Beginning of {what}")) { (shown) "…" }
+        }
+        p.small { "The first " (super::bytes(shown.len() as u64)) " of " (super::bytes(text.len() as u64)) " are shown. " a href=(whole) { "All of it" } }
+    }
+}
+
+/// The tokens of JSON text, laid out anew; `None` if it is too large for that, or would become so. It reads tokens, not values: number
+/// spellings, duplicate keys and odd escapes are shown as they are, and what is no JSON comes out as it went in.
+fn coloured(text: &str) -> Option<Markup> {
+    if text.len() > MAX_COLOURED {
+        return None;
+    }
     let mut out: Vec<(&str, &str)> = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -86,14 +105,30 @@ fn coloured(text: &str) -> Markup {
                 if first == b'-' || first.is_ascii_digit() { "n" } else { "b" }
             }
         };
-        let Some(token) = text.get(start..at) else { return html! { (text) } };
-        out.push((class, token));
+        out.push((class, text.get(start..at)?));
     }
-    lay_out(&out)
+    (size(&out) <= MOST_MADE + MOST_TIMES * text.len()).then(|| lay_out(&out))
+}
+
+/// How large [`lay_out`] makes them, or a little less than this.
+fn size(tokens: &[(&str, &str)]) -> usize {
+    let escaped = |token: &str| token.bytes().map(|byte| if matches!(byte, b'"' | b'<' | b'>' | b'&') { 6 } else { 1 }).sum::<usize>();
+    let mut depth = 0usize;
+    let of = |(_, token): &(&str, &str)| {
+        match *token {
+            "{" | "[" => depth += 1,
+            "}" | "]" => depth = depth.saturating_sub(1),
+            "," => {}
+            ":" => return 2,
+            other => return "<span class=\"k\"></span>".len() + escaped(other),
+        }
+        2 + 2 * depth.min(MAX_DEPTH)
+    };
+    tokens.iter().map(of).sum()
 }
 
 fn lay_out(tokens: &[(&str, &str)]) -> Markup {
-    let line = |depth: usize| format!("\n{}", "  ".repeat(depth.min(64)));
+    let line = |depth: usize| format!("\n{}", "  ".repeat(depth.min(MAX_DEPTH)));
     let mut depth = 0usize;
     html! {
         @for (at, (class, token)) in tokens.iter().enumerate() {
@@ -127,7 +162,7 @@ mod tests {
     #[test]
     fn json_is_laid_out_without_being_changed_and_cannot_break_out() {
         let text = r#"{"a":[1.0,{}],"b":"</pre><script>alert(1)</script>","a":null}"#;
-        let shown = coloured(text).into_string();
+        let shown = coloured(text).expect("small").into_string();
         assert!(shown.contains("<span class=\"n\">1.0</span>,\n    {}"), "{shown}");
         assert!(!shown.contains("<script"), "{shown}");
         assert!(shown.contains("&lt;script&gt;"), "{shown}");
@@ -139,7 +174,34 @@ mod tests {
     #[test]
     fn what_is_no_json_is_shown_all_the_same() {
         for text in ["", "\"open", "\\", "{\"a\":\"\\", "plain text é", "]]]}}}", "\"é\\é"] {
-            coloured(text).into_string();
+            assert!(json("payload", text).into_string().contains("<pre"), "{text}");
         }
+    }
+
+    #[test]
+    fn no_document_becomes_many_times_larger_by_being_shown() {
+        let deep = format!("{}{}", "[".repeat(64), "0,".repeat(60 << 10));
+        let braces = "[{}]".repeat(30 << 10);
+        let quotes = format!("[{}]", "\"\",".repeat(30 << 10));
+        for text in [deep, braces, quotes] {
+            let shown = json("payload", &text).into_string();
+            // What is copied is in it too, with escapes.
+            assert!(shown.len() < 16 * text.len(), "{} bytes of {}", shown.len(), text.len());
+        }
+        // What people send is coloured.
+        let common = format!("[{}]", r#"{"id":1234,"name":"Ann","tags":["a","b"],"address":{"city":"Rome","zip":null}},"#.repeat(1 << 10));
+        assert!(json("payload", &common).into_string().contains("<span class=\"k\">"), "a list of orders is plain");
+        assert!(json("payload", "[[[[0,0,0]]]]").into_string().contains("<span class=\"n\">"), "a small document is plain");
+    }
+
+    #[test]
+    fn only_what_is_cut_says_so() {
+        let long = "a".repeat(300 << 10);
+        let whole = payload("payload", &long, 512 << 10, "/whole").into_string();
+        assert!(!whole.contains('…') && !whole.contains("data-raw") && whole.matches(&long).count() == 1, "it is there once, and whole");
+        let cut = payload("payload", &"é".repeat(100), 99, "/whole").into_string();
+        assert!(cut.contains(&format!(">{}…<", "é".repeat(49))) && cut.contains("98 B") && cut.contains("href=\"/whole\""), "{cut}");
+        assert!(!cut.contains("data-copy"), "a beginning is not to be copied for the whole: {cut}");
+        assert_eq!(payload("payload", "{}", 2, "/whole").into_string(), json("payload", "{}").into_string());
     }
 }

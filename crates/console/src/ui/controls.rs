@@ -468,6 +468,11 @@ pub fn fold(is_open: bool, summary: Markup, content: Markup) -> Markup {
     html! { details.fold open[is_open] { summary { (summary) } div.inner { (content) } } }
 }
 
+/// [`fold`] in a live part: it stays as somebody left it, wherever it stands when the part is written anew. `name` is its own within the part.
+pub fn named_fold(name: &str, is_open: bool, summary: Markup, content: Markup) -> Markup {
+    html! { details.fold open[is_open] data-fold=(name) { summary { (summary) } div.inner { (content) } } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

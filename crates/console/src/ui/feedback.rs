@@ -77,6 +77,13 @@ pub fn notice(tone: Tone, content: Markup) -> Markup {
     html! { div.notice.(tone.class()) role=(role) { span.(tone.class()) { (icon(tone.icon())) } div.text { (content) } } }
 }
 
+/// A notice within a part of a page that is written anew again and again: what is pressing is said when its words are others than before, by
+/// the region that [`super::Page`] has for that, and not each time.
+pub fn standing(tone: Tone, content: Markup) -> Markup {
+    let says = matches!(tone, Tone::Bad | Tone::Warn).then_some("");
+    html! { div.notice.(tone.class()) data-says=[says] { span.(tone.class()) { (icon(tone.icon())) } div.text { (content) } } }
+}
+
 /// A place where nothing is yet: what it is, and a way on (a link or a form).
 pub fn empty(icon_name: &str, title: &str, about: &str, next: Markup) -> Markup {
     html! { div.empty { (icon(icon_name)) h2 { (title) } p { (about) } div.row { (next) } } }

@@ -86,16 +86,29 @@ fn singular(plural: &str) -> String {
 
 /// The foot of a list.
 pub fn pager(pager: &Pager<'_>) -> Markup {
+    foot(pager, None)
+}
+
+/// The foot of a [`live_table`] whose body is `list`: it follows the rows that come and those that leave their place to them.
+pub fn live_pager(pager: &Pager<'_>, list: &str) -> Markup {
+    foot(pager, Some(list))
+}
+
+fn foot(pager: &Pager<'_>, list: Option<&str>) -> Markup {
     let is_first = pager.query.given("cursor").is_none();
+    let one = singular(pager.noun);
     html! {
-        nav.pager aria-label=(format!("Pages of {}", pager.noun)) {
+        nav.pager aria-label=(format!("Pages of {}", pager.noun)) data-foot-of=[list] data-one=[list.map(|_| &one)] data-more=[list.map(|_| pager.noun)] {
             span {
-                (pager.shown) " " @if pager.shown == 1 { (singular(pager.noun)) } @else { (pager.noun) }
+                (pager.shown) " " @if pager.shown == 1 { (one) } @else { (pager.noun) }
                 @if is_first && pager.next.is_none() { " in all" } @else { " on this page" }
             }
             span.row {
                 @if !is_first { a.button.slim href=(pager.query.with("cursor", None)) { "First page" } }
-                @if let Some(next) = pager.next { a.button.slim href=(pager.query.with("cursor", Some(next))) rel="next" { "Next page" (icon("next")) } }
+                @let next = pager.next.map(|next| pager.query.with("cursor", Some(next)));
+                @if next.is_some() || list.is_some() {
+                    a.button.slim href=[&next] rel=[next.as_ref().map(|_| "next")] hidden[next.is_none()] { "Next page" (icon("next")) }
+                }
             }
         }
     }

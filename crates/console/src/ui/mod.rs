@@ -17,13 +17,14 @@ mod shell;
 mod time;
 
 pub use chart::{Chart, ChartKind, Series};
-pub use code::{code, curl, json, secret};
+pub use code::{code, curl, json, payload, secret};
 pub use controls::{
-    Choice, Field, button, button_link, check_group, checks, confirm, confirm_page, csrf, errors, fold, group_error, radios, submit, tick,
+    Choice, Field, button, button_link, check_group, checks, confirm, confirm_page, csrf, errors, fold, group_error, named_fold, radios,
+    submit, tick,
 };
-pub use feedback::{Flash, Tone, badge, empty, live_sign, notice, progress, status, tone_of};
+pub use feedback::{Flash, Tone, badge, empty, live_sign, notice, progress, standing, status, tone_of};
 pub use icons::icon;
-pub use lists::{Head, Pager, crumbs, facts, filters, live_table, menu, pager, table, tabs, tiles, timeline};
+pub use lists::{Head, Pager, crumbs, facts, filters, live_pager, live_table, menu, pager, table, tabs, tiles, timeline};
 pub use mail::message;
 pub use qr::qr;
 pub use shell::{Page, section};

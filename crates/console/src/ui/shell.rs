@@ -128,6 +128,8 @@ impl<'a> Page<'a> {
                 }
             }
             div.toasts id="toasts" role="status" aria-live="polite" {}
+            // What the notices of live parts say, for those who do not see them.
+            div.unseen id="news" role="status" {}
             (keys())
         };
         answer(self.status, &document(self.title, seat.theme, body))
@@ -171,6 +173,7 @@ fn document(title: &str, theme: Theme, body: Markup) -> Markup {
                 link rel="stylesheet" href=(href("base"));
                 link rel="stylesheet" href=(href("parts"));
                 script src=(href("console")) defer {}
+                script src=(href("live")) defer {}
                 script src=(href("htmx")) defer {}
                 script src=(href("htmx-sse")) defer {}
             }
@@ -249,6 +252,7 @@ fn keys() -> Markup {
         dialog id="keys" aria-labelledby="keys-title" {
             div.inner {
                 div.row.apart { h2 id="keys-title" { "Keyboard shortcuts" } button.button.quiet.slim type="button" data-close { "Close" } }
+                label.check { input type="checkbox" checked data-keys; span { "In use" span.hint { "Kept in this browser. This list is in the menu of your account too." } } }
                 div.columns {
                     dl.keys { @for (key, what) in general { dt { kbd { (key) } } dd { (what) } } }
                     dl.keys { @for (_, name, _, key) in NAV.iter().flat_map(|(_, entries)| entries.iter()) { dt { kbd { "g" } " " kbd { (key) } } dd { (name) } } }

@@ -112,3 +112,22 @@ async fn the_overview_tells_what_a_disabled_target_misses() {
     let page = browser.get_with("/console/overview", "1 target is disabled").await;
     page.has("events that come meanwhile are not for it").lacks("Nothing is attached yet").is_inert();
 }
+
+#[tokio::test]
+async fn a_long_payload_is_shown_by_its_beginning_and_is_a_file() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    rig.target("Shop", "https://example.com/hook", &["long"]).await;
+    let long = rig.publish("long", json!("a".repeat(600 << 10))).await;
+    let page = browser.get(&format!("/console/inbox/{long}")).await.expect(200);
+    let file = format!("/console/inbox/{long}/payload");
+    page.has("The first 512.0 KiB of 600.0 KiB are shown.").has(&format!("href=\"{file}\"")).is_inert();
+    let page = browser.get(&file).await.expect(200);
+    assert_eq!(page.text, format!("\"{}\"", "a".repeat(600 << 10)));
+    assert_eq!(page.headers["content-disposition"], format!("attachment; filename=\"{long}.json\""));
+    let delivery = rig.api("GET", "/deliveries", Value::Null).await["items"][0]["id"].as_str().expect("an id").to_owned();
+    browser.get(&format!("/console/deliveries/{delivery}")).await.expect(200).has(&format!("href=\"{file}\""));
+    // What is shown whole does not say that there is more.
+    let whole = rig.publish("whole", json!("b".repeat(300 << 10))).await;
+    browser.get(&format!("/console/inbox/{whole}")).await.expect(200).lacks("b&quot;…").lacks("are shown.");
+}

@@ -7,7 +7,7 @@ use http::header;
 use http_body_util::BodyExt;
 use posthaste_domain::people::{Member, Role};
 use posthaste_engine::ResourceError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::{Browser, PATIENCE, Rig, read_until};
 
@@ -136,8 +136,97 @@ async fn what_did_not_change_is_not_sent_again() {
     // A part is sent again when its markup is another one: the boxes of its attempts must be the same each time.
     let (one, two) = (browser.get(&path).await.expect(200).text, browser.get(&path).await.expect(200).text);
     assert_eq!(one, two);
+    // Something else may still become of one that waits.
+    let waits = rig.api("POST", "/events", json!({"type": "order.paid", "data": 2, "deliver_at": "2026-01-01T00:00:00Z"})).await;
+    let path = format!("/console/inbox/{}", waits["id"].as_str().expect("an id"));
     let mut stream = opened(&mut browser, &format!("{path}/live")).await;
     read_until(&mut stream, "\n\n").await;
     rig.pass(Duration::from_secs(20)).await;
     assert_eq!(read_until(&mut stream, "\n\n").await, ": still here\n\n");
+}
+
+/// The whole of a stream that ends by itself.
+async fn told(browser: &mut Browser, path: &str) -> String {
+    let stream = opened(browser, path).await;
+    ended(vec![stream]).await
+}
+
+#[tokio::test]
+async fn a_part_that_cannot_change_any_more_ends() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    rig.target("Shop", "https://example.com/hook", &["order.paid"]).await;
+    let event = rig.publish("order.paid", json!({"n": 1})).await;
+    browser.get_with(&format!("/console/inbox/{event}"), "Request and response").await;
+    let delivery = rig.api("GET", "/deliveries", Value::Null).await["items"][0]["id"].as_str().expect("an id").to_owned();
+    let unwanted = rig.publish("order.lost", json!(1)).await;
+    let replay = rig.api("POST", "/replays", json!({"states": ["failed"]})).await["id"].as_str().expect("an id").to_owned();
+    for path in [format!("inbox/{event}"), format!("deliveries/{delivery}"), format!("inbox/{unwanted}"), format!("replays/{replay}")] {
+        let text = told(&mut browser, &format!("/console/{path}/live")).await;
+        assert!(text.starts_with("event: part\n") && text.ends_with("\n\nevent: end\ndata: Final\n\n"), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_whose_thing_is_deleted_says_so_and_ends() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let gone = "event: end\ndata: Gone\n\n";
+    let bin = rig.api("POST", "/bins", json!({"name": "Short"})).await["id"].as_str().expect("an id").to_owned();
+    let target = json!({"name": "Short", "channel": "webhook", "settings": {"url": "https://example.com/hook"}});
+    let target = rig.api("POST", "/targets", target).await["id"].as_str().expect("an id").to_owned();
+    for (kind, id) in [("bins", bin), ("targets", target)] {
+        let path = format!("/console/{kind}/{id}/live");
+        let mut stream = opened(&mut browser, &path).await;
+        read_until(&mut stream, "\n\n").await;
+        rig.api("DELETE", &format!("/{kind}/{id}"), Value::Null).await;
+        let last = ended(vec![stream]).await;
+        assert!(last.contains("This was deleted.") && last.ends_with(gone), "{path}: {last}");
+        // Whoever asks again hears it once more, and that it is over.
+        let again = told(&mut browser, &path).await;
+        assert!(again.contains("This was deleted.") && again.ends_with(gone), "{path}: {again}");
+    }
+    let bin = rig.api("POST", "/bins", json!({"name": "Old", "expires_in": "1h"})).await["id"].as_str().expect("an id").to_owned();
+    let stream = opened(&mut browser, &format!("/console/bins/{bin}/live")).await;
+    rig.pass(Duration::from_secs(3601)).await;
+    drop(stream);
+    let expired = told(&mut browser, &format!("/console/bins/{bin}/live")).await;
+    assert!(expired.contains("This has expired.") && expired.ends_with(gone), "{expired}");
+}
+
+// A screen reader says an alert whenever it is put into the page, and parts are put there again and again.
+#[tokio::test]
+async fn notices_in_live_parts_are_not_alerts() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let target = rig.target("Shop", "https://example.com/hook", &["order.paid"]).await;
+    rig.api("POST", &format!("/targets/{target}/pause"), json!({})).await;
+    let event = rig.publish("order.paid", json!(1)).await;
+    let delivery = rig.api("GET", "/deliveries", Value::Null).await["items"][0]["id"].as_str().expect("an id").to_owned();
+    let is_paused = [format!("targets/{target}"), "overview".into(), format!("inbox/{event}"), format!("deliveries/{delivery}")];
+    for path in is_paused {
+        let mut stream = opened(&mut browser, &format!("/console/{path}/live")).await;
+        let part = read_until(&mut stream, "\n\n").await;
+        assert!(part.contains(" paused") && part.contains("data-says"), "{path}: {part}");
+        assert!(!part.contains("role=\"alert\"") && !part.contains("role=\"status\""), "{path}: {part}");
+        browser.get(&format!("/console/{path}")).await.expect(200).has("id=\"news\" role=\"status\"");
+    }
+}
+
+#[tokio::test]
+async fn the_button_of_a_target_follows_its_state() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let target = rig.target("Shop", "https://example.com/hook", &["order.paid"]).await;
+    let (path, pause, resume) =
+        (format!("/console/targets/{target}"), format!("/console/targets/{target}/pause"), format!("/console/targets/{target}/resume"));
+    let mut stream = opened(&mut browser, &format!("{path}/live")).await;
+    let part = read_until(&mut stream, "\n\n").await;
+    assert!(part.contains(&pause) && !part.contains(&resume), "{part}");
+    rig.api("POST", &format!("/targets/{target}/pause"), json!({})).await;
+    let part = read_until(&mut stream, "This target is paused").await;
+    assert!(part.contains(&resume) && !part.contains(&pause), "{part}");
+    let page = browser.get(&path).await.expect(200);
+    page.lacks(&pause);
+    assert_eq!(page.text.matches(&resume).count(), 1, "{}", page.text);
 }

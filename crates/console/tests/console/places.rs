@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, read_until};
 
 const SCRIPT: &str = "</pre><script>alert('bin')</script>";
 
@@ -106,10 +106,10 @@ async fn a_bin_shows_what_it_caught_as_text() {
     page.has(&url);
 
     let mut stream = browser.open(&format!("{path}/live")).await.into_body();
-    crate::rig::read_until(&mut stream, "Nothing has arrived yet").await;
+    read_until(&mut stream, "Nothing has arrived yet").await;
     let sent = browser.post_as(&format!("{url}/below?q=%3Cscript%3E"), &[("a", SCRIPT)], &[("x-note", SCRIPT)]).await;
     assert_eq!(sent.status, 202);
-    let part = crate::rig::read_until(&mut stream, "POST").await;
+    let part = read_until(&mut stream, "POST").await;
     assert!(part.contains("&lt;/pre&gt;") && !part.contains("<script"), "{part}");
     let page = browser.get(&path).await.expect(200);
     page.has("#1 POST").has("/below?q=").has("x-note: &lt;/pre&gt;&lt;script&gt;").is_inert();
@@ -124,4 +124,48 @@ async fn a_bin_shows_what_it_caught_as_text() {
     browser.get(&format!("{path}/delete")).await.expect(200).has("Delete this bin?").is_inert();
     assert_eq!(browser.post(&format!("{path}/delete"), &[]).await.to(), "/console/bins?done=deleted");
     browser.get(&path).await.expect(404).is_inert();
+}
+
+#[tokio::test]
+async fn a_large_body_is_shown_by_its_beginning() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let bin = rig.api("POST", "/bins", json!({"name": "Large"})).await;
+    let path = format!("/console/bins/{}", bin["id"].as_str().expect("an id"));
+    let url = bin["url"].as_str().expect("a URL").strip_prefix("http://posthaste.test").expect("ours");
+    // Each digit would become a line with much indentation.
+    let deep = format!("{}{}1{}", "[".repeat(64), "0,".repeat(60 << 10), "]".repeat(64));
+    for body in [deep.as_str(), r#"{"small":true}"#, "\u{1}"] {
+        assert_eq!(browser.post_body(url, body).await.status, 200);
+    }
+    let page = browser.get(&path).await.expect(200);
+    assert!(page.text.len() < 200 << 10, "{} bytes", page.text.len());
+    let whole = format!("{path}/requests/1");
+    page.has("The first 16.0 KiB of 120.1 KiB are shown.")
+        .has(&format!("href=\"{whole}\""))
+        .has("<span class=\"k\">&quot;small&quot;")
+        .is_inert();
+    let page = browser.get(&whole).await.expect(200);
+    page.has("#1 POST").lacks("are shown.").is_inert();
+    assert!(page.text.contains(&deep) && page.text.len() < 400 << 10, "{} bytes", page.text.len());
+    browser.get(&format!("{path}/requests/7")).await.expect(404).is_inert();
+}
+
+// Its foot belongs to what is live: it would still offer what was the next page when the page was made.
+#[tokio::test]
+async fn the_foot_of_a_bin_is_live() {
+    let rig = Rig::new().await;
+    let mut browser = rig.administrator().await;
+    let bin = rig.api("POST", "/bins", json!({"name": "Busy"})).await;
+    let path = format!("/console/bins/{}", bin["id"].as_str().expect("an id"));
+    let url = bin["url"].as_str().expect("a URL").strip_prefix("http://posthaste.test").expect("ours");
+    let mut stream = browser.open(&format!("{path}/live")).await.into_body();
+    read_until(&mut stream, "0 requests in all").await;
+    for _ in 0..21 {
+        browser.post_body(url, "1").await.expect(200);
+    }
+    let part = read_until(&mut stream, "20 requests on this page").await;
+    let next = between(&part, "20 requests on this page", "href=\"", "\"").to_owned();
+    assert!(next.starts_with(&format!("{path}?cursor=")), "{next}");
+    browser.get(&next).await.expect(200).has("#1 POST").lacks("#2 POST");
 }

@@ -372,6 +372,11 @@ impl Browser {
         self.send(Method::POST, path, &headers, body.into()).await
     }
 
+    /// Sends text as a program does.
+    pub async fn post_body(&mut self, path: &str, body: &str) -> Page {
+        self.send(Method::POST, path, &[("content-type", "application/json")], body.to_owned().into()).await
+    }
+
     /// Reads a page until a text is on it: what is asked for happens in its own time.
     pub async fn get_with(&mut self, path: &str, text: &str) -> Page {
         let looking = async {

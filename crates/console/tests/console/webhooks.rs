@@ -234,7 +234,9 @@ async fn messagemedia_webhooks_have_a_template_and_show_what_it_makes() {
     let page = browser.get(&address).await.expect(200);
     page.has("&quot;who&quot;:&quot;+61491570156&quot;").has("&quot;status&quot;:&quot;delivered&quot;").has("Delivery log").is_inert();
     let edit = format!("{address}/edit");
-    browser.get(&edit).await.expect(200).has("value=\"https://example.com/replies\"").has("value=\"DELIVERED_DR\" checked").is_inert();
+    let page = browser.get(&edit).await.expect(200);
+    page.has("value=\"https://example.com/replies\"").has("value=\"DELIVERED_DR\" checked").is_inert();
+    page.has(&format!("<li><a href=\"{address}\">Webhook</a></li>"));
     let changed = [
         ("url", "https://example.com/new"),
         ("method", "PUT"),

@@ -4,7 +4,7 @@ use crate::server::{KEY, Server};
 use crate::tools::run;
 
 /// What must have been gone through; the steps of each are in its output.
-const JOURNEYS: [&str; 12] = [
+const JOURNEYS: [&str; 13] = [
     "first visit",
     "first visit without scripts",
     "momentum webhook",
@@ -16,6 +16,7 @@ const JOURNEYS: [&str; 12] = [
     "a member",
     "second step",
     "too late",
+    "live parts",
     "pages",
 ];
 

@@ -225,6 +225,13 @@ impl Api {
         read(&self.bytes(Method::POST, path, Some(body.to_string().into())).await?)
     }
 
+    /// Sends a JSON document that is to be acted upon once, however often it comes with this key.
+    pub async fn post_once<T: DeserializeOwned>(&self, path: &str, key: &str, body: &Value) -> Result<T, Failure> {
+        let key = http::HeaderValue::from_str(key).map_err(|error| Failure::Unreadable(Arc::new(error)))?;
+        let headers = [(http::HeaderName::from_static("idempotency-key"), key)].into_iter().collect();
+        read(&self.bytes_with(Method::POST, path, headers, Some(body.to_string().into())).await?)
+    }
+
     /// Sends JSON text as it is: payloads keep their bytes.
     pub async fn post_text<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<T, Failure> {
         read(&self.bytes(Method::POST, path, Some(body.into())).await?)
@@ -262,7 +269,11 @@ impl Api {
 
     /// The bytes of an answer, for what must stay byte for byte.
     pub async fn bytes(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Bytes, Failure> {
-        let response = self.send(method, path, HeaderMap::new(), body).await;
+        self.bytes_with(method, path, HeaderMap::new(), body).await
+    }
+
+    async fn bytes_with(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Result<Bytes, Failure> {
+        let response = self.send(method, path, headers, body).await;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let bytes = body.map_err(Failure::unreadable)?.to_bytes();

@@ -486,6 +486,18 @@ pub struct Replay {
     pub resent: u64,
     /// Key of the last delivery looked at; 0 at the start.
     pub position: i64,
+    /// The request that started it, if it named itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<OneRequest>,
+}
+
+/// A request that is done once, however often it comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneRequest {
+    /// Its `Idempotency-Key`.
+    pub key: String,
+    /// SHA-256 of its body, hexadecimal.
+    pub body_hash: String,
 }
 
 impl Resource for Replay {

@@ -251,7 +251,7 @@ impl Catalogue {
         slot.entry.as_ref().and_then(typed)
     }
 
-    /// The event type or domain of a name, or the account in a dialect.
+    /// The event type or domain of a name, the account in a dialect, or the replay of an `Idempotency-Key`.
     pub fn named<R: Resource>(&self, workspace: i64, name: &str) -> Option<Arc<Entry<R>>> {
         let view = self.view.read();
         let number = view.names.get(&(workspace, R::KIND, name.to_owned()))?;
@@ -334,16 +334,21 @@ impl Catalogue {
         }
     }
 
+    /// Shows all that can be read; fails if one could not.
     fn show(&self, records: Vec<Record>) -> Result<(), ResourceError> {
         let mut view = self.view.write();
+        let mut shown = Ok(());
         for record in records {
             let (workspace, kind) = (record.workspace, record.kind);
-            view.put(record).map_err(|_| ResourceError::State { reason: "the stored document cannot be read back" })?;
+            if let Err(error) = view.put(record) {
+                tracing::error!(%error, "a stored document cannot be read back");
+                shown = Err(ResourceError::State { reason: "the stored document cannot be read back" });
+            }
             if matches!(kind, Kind::EventType | Kind::Target | Kind::Template | Kind::Subscription | Kind::Account) {
                 *view.generations.entry(workspace).or_default() += 1;
             }
         }
-        Ok(())
+        shown
     }
 }
 
@@ -411,7 +416,13 @@ impl View {
                 Kind::Template => Arc::new(parse::<TemplateDoc>(record)?),
                 Kind::Subscription => Arc::new(parse::<Subscription>(record)?),
                 Kind::Bin => Arc::new(parse::<Bin>(record)?),
-                Kind::Replay => Arc::new(parse::<Replay>(record)?),
+                Kind::Replay => {
+                    let entry = Arc::new(parse::<Replay>(record)?);
+                    if let Some(request) = &entry.doc.request {
+                        self.names.insert((workspace, kind, request.key.clone()), number);
+                    }
+                    entry
+                }
                 Kind::Health => Arc::new(parse::<Health>(record)?),
                 Kind::Domain => {
                     let entry = Arc::new(parse::<Domain>(record)?);
@@ -453,6 +464,10 @@ impl View {
             self.names.remove(&(account.workspace, Kind::Account, account.doc.dialect.clone()));
         } else if let Some(member) = typed::<Member>(&old) {
             self.names.remove(&(member.workspace, Kind::Member, fold_email(&member.doc.email)));
+        } else if let Some(replay) = typed::<Replay>(&old)
+            && let Some(request) = &replay.doc.request
+        {
+            self.names.remove(&(replay.workspace, Kind::Replay, request.key.clone()));
         }
     }
 }

@@ -85,6 +85,9 @@ pub enum ResourceError {
         /// Which.
         field: &'static str,
     },
+    /// A request named itself by a key that belongs to another one.
+    #[error("the Idempotency-Key was used with another body")]
+    AnotherBody,
     /// A limit is reached.
     #[error("at most {limit} {what}")]
     Limit {

@@ -55,6 +55,7 @@ pub use metrics::Totals;
 pub use ops::{NewKey, Sample, TestReport, new_secret};
 pub use owned::owned_targets;
 pub use posthaste_channels::{Outcome, Preview, Report};
+pub use replays::StartedReplay;
 pub use seldom::Seldom;
 pub use series::{Bucket, Point, Span};
 pub use settings::{CarrierSettings, EngineSettings};

@@ -324,6 +324,11 @@ impl Managed for Bin {
 
 impl Managed for Replay {
     fn check(&mut self, context: &Context<'_>) -> Result<(), ResourceError> {
+        if let Some(request) = &self.request
+            && context.catalogue.named::<Self>(context.workspace, &request.key).is_some_and(|other| Some(other.number) != context.own)
+        {
+            return Err(ResourceError::Duplicate { field: "Idempotency-Key" });
+        }
         if let Some(target) = &self.target_id
             && context.catalogue.get::<Target>(context.workspace, target).is_none()
         {

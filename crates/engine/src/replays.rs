@@ -108,13 +108,31 @@ impl Engine {
         Ok(done)
     }
 
-    /// Starts a bulk replay in the background.
-    pub async fn start_replay(&self, workspace: i64, mut replay: Replay) -> Result<Arc<Entry<Replay>>, ResourceError> {
+    /// Starts a bulk replay in the background, unless a request of the same key did.
+    pub async fn start_replay(&self, workspace: i64, mut replay: Replay) -> Result<StartedReplay, ResourceError> {
+        if let Some(started) = self.started_by(workspace, &replay)? {
+            return Ok(started);
+        }
         let (count, is_all) = self.count_replay(workspace, replay.clone()).await?;
         replay.total = is_all.then_some(count);
-        let entry = self.create(workspace, replay).await?;
-        self.continue_replay(&entry);
-        Ok(entry)
+        match self.create(workspace, replay.clone()).await {
+            Ok(entry) => {
+                self.continue_replay(&entry);
+                Ok(StartedReplay { entry, replayed: false })
+            }
+            // The same request came twice at once.
+            Err(error @ ResourceError::Duplicate { .. }) => self.started_by(workspace, &replay)?.ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the request of this replay started before.
+    fn started_by(&self, workspace: i64, replay: &Replay) -> Result<Option<StartedReplay>, ResourceError> {
+        let Some(request) = &replay.request else { return Ok(None) };
+        match self.inner().catalogue.named::<Replay>(workspace, &request.key) {
+            Some(entry) if entry.doc.request.as_ref() != Some(request) => Err(ResourceError::AnotherBody),
+            entry => Ok(entry.map(|entry| StartedReplay { entry, replayed: true })),
+        }
     }
 
     /// How many deliveries a bulk replay would look at now, and whether that is all: it counts no further than [`MOST_COUNTED`].
@@ -248,6 +266,15 @@ impl Engine {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
+}
+
+/// A replay that was asked for.
+#[derive(Debug)]
+pub struct StartedReplay {
+    /// It.
+    pub entry: Arc<Entry<Replay>>,
+    /// Whether an earlier request of the same key started it.
+    pub replayed: bool,
 }
 
 /// A replay that runs in this process.

@@ -219,6 +219,7 @@ async fn a_replay_does_not_send_messages_again_unless_their_carrier_is_named() {
         scanned: 0,
         resent: 0,
         position: 0,
+        request: None,
     };
     rig.engine.start_replay(rig.workspace, replay(None)).await.expect("a replay");
     rig.until("the watcher saw all again", |r| r.script.seen("watcher").len() == 4).await;

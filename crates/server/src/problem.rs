@@ -217,12 +217,14 @@ impl From<StoreError> for Problem {
     }
 }
 
+fn another_body() -> Problem {
+    Problem::new(Code::IdempotencyMismatch, "this Idempotency-Key was used with another body").at("Idempotency-Key")
+}
+
 impl From<AcceptError> for Problem {
     fn from(error: AcceptError) -> Self {
         match error {
-            AcceptError::IdempotencyMismatch => {
-                Self::new(Code::IdempotencyMismatch, "this Idempotency-Key was used with another body").at("Idempotency-Key")
-            }
+            AcceptError::IdempotencyMismatch => another_body(),
             AcceptError::Overloaded => Self::new(Code::Overloaded, "too many events are being accepted; nothing was stored").retry_after(1),
             AcceptError::Full => Self::new(Code::StorageFull, "the disk is full or not writable; nothing was stored").retry_after(30),
             AcceptError::Closing => Self::new(Code::ShuttingDown, "the server is shutting down; nothing was stored").retry_after(1),
@@ -269,6 +271,7 @@ impl From<ResourceError> for Problem {
             ResourceError::Duplicate { field } => {
                 Self::new(Code::Duplicate, format!("{field}: another resource of this workspace has this value")).at(field)
             }
+            ResourceError::AnotherBody => another_body(),
             ResourceError::Limit { what, limit } => Self::new(Code::LimitReached, format!("at most {limit} {what} are allowed")),
             ResourceError::InUse { by } => Self::new(Code::InUse, format!("it is used by {by}")),
             ResourceError::State { reason } => Self::new(Code::WrongState, reason.to_string()),

@@ -137,6 +137,7 @@ async fn form_page(seat: &Seat, draft: &Draft, counted: Option<Count>) -> Answer
         form.form method="post" action="/console/replays/new" {
             (ui::csrf(&seat.csrf)) (errors(draft))
             input type="hidden" name="counted" value=(draft.text("counted"));
+            input type="hidden" name="request" value=(draft.text("request"));
             (ui::section("What to send again", html! {
                 (ui::checks(draft, "states", "Deliveries that are", &STATES))
                 div.pair {
@@ -188,14 +189,18 @@ async fn start(Post { seat, form }: Post) -> Answer {
     let wanted = document(&form);
     let choice = wanted.to_string();
     // What was counted is what is started: another choice is counted first.
-    if form.is_ticked("start") && form.raw("counted") == choice {
-        return match seat.api.post::<Replay>("/replays", &wanted).await {
+    if let Some(request) = form.given("request").filter(|_| form.is_ticked("start") && form.raw("counted") == choice) {
+        // Sent again, by going back, it is the same replay.
+        return match seat.api.post_once::<Replay>("/replays", request, &wanted).await {
             Ok(replay) => Ok(go(&Flash::Started.to(&replay.address()))),
             Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
         };
     }
     match seat.api.post::<Count>("/replays/count", &wanted).await {
-        Ok(counted) => form_page(&seat, &Draft::from(form).set("counted", choice), Some(counted)).await,
+        Ok(counted) => {
+            let request = format!("{:032x}", rand::random::<u128>());
+            form_page(&seat, &Draft::from(form).set("counted", choice).set("request", &request), Some(counted)).await
+        }
         Err(failure) => form_page(&seat, &Draft::from(form).refused(&failure), None).await,
     }
 }

@@ -67,8 +67,10 @@ async fn a_replay_is_counted_before_it_starts_and_watched_until_it_ends() {
     assert_eq!(rig.receiver.bodies.lock().len(), 5, "counting sends nothing");
     let (_, counted) = page.text.split_once("name=\"counted\" value=\"").expect("what was counted");
     let counted = counted.split('"').next().unwrap_or_default().replace("&quot;", "\"");
+    let (_, request) = page.text.split_once("name=\"request\" value=\"").expect("a name of the request");
+    let request = request.split('"').next().unwrap_or_default();
     let mut start = fields.to_vec();
-    start.extend([("start", "true"), ("counted", counted.as_str())]);
+    start.extend([("start", "true"), ("counted", counted.as_str()), ("request", request)]);
     // Another choice than the one that was counted is counted first.
     let other = [&start[..], &[("states", "failed")]].concat();
     browser.post(new, &other).await.expect(200).has("name=\"start\"");
@@ -77,6 +79,9 @@ async fn a_replay_is_counted_before_it_starts_and_watched_until_it_ends() {
     rig.receiver.wait_for(10).await;
     let page = browser.get_with(&address, "Done").await;
     page.has("Shop").has("5 of 5").lacks("Stop").is_inert();
+    let again = browser.post(new, &start).await;
+    assert_eq!(again.to(), format!("{address}?done=started"), "whoever goes back and sends the form again starts nothing new");
+    assert_eq!(rig.receiver.bodies.lock().len(), 10);
     browser.get("/console/replays").await.expect(200).has(&address).has("delivered deliveries of order.paid").is_inert();
     // What is done cannot be stopped; nobody is left on an error page for being late.
     assert_eq!(browser.post(&format!("{address}/cancel"), &[]).await.to(), address);

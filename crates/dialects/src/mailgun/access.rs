@@ -103,9 +103,11 @@ pub(crate) fn refuse_change(error: ResourceError) -> Refusal {
     match error {
         ResourceError::Invalid { field, reason } if field == "settings.url" => Refusal::reason(format!("URL is not a valid url: {reason}")),
         ResourceError::Invalid { field, reason } => Refusal::reason(format!("{field}: {reason}")),
-        ResourceError::Limit { .. } | ResourceError::Duplicate { .. } | ResourceError::InUse { .. } | ResourceError::State { .. } => {
-            Refusal::bad(error.to_string())
-        }
+        ResourceError::Limit { .. }
+        | ResourceError::Duplicate { .. }
+        | ResourceError::AnotherBody
+        | ResourceError::InUse { .. }
+        | ResourceError::State { .. } => Refusal::bad(error.to_string()),
         error => {
             tracing::error!(%error, "a change of the Mailgun API failed");
             Refusal::internal()

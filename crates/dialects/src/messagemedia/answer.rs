@@ -94,7 +94,7 @@ impl From<ResourceError> for Refusal {
     fn from(error: ResourceError) -> Self {
         match error {
             ResourceError::NotFound => NOT_FOUND,
-            ResourceError::Duplicate { .. } => Self::Conflict,
+            ResourceError::Duplicate { .. } | ResourceError::AnotherBody => Self::Conflict,
             ResourceError::Invalid { .. } | ResourceError::Limit { .. } => Self::invalid(error.to_string()),
             ResourceError::Conflict { .. } | ResourceError::InUse { .. } | ResourceError::State { .. } => Self::Unavailable,
             ResourceError::Store(error) => {

@@ -2,21 +2,23 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use posthaste_domain::clock::{parse_rfc3339, rfc3339};
-use posthaste_domain::resource::{Replay, ReplayState, Scope};
+use posthaste_domain::resource::{OneRequest, Replay, ReplayState, Scope};
+use posthaste_domain::signature::hex;
 use posthaste_engine::Entry;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::api::{Api, Op};
 use super::crud::{self, Crud, LIST, Meta, list_entries, shown};
+use super::events::{REPLAYED, idempotency};
 use super::json;
 use crate::AppState;
 use crate::auth::{Manager, Reader};
 use crate::codes::Code;
 use crate::cursor::List;
-use crate::input::{Id, Input, Params};
+use crate::input::{Id, Input, JsonBytes, Params, parse_json, read_value};
 use crate::problem::Problem;
 
 /// What to replay. Every field may be left out.
@@ -118,6 +120,7 @@ impl Crud for Replay {
             scanned: 0,
             resent: 0,
             position: 0,
+            request: None,
         })
     }
 
@@ -145,6 +148,11 @@ pub(super) fn operations(api: &mut Api) {
         Op::post("/replays", "createReplay", "Start")
             .about("Deliveries keep their ids; their schedules begin anew. The job survives restarts.")
             .scope(Scope::Manage)
+            .header(
+                "Idempotency-Key",
+                "1 to 255 visible ASCII characters. Starts it once: the same key and body give the replay that was started, as it is now, marked with \
+                 `Idempotent-Replayed: true`; another body is refused (422).",
+            )
             .body::<ReplayInput>()
             .answer::<ReplayView>(StatusCode::CREATED, "It runs."),
         create,
@@ -173,10 +181,20 @@ pub(super) fn operations(api: &mut Api) {
     );
 }
 
-async fn create(State(state): State<AppState>, Manager(caller): Manager, Input(input): Input<ReplayInput>) -> Result<Response, Problem> {
-    let doc = Replay::build(&state, input, None)?;
-    let entry = state.by(&caller).engine.start_replay(caller.workspace(), doc).await?;
-    Ok(shown(&state, StatusCode::CREATED, &*entry).await)
+async fn create(
+    State(state): State<AppState>,
+    Manager(caller): Manager,
+    headers: HeaderMap,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Problem> {
+    let request = idempotency(&headers, &body)?.map(|one| OneRequest { key: one.key, body_hash: hex(&one.body_hash) });
+    let doc = Replay { request, ..Replay::build(&state, read_value(parse_json(&body)?)?, None)? };
+    let started = state.by(&caller).engine.start_replay(caller.workspace(), doc).await?;
+    let mut response = shown(&state, StatusCode::CREATED, &*started.entry).await;
+    if started.replayed {
+        response.headers_mut().insert(&REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 async fn count(State(state): State<AppState>, Reader(caller): Reader, Input(input): Input<ReplayInput>) -> Result<Response, Problem> {

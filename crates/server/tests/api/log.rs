@@ -189,6 +189,30 @@ async fn a_replay_shows_its_progress_and_survives_a_restart() {
     assert_eq!(done["scanned"], 0);
 }
 
+// A request with an Idempotency-Key starts one replay, however often it comes, at once or after a restart.
+#[tokio::test]
+async fn a_replay_that_is_asked_for_twice_is_started_once() {
+    let path = "/posthaste/v1/replays";
+    let rig = Rig::new().await;
+    let target = failures(&rig, 3).await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "outage-7")];
+    let body = json!({ "target_id": target }).to_string();
+    let ask = |body: &str| rig.raw("POST", path, &rig.token, &headers, body.to_owned());
+    let (one, two) = tokio::join!(ask(&body), ask(&body));
+    let made = id(&one.expect(201));
+    assert_eq!(id(&two.expect(201)), made);
+    let repeated = [&one, &two].map(|answer| answer.headers.contains_key("idempotent-replayed"));
+    assert_eq!(repeated.iter().filter(|is_repeated| **is_repeated).count(), 1, "{repeated:?}");
+    rig.until(&format!("/replays/{made}"), |replay| replay["state"] == "done").await;
+    assert_eq!(ask("{}").await.problem(), (422, "idempotency_mismatch".into(), Some("Idempotency-Key".into())));
+    let rig = rig.restart().await;
+    let again = rig.raw("POST", path, &rig.token, &headers, body).await;
+    assert_eq!((id(&again.expect(201)), &again.expect(201)["state"]), (made.clone(), &json!("done")));
+    assert_eq!(ids(&rig.get("/replays").await.expect(200)), [made]);
+    let other = rig.post("/replays", json!({ "target_id": target })).await.expect(201);
+    assert_eq!(ids(&rig.get("/replays").await.expect(200)).len(), 2, "without a key it is another one: {other}");
+}
+
 // A replay waits behind what its targets have to do, and can be stopped then.
 #[tokio::test]
 async fn a_replay_is_cancelled() {

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// Late deliveries that may start in a second for each core, whatever live ones feel: about a twentieth of its time.
 const LEAST_PER_CORE: u32 = 500;
+/// The same, beside live ones that feel nothing of it: about a fifth.
+const MOST_PER_CORE: u32 = 2_000;
 
 /// How fast late lanes may go, for all shards together.
 #[derive(Debug)]
@@ -19,8 +21,9 @@ pub(crate) struct Yielding {
 impl Yielding {
     /// On a machine with so many cores.
     pub fn new(cores: usize) -> Self {
-        let least = u32::try_from(cores).unwrap_or(u32::MAX).saturating_mul(LEAST_PER_CORE);
-        let pace = Pace::new(PaceSettings { least, ..PaceSettings::default() });
+        let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+        let (least, most) = (cores.saturating_mul(LEAST_PER_CORE), cores.saturating_mul(MOST_PER_CORE));
+        let pace = Pace::new(PaceSettings { least, most, ..PaceSettings::default() });
         Self { since: Instant::now(), pace: Mutex::new(pace) }
     }
 

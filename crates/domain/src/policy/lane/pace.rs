@@ -6,6 +6,9 @@
 //! within a second if late lanes use it up; when more than one in a hundred did, it is halved, up to ten times a second. That
 //! is the processor's load, whoever makes it: targets that are far away cost little, and late lanes send to them as fast as ever.
 //!
+//! It never grows beyond [`PaceSettings::most`]: not all that late ones cost shows in how long live ones wait for their start. A commit that they
+//! cause is waited for as well, and so is whoever shares the machine with this server.
+//!
 //! It never goes below [`PaceSettings::least`], nor below five fourths of what comes in for late lanes meanwhile: a lane that fell
 //! behind for a moment catches up, however much comes in for it and for others. Alone, late lanes have no limit.
 //!
@@ -36,7 +39,7 @@ const SAVED_US: i64 = 2_000;
 pub struct PaceSettings {
     /// Late deliveries that may start in a second, whatever the others feel. At least 1.
     pub least: u32,
-    /// From this pace on there is no limit.
+    /// What the pace grows to at most.
     pub most: u32,
     /// How long a live delivery may wait for its start, in microseconds.
     pub patience_us: i64,
@@ -45,9 +48,9 @@ pub struct PaceSettings {
 }
 
 impl Default for PaceSettings {
-    /// 1,000 a second, 1 ms, 1 s.
+    /// 1,000 a second, 4,000 a second, 1 ms, 1 s.
     fn default() -> Self {
-        Self { least: 1_000, most: 1_000_000, patience_us: 1_000, quiet_us: SECOND_US }
+        Self { least: 1_000, most: 4_000, patience_us: 1_000, quiet_us: SECOND_US }
     }
 }
 
@@ -148,8 +151,7 @@ impl Pace {
     #[must_use]
     pub fn limit(&self, now_us: i64) -> Option<u32> {
         self.last_live_us.filter(|at_us| now_us.saturating_sub(*at_us) < self.settings.quiet_us)?;
-        let per_second = self.per_second.max(self.came_per_second.saturating_add(self.came_per_second / 4));
-        (per_second < self.settings.most).then_some(per_second)
+        Some(self.per_second.max(self.came_per_second.saturating_add(self.came_per_second / 4)))
     }
 
     /// Ends a step when it is over.
@@ -164,7 +166,7 @@ impl Pace {
             self.slow = 0;
         } else if self.is_used {
             let more = self.per_second.div_ceil(GROWTH);
-            self.per_second = self.per_second.saturating_add(more).min(self.settings.most);
+            self.per_second = self.per_second.saturating_add(more).min(self.settings.most.max(self.settings.least));
         }
         for _ in 0..(elapsed_us / STEP_US).min(64) {
             (self.live, self.slow) = (self.live - self.live / 8, self.slow - self.slow / 8);

@@ -71,6 +71,13 @@ fn what_nobody_uses_does_not_grow() {
     assert_eq!(pace.limit(10 * SECOND_US - 1), Some(100));
 }
 
+#[test]
+fn it_grows_to_what_is_allowed_at_most() {
+    let mut pace = Pace::new(PaceSettings { most: 700, ..SETTINGS });
+    let starts = run(&mut pace, 0, 8 * SECOND_US, 2_000, |_, _| 50);
+    assert!((690..=710).contains(&in_second(&starts, 7)), "{}", in_second(&starts, 7));
+}
+
 /// Live ones wait as soon as more than 30 late ones start in a hundredth of a second: 3,000 a second.
 #[test]
 fn it_settles_where_live_ones_begin_to_wait() {

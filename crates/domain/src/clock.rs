@@ -2,7 +2,7 @@
 
 /// A source of wall-clock time. The engine owns the one real implementation; tests use their own.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since the Unix epoch. Never runs backwards within one process.
+    /// Milliseconds since the Unix epoch. Never runs backwards within one process, but for the first time that it hears what others agree on.
     fn now_ms(&self) -> i64;
 
     /// Hears what time it is for all nodes that share a store, in milliseconds since the epoch: from now on it says about that.

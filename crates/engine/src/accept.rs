@@ -255,13 +255,18 @@ impl Committer {
             }
             Err(error) => {
                 let (closed, lost) = self.batches.failed(batches);
+                // What may have been stored belongs to the batch: it is read once that is known.
+                let is_unsure = self.is_unsure(&error);
+                let (closed, waiting) = if is_unsure { (Vec::new(), closed) } else { (closed, Vec::new()) };
                 self.lanes.arrived(closed).await;
                 let tickets = answers.into_iter().map(|(ticket, _)| ticket);
                 if matches!(error, StoreError::Repeated) {
                     return Some(tickets.chain(followers.into_values().flatten()).collect());
                 }
-                let unsure = arrivals.iter().map(|arrival| &arrival.delivery.delivery).chain(&lost);
-                self.doubt(&error, unsure);
+                if is_unsure {
+                    let unsure = arrivals.iter().chain(&waiting).map(|arrival| &arrival.delivery.delivery).chain(&lost);
+                    self.doubt(unsure);
+                }
                 self.refuse(tickets.collect(), followers, error, now_ms);
             }
         }
@@ -284,9 +289,14 @@ impl Committer {
         }
     }
 
+    /// Whether a commit may have been made nevertheless.
+    fn is_unsure(&self, error: &StoreError) -> bool {
+        self.doubts.is_some() && matches!(error, StoreError::Unavailable(_))
+    }
+
     /// A commit of which nobody knows how it ended may have left deliveries that no lane has.
-    fn doubt<'a>(&self, error: &StoreError, deliveries: impl Iterator<Item = &'a Delivery>) {
-        let (Some(doubts), StoreError::Unavailable(_)) = (&self.doubts, error) else { return };
+    fn doubt<'a>(&self, deliveries: impl Iterator<Item = &'a Delivery>) {
+        let Some(doubts) = &self.doubts else { return };
         let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
         for delivery in deliveries {
             let (target, lowest) = (delivery.target, delivery.key);

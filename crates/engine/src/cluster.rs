@@ -2,13 +2,13 @@
 //!
 //! Invariants:
 //! - What was taken over reaches the lanes by way of the committer, after which nothing is appended below it.
-//! - Work of others is taken over only by a node that has heard the database without a gap for as long as silence is forgiven: after the
-//!   database was away, everybody has the time to say that it lives.
-//! - A node that others took for gone does nothing more; whoever runs it begins anew.
+//! - A node starts no attempt once its last heartbeat is so old that others may take it for gone: its [`Tenure`] is over. The next heartbeat that is
+//!   answered renews it. A node that others took for gone does nothing more; whoever runs it begins anew.
+//! - Heartbeats wait for nothing but the database. What they bring is followed by a task of its own; a node that cannot follow falls silent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
@@ -27,12 +27,51 @@ const BEAT: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(2);
 /// After how long the answer to a heartbeat is late: before others take this node for gone.
 const LATE: Duration = Duration::from_secs(2);
+/// Up to which time an answer to a heartbeat tells the time well enough.
+const PROMPT: Duration = Duration::from_millis(250);
 /// How often what a node says of itself is counted anew.
 const REPORT: Duration = Duration::from_secs(5);
-/// How long after a commit of which nobody knows how it ended its deliveries are looked for a second time: by then it has ended.
-const DOUBT: Duration = Duration::from_secs(15);
+/// The part of the time for which silence is forgiven that is left when a tenure ends: an attempt begins, and clocks drift.
+const MARGIN: u32 = 7;
 /// Pause before something is tried again that the database did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// Until when what this node holds is surely its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenure {
+    since: Instant,
+    /// Milliseconds after `since`; the largest for a node alone, the smallest once it is lost.
+    until_ms: Arc<AtomicI64>,
+}
+
+impl Tenure {
+    /// For a node alone: for ever.
+    pub fn alone() -> Self {
+        Self { since: Instant::now(), until_ms: Arc::new(AtomicI64::new(i64::MAX)) }
+    }
+
+    /// Whether this node may begin to send what it holds.
+    pub fn holds(&self) -> bool {
+        let until_ms = self.until_ms.load(Ordering::Acquire);
+        until_ms == i64::MAX || self.ms(Instant::now()) < until_ms
+    }
+
+    /// Goes on until then; answers whether it had ended.
+    fn renew(&self, until: Instant) -> bool {
+        let (had_ended, until_ms) = (!self.holds(), self.ms(until));
+        let renewed = self.until_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old_ms| (old_ms != i64::MIN).then_some(until_ms));
+        had_ended && renewed.is_ok()
+    }
+
+    /// Ends for good.
+    fn end(&self) {
+        self.until_ms.store(i64::MIN, Ordering::Release);
+    }
+
+    fn ms(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.since).as_millis()).unwrap_or(i64::MAX - 1)
+    }
+}
 
 /// Where this node stands among the others.
 #[derive(Clone, Debug)]
@@ -40,15 +79,46 @@ pub(crate) struct Membership {
     nodes: Arc<AtomicU32>,
     is_away: Arc<AtomicBool>,
     is_lost: Arc<watch::Sender<bool>>,
-}
-
-impl Default for Membership {
-    fn default() -> Self {
-        Self { nodes: Arc::new(AtomicU32::new(1)), is_away: Arc::default(), is_lost: Arc::new(watch::channel(false).0) }
-    }
+    tenure: Tenure,
+    /// For how long a tenure is renewed from the moment in which a heartbeat is sent.
+    term: Duration,
 }
 
 impl Membership {
+    /// Of a node among `nodes` whose silence is forgiven for this long; `None`: it is alone.
+    pub fn new(nodes: u32, lapse: Option<Duration>) -> Self {
+        let term = lapse.map_or(Duration::MAX, |lapse| lapse - lapse / MARGIN);
+        let tenure = Tenure::alone();
+        if lapse.is_some() {
+            tenure.until_ms.store(tenure.ms(tenure.since + term), Ordering::Release);
+        }
+        Self {
+            nodes: Arc::new(AtomicU32::new(nodes.max(1))),
+            is_away: Arc::default(),
+            is_lost: Arc::new(watch::channel(false).0),
+            tenure,
+            term,
+        }
+    }
+
+    /// Until when this node may send.
+    pub fn tenure(&self) -> Tenure {
+        self.tenure.clone()
+    }
+
+    /// Whether others took this node for gone.
+    pub fn is_lost(&self) -> bool {
+        *self.is_lost.borrow()
+    }
+
+    /// Others took this node for gone: nothing that it does is stored any more.
+    pub fn lose(&self) {
+        self.tenure.end();
+        if !self.is_lost.send_replace(true) {
+            tracing::error!("other nodes took this one for gone, and its work over: it begins anew");
+        }
+    }
+
     /// Nodes that live, this one included.
     pub fn nodes(&self) -> Arc<AtomicU32> {
         Arc::clone(&self.nodes)
@@ -126,7 +196,9 @@ pub(crate) fn start(
     visible: Visible,
 ) {
     let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default() };
-    engine.tasks().spawn("heartbeat", member.clone().live());
+    let (beats, beaten) = watch::channel(None);
+    engine.tasks().spawn("heartbeat", member.clone().live(beats));
+    engine.tasks().spawn("hearing", member.clone().follow_beats(beaten));
     engine.tasks().spawn("owner", member.clone().own());
     engine.tasks().spawn("doubts", member.resolve(doubts));
 }
@@ -144,13 +216,15 @@ struct Member {
 
 impl Member {
     /// Lives until the engine's tasks are cancelled, or it is lost.
-    async fn live(self) {
+    async fn live(self, beats: watch::Sender<Option<Beat>>) {
         let cancelled = self.engine.tasks().cancelled();
         tokio::pin!(cancelled);
         let mut news = self.cluster.bells().news;
         let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut steady_since, mut report, mut reported) = (None, String::from("{}"), None);
+        let (mut report, mut reported) = (String::from("{}"), None);
+        // Since when this node has not heard of which version of the catalog.
+        let mut behind: Option<(Instant, i64)> = None;
         let is_adopting = Arc::new(AtomicBool::new(false));
         let mut leased: VecDeque<(Instant, i64)> = VecDeque::new();
         loop {
@@ -163,32 +237,74 @@ impl Member {
                 report = self.report().await;
                 reported = Some(Instant::now());
             }
+            // Who cannot follow the others is no longer one of them: they would wait for it whenever they change something.
+            behind = behind.filter(|(_, version)| self.engine.inner().catalogue.version() < *version);
+            if behind.is_some_and(|(since, _)| since.elapsed() >= self.cluster.lapse()) {
+                if !self.engine.inner().membership.is_away() {
+                    tracing::error!("what other nodes changed cannot be read: this node says no more that it lives until it can");
+                }
+                self.set_away(true);
+                continue;
+            }
+            let sent = Instant::now();
             match self.beat(&report).await {
                 Ok(beat) => {
-                    let since = *steady_since.get_or_insert_with(Instant::now);
                     self.set_away(false);
+                    let membership = &self.engine.inner().membership;
+                    if membership.tenure.renew(sent + membership.term) {
+                        self.engine.inner().lanes.wake().await;
+                    }
+                    membership.nodes.store(beat.nodes.max(1), Ordering::Relaxed);
+                    self.agree(&beat, sent.elapsed());
                     leased.push_back((Instant::now(), beat.leased));
                     while let Some((_, last)) = leased.front().copied().filter(|(at, _)| at.elapsed() >= SETTLED) {
                         leased.pop_front();
                         self.visible.raise(last);
                     }
-                    self.heard(beat).await;
-                    if beat.orphans > 0 && since.elapsed() >= self.cluster.lapse() && !is_adopting.swap(true, Ordering::AcqRel) {
+                    beats.send_replace(Some(beat));
+                    if self.engine.inner().catalogue.version() < beat.catalog {
+                        behind.get_or_insert((sent, beat.catalog));
+                    }
+                    if beat.orphans > 0 && !is_adopting.swap(true, Ordering::AcqRel) {
                         self.adopt(beat, Arc::clone(&is_adopting));
                     }
                 }
-                Err(StoreError::Fenced) => {
-                    tracing::error!("other nodes took this one for gone, and its work over: it begins anew");
-                    self.engine.inner().membership.is_lost.send_replace(true);
-                    return;
-                }
+                Err(StoreError::Fenced) => return self.engine.inner().membership.lose(),
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    if steady_since.take().is_some() {
+                    if !self.engine.inner().membership.is_away() {
                         tracing::warn!(%error, "the database does not answer; events are refused until it does");
                     }
                     self.set_away(true);
                 }
+            }
+        }
+    }
+
+    /// Takes the time from the database, which all nodes share. What was long under way tells little.
+    fn agree(&self, beat: &Beat, took: Duration) {
+        if took <= PROMPT {
+            self.engine.clock().agree(beat.now_ms + i64::try_from(took.as_millis() / 2).unwrap_or(0));
+        }
+    }
+
+    /// Follows what heartbeats bring, the latest first.
+    async fn follow_beats(self, mut beats: watch::Receiver<Option<Beat>>) {
+        let cancelled = self.engine.tasks().cancelled();
+        tokio::pin!(cancelled);
+        let mut again = tokio::time::interval(BEAT);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_behind = beats.borrow().is_some_and(|beat| self.engine.inner().catalogue.version() < beat.catalog);
+            tokio::select! {
+                () = &mut cancelled => return,
+                changed = beats.changed() => if changed.is_err() { return },
+                // Also while no heartbeat is answered.
+                _ = again.tick(), if is_behind => {}
+            }
+            let beat = *beats.borrow_and_update();
+            if let Some(beat) = beat {
+                self.heard(beat).await;
             }
         }
     }
@@ -217,8 +333,6 @@ impl Member {
     }
 
     async fn heard(&self, beat: Beat) {
-        self.engine.clock().agree(beat.now_ms);
-        self.engine.inner().membership.nodes.store(beat.nodes.max(1), Ordering::Relaxed);
         if beat.catalog > self.engine.inner().catalogue.version()
             && let Err(error) = self.engine.inner().catalogue.hear().await
         {
@@ -358,12 +472,15 @@ impl Member {
                 () = &mut cancelled => return,
                 Some(lanes) = doubts.recv() => lanes,
             };
-            self.hand_over(lanes.clone(), false).await;
-            let member = self.clone();
-            self.engine.tasks().spawn("doubt", async move {
-                tokio::time::sleep(DOUBT).await;
-                member.hand_over(lanes, false).await;
-            });
+            // Whatever was begun is stored or undone first: until then a look would tell nothing.
+            loop {
+                match self.cluster.decided().await {
+                    Ok(()) => break,
+                    Err(StoreError::Closed | StoreError::Fenced) => return,
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+            self.hand_over(lanes, false).await;
         }
     }
 
@@ -389,5 +506,43 @@ impl Member {
         if let Err(error) = answered {
             tracing::warn!(%error, "a call of another node could not be answered");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A node that slept, or was cut off, begins nothing before a heartbeat is answered again; one that is lost never does.
+    #[tokio::test(start_paused = true)]
+    async fn a_tenure_ends_before_others_take_over() {
+        let lapse = Duration::from_millis(3_500);
+        let membership = Membership::new(3, Some(lapse));
+        let tenure = membership.tenure();
+        assert!(tenure.holds());
+        for _ in 0..5 {
+            tokio::time::advance(SECOND).await;
+            assert!(tenure.holds());
+            assert!(!tenure.renew(Instant::now() + membership.term), "it had not ended");
+        }
+        tokio::time::advance(lapse - lapse / MARGIN).await;
+        assert!(!tenure.holds(), "half a second before others may think so");
+        let sent = Instant::now();
+        tokio::time::advance(SECOND).await;
+        assert!(tenure.renew(sent + membership.term), "lanes are to be woken");
+        assert!(tenure.holds());
+        membership.lose();
+        assert!(!tenure.holds() && membership.is_lost());
+        assert!(!tenure.renew(Instant::now() + membership.term), "what is lost stays so");
+        assert!(!tenure.holds());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_alone_holds_what_it_has_for_ever() {
+        let tenure = Membership::new(0, None).tenure();
+        tokio::time::advance(SECOND * 86_400 * 365).await;
+        assert!(tenure.holds());
     }
 }

@@ -116,12 +116,16 @@ impl Engine {
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
         let Parts { catalog, journal, history, bins, suppressions, cluster, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
+        let met = cluster.as_ref().and_then(|cluster| cluster.met()).unwrap_or_default();
+        if met.now_ms > 0 {
+            clock.agree(met.now_ms);
+        }
         let catalogue = Arc::new(Catalogue::load(Arc::clone(&catalog), cluster.clone()).await?);
         // After the catalogue: from its loading on, no other node begins or ends one that this one does not hear of.
         let sessions = Sessions::load(catalog, cluster.clone(), catalogue.standing().clone()).await?;
         let is_shared = cluster.is_some();
         let routing = Arc::new(Routing::new(channels.clone(), formats.clone(), settings.carriers.clone(), is_shared));
-        let membership = Membership::default();
+        let membership = Membership::new(met.nodes, cluster.as_ref().map(|cluster| cluster.lapse()));
         let metrics = Arc::new(Metrics::default());
         let counts = Arc::new(Counts::new(clock.now_ms()));
         let tasks = Tasks::default();
@@ -174,12 +178,16 @@ impl Engine {
             gate: gate.clone(),
             large: LargeEvents::default(),
             nodes: membership.nodes(),
+            tenure: membership.tenure(),
         };
         for receiver in receivers {
             tasks.spawn("shard", shard_parts.clone().run(receiver));
         }
         drop(shard_parts);
-        tasks.spawn("settler", settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), outcomes));
+        tasks.spawn(
+            "settler",
+            settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), membership.clone(), outcomes),
+        );
 
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
         let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &membership);
@@ -284,7 +292,9 @@ impl Engine {
         if self.inner.door.close() {
             return;
         }
-        if tokio::time::timeout(deadline, self.inner.lanes.drain()).await.is_err() {
+        // Who lost what it held has nothing to bring to an end.
+        let is_lost = self.inner.membership.is_lost();
+        if !is_lost && tokio::time::timeout(deadline, self.inner.lanes.drain()).await.is_err() {
             tracing::warn!("some attempts did not end in time; their deliveries are sent again after the next start");
         }
         // Only now: what attempts had as consequences was still to be stored. The committer says goodbye when it has stored all.
@@ -300,6 +310,10 @@ impl Engine {
 
     /// Stores events and their deliveries; answers once they are on disk.
     pub async fn accept(&self, request: AcceptRequest) -> Result<Accepted, AcceptError> {
+        if self.inner.membership.is_away() {
+            // At once, instead of when the database's answer is late.
+            return Err(AcceptError::Unavailable);
+        }
         self.inner.door.accept(request).await
     }
 

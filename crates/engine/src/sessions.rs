@@ -104,12 +104,13 @@ impl Engine {
         let engine = self.clone();
         let begin = async move {
             let sessions = &engine.inner().sessions;
-            let _order = sessions.writing.lock().await;
+            let order = sessions.writing.lock().await;
             let old = engine.sessions_of(&session.member);
             if old.len() >= MAX_SESSIONS {
                 sessions.end(&old[MAX_SESSIONS - 1..], Vec::new()).await?;
             }
             let begun = sessions.put(session).await?;
+            drop(order);
             sessions.confirmed().await?;
             Ok(begun)
         };
@@ -141,7 +142,7 @@ impl Engine {
         let (engine, member) = (self.clone(), Arc::clone(member));
         let end = async move {
             let sessions = &engine.inner().sessions;
-            let _order = sessions.writing.lock().await;
+            let order = sessions.writing.lock().await;
             let gone: Vec<_> = engine.sessions_of(&member.id).into_iter().filter(|session| which(session)).collect();
             let mut entries = Vec::new();
             for session in gone.iter().filter(|_| is_revoked) {
@@ -159,6 +160,7 @@ impl Engine {
                 }
             }
             sessions.end(&gone, entries).await?;
+            drop(order);
             sessions.confirmed().await?;
             Ok(gone.len())
         };

@@ -18,6 +18,7 @@ use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::cluster::Membership;
 use crate::lanes::{Lanes, Settled};
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
@@ -105,7 +106,14 @@ struct Stored {
 }
 
 /// Stores outcomes until all senders are gone.
-pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Metrics>, counts: Arc<Counts>, mut outcomes: Outcomes) {
+pub(crate) async fn run(
+    journal: Arc<dyn Journal>,
+    lanes: Lanes,
+    metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
+    membership: Membership,
+    mut outcomes: Outcomes,
+) {
     let complaint = Seldom::new(COMPLAINT);
     let mut lists = Vec::new();
     let mut under_way = FuturesUnordered::new();
@@ -117,7 +125,7 @@ pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Me
             count = outcomes.queue.recv_many(&mut lists, ROOM), if is_open && under_way.len() < UNDER_WAY => {
                 is_open = count > 0;
                 if is_open {
-                    under_way.push(stored(&*journal, &complaint, lists.drain(..).flatten()));
+                    under_way.push(stored(&*journal, &membership, &complaint, lists.drain(..).flatten()));
                 }
                 continue;
             }
@@ -142,6 +150,7 @@ pub(crate) async fn run(journal: Arc<dyn Journal>, lanes: Lanes, metrics: Arc<Me
 /// Hands outcomes to the journal. The future ends when they are on disk; `None`: the store is closed.
 fn stored<'a>(
     journal: &'a dyn Journal,
+    membership: &'a Membership,
     complaint: &'a Seldom,
     outcomes: impl Iterator<Item = Unsettled>,
 ) -> impl Future<Output = Option<Stored>> + 'a {
@@ -153,22 +162,27 @@ fn stored<'a>(
         room.0.forget();
     }
     let settlements: Arc<[Settlement]> = settlements.into();
-    async move { store(journal, complaint, Arc::clone(&settlements)).await.then_some(Stored { settlements, settled, counted }) }
+    async move { store(journal, membership, complaint, Arc::clone(&settlements)).await.then_some(Stored { settlements, settled, counted }) }
 }
 
-/// Stores outcomes, trying again until that works. `false`: the store is closed.
-async fn store(journal: &dyn Journal, complaint: &Seldom, outcomes: Arc<[Settlement]>) -> bool {
+/// Stores outcomes, trying again until that works. `false`: nothing is stored any more, the store is closed or the node is lost.
+async fn store(journal: &dyn Journal, membership: &Membership, complaint: &Seldom, outcomes: Arc<[Settlement]>) -> bool {
     loop {
         match journal.settle(Arc::clone(&outcomes)).await {
             Ok(()) => return true,
             Err(StoreError::Closed) => return false,
-            Err(error @ (StoreError::File { .. } | StoreError::Fenced)) => {
+            // Another node holds it, and sends it: its lane here goes no further.
+            Err(StoreError::Fenced) => {
+                membership.lose();
+                return false;
+            }
+            Err(error @ StoreError::File { .. }) => {
                 if let [outcome] = &*outcomes {
                     tracing::error!(%error, delivery = outcome.key.0, "an outcome is not stored; on disk its delivery is still pending");
                     return true;
                 }
                 // Together, so that they still share commits.
-                let alone = outcomes.iter().map(|outcome| Box::pin(store(journal, complaint, [outcome.clone()].into())));
+                let alone = outcomes.iter().map(|outcome| Box::pin(store(journal, membership, complaint, [outcome.clone()].into())));
                 return join_all(alone).await.into_iter().all(|stored| stored);
             }
             Err(error) => {

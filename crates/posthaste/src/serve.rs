@@ -19,6 +19,8 @@ use crate::term::{Style, paint, say};
 
 /// What tells a process that it begins anew.
 const ANEW: &str = "--anew";
+/// The option that makes one more key.
+const NEW_ADMIN_KEY: &str = "--new-admin-key";
 /// Before a node that was lost tries again to begin anew.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Fewest characters of a token that somebody else made up.
@@ -141,7 +143,8 @@ fn begin_anew() -> Failure {
         Ok(program) => program,
         Err(error) => return failed(error),
     };
-    let given = std::env::args_os().skip(1).filter(|argument| argument != ANEW);
+    // The key that was asked for was made.
+    let given = std::env::args_os().skip(1).filter(|argument| argument != ANEW && argument != NEW_ADMIN_KEY);
     failed(std::process::Command::new(program).args(given).arg(ANEW).exec())
 }
 

@@ -12,8 +12,8 @@ use posthaste_store::{Bins, Catalog, Cluster, History, Journal, StoreError, Supp
 use crate::config::Config;
 use crate::node::StartError;
 
-/// Connections that are not for lists: the writer, lanes, transactions of several steps, bells.
-const OWN_CONNECTIONS: usize = 4;
+/// Connections that are not for lists: the writer, lanes, transactions of several steps (configuration, bins, buckets and claims), bells.
+const OWN_CONNECTIONS: usize = 6;
 
 /// An open store, by its faces.
 pub struct Storage {

@@ -168,11 +168,20 @@ pub trait Cluster: Send + Sync {
     /// [`StoreError::Fenced`] when others took it for gone: it has to begin anew.
     async fn beat(&self, catalog: i64, report: &str) -> Result<Beat, StoreError>;
 
+    /// What was heard first, when this node recovered.
+    fn met(&self) -> Option<Beat>;
+
     /// How long a node's silence is forgiven.
     fn lapse(&self) -> Duration;
 
     /// What rings.
     fn bells(&self) -> Bells;
+
+    /// Answers with success once every append that this node began before is stored or undone, also those whose answer did not come.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while one is still under way: to be asked again.
+    async fn decided(&self) -> Result<(), StoreError>;
 
     /// Whether this node is the owner of what has this number.
     fn owns(&self, number: i64) -> bool;

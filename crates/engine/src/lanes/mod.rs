@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Sum {
         answer: oneshot::Sender<LaneSum>,
     },
+    /// What could not start may start now.
+    Wake,
     /// Start nothing more; answer when everything that was started is on disk.
     Drain {
         answer: oneshot::Sender<()>,
@@ -218,6 +220,13 @@ impl Lanes {
     async fn tell(&self, shard: usize, command: Command) {
         // Shards outlive everyone who sends; at shutdown nobody listens and that is fine.
         let _ = self.shards[shard].send(command).await;
+    }
+
+    /// Has all shards look for what may start.
+    pub async fn wake(&self) {
+        for shard in 0..self.shards.len() {
+            self.tell(shard, Command::Wake).await;
+        }
     }
 
     /// Stops starting attempts and waits until all that were started are on disk.

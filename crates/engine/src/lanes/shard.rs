@@ -31,6 +31,7 @@ use super::{Arrival, Budget, Command, LaneSum, Lanes, Page, Yielding};
 use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
+use crate::cluster::Tenure;
 use crate::lanes::large::LargeEvents;
 use crate::routing::Routing;
 use crate::settle::{Settler, Unsettled};
@@ -81,6 +82,8 @@ pub(crate) struct ShardParts {
     pub large: LargeEvents,
     /// Nodes that live, this one included.
     pub nodes: Arc<AtomicU32>,
+    /// Until when what the lanes hold is this node's.
+    pub tenure: Tenure,
 }
 
 struct Shard {
@@ -264,6 +267,8 @@ impl Shard {
             Command::HealthOfAll { answer } => {
                 let _ = answer.send(self.lanes.iter().map(|(target, lane)| (*target, lane.health(now_ms))).collect());
             }
+            // The turn that it begins is what it is for.
+            Command::Wake => {}
             Command::Drain { answer } => {
                 self.draining = true;
                 self.drained = Some(answer);
@@ -350,7 +355,8 @@ impl Shard {
     /// Serves ready lanes while there is room: live ones first, and beside them as many late ones as do not disturb them.
     fn dispatch(&mut self) {
         self.late_at = None;
-        if self.draining {
+        // Without a tenure others may be sending it already.
+        if self.draining || !self.parts.tenure.holds() {
             return;
         }
         while let Some((workspace, target)) = self.fair.next_lane(Class::Live) {

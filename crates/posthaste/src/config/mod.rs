@@ -192,7 +192,7 @@ impl Default for Config {
         let size = |bytes: usize| Size(u64::try_from(bytes).unwrap_or(u64::MAX));
         Self {
             data: PathBuf::from("./posthaste-data"),
-            database: Database { connections: 6, ..Database::default() },
+            database: Database { connections: 8, ..Database::default() },
             listen: Listen("127.0.0.1:8080".into()),
             public_url: BaseUrl::default(),
             allow_network: Vec::new(),

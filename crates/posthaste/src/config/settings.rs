@@ -95,7 +95,7 @@ pub static SETTINGS: &[Setting] = &[
         "A Postgres (15 or newer) that this node shares with others, instead of the data directory. Example: \"postgres://posthaste@db.internal/posthaste\".",
         true
     ),
-    setting!("database.connections", database.connections, "Connections of this node to the database, at least 5."),
+    setting!("database.connections", database.connections, "Connections of this node to the database, at least 7."),
     setting!("database.node", database.node, "What this node is called where nodes are listed. Empty: the name of the machine."),
     setting!(
         "database.master_key",

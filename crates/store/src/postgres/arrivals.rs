@@ -7,6 +7,7 @@
 //! Invariants:
 //! 1. A queued delivery of the owners' stream has a row that covers it: made in the same commit, gone only after it was settled.
 //! 2. A row is counted once by each holder.
+//! 3. Only the holder of a part takes its rows: the claim is locked in the same statement.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +18,14 @@ use super::error::{Failure, Kind};
 use super::link::{BEGIN_KEYED, Conn, Query};
 use super::listen::Bell;
 use super::pending::{Pending, Place, chunk_of, keys_of, part_of};
-use crate::Arrived;
+use crate::{Arrived, StoreError};
 
 /// The stream of deliveries to targets with an owner.
 pub(super) const OWNERS: i32 = 0;
 /// Rows that are taken at once.
 const TAKEN: i64 = 10_000;
+/// Ranges of keys that are looked through at once.
+const RANGES: usize = 4_096;
 
 const ADD: &str = "INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
      SELECT (target & 7)::int2, target, first, last, pending, queued
@@ -34,8 +37,13 @@ const TAKE: &str =
      WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)
        AND a.id IN (SELECT id FROM posthaste.arrival WHERE NOT taken AND part IN (SELECT part FROM h) ORDER BY part, id LIMIT $3)
      RETURNING a.id, a.target, a.first, a.last, a.pending, a.queued";
-/// All rows of some parts, for whoever holds them from now on.
-const INHERIT: &str = "UPDATE posthaste.arrival SET taken = true WHERE part = ANY($1) RETURNING id, target, first, last";
+/// A page of all rows of some parts, for whoever holds them from now on; and how many of these parts this node holds.
+const INHERIT: &str =
+    "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($2) FOR SHARE),
+       r AS MATERIALIZED (SELECT id, target, first, last, taken FROM posthaste.arrival
+                          WHERE id > $3 AND part IN (SELECT part FROM h) ORDER BY id LIMIT $4),
+       t AS (UPDATE posthaste.arrival a SET taken = true FROM r WHERE a.id = r.id AND NOT r.taken)
+     SELECT n.held, r.id, r.target, r.first, r.last FROM (SELECT count(*) AS held FROM h) n LEFT JOIN r ON true ORDER BY r.id";
 
 /// What the rows of a place tell of. What was opened again is counted already, and its row is taken later.
 const TOLD: &str = "SELECT target, first, last FROM posthaste.arrival
@@ -109,7 +117,7 @@ impl Arrivals {
             return Ok(Vec::new());
         }
         if self.is_unsure {
-            return self.inherit(conn, &held, buckets, pending).await;
+            return self.inherit(conn, node, &held, buckets, pending).await;
         }
         self.recount(conn, buckets, pending).await?;
         let settled: Vec<(i16, i64)> = {
@@ -139,14 +147,17 @@ impl Arrivals {
     async fn recount(&self, conn: &Conn, buckets: &Buckets, pending: &parking_lot::Mutex<Pending>) -> Result<(), Failure> {
         let doubtful = {
             let mut pending = pending.lock();
-            let doubtful = pending.doubtful(OWNERS);
+            let doubtful: Vec<Place> = pending.doubtful().into_iter().filter(|((stream, _), _)| *stream == OWNERS).collect();
             if doubtful.is_empty() {
                 return Ok(());
             }
             pending.watch();
             doubtful
         };
-        for ((claim, chunk), ids) in doubtful.into_iter().filter_map(|place| Some((place, self.taken.get(&(place.0.1, place.1))?))) {
+        let none = Vec::new();
+        for (claim, chunk) in doubtful {
+            // Without rows nothing is queued, but for what was opened again.
+            let ids = self.taken.get(&(claim.1, chunk)).unwrap_or(&none);
             let (low, high) = keys_of(chunk);
             let mut ranges: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
             for row in conn.keyed(TOLD, &[ids, &claim.1, &low, &high]).await? {
@@ -162,10 +173,11 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Takes all rows of these parts, counted anew by what is still queued.
+    /// Takes all rows of these parts, counted anew by what is still queued. Fails if another node holds one of them by now.
     pub(super) async fn inherit(
         &mut self,
         conn: &Conn,
+        node: i64,
         parts: &[i16],
         buckets: &Buckets,
         pending: &parking_lot::Mutex<Pending>,
@@ -174,13 +186,20 @@ impl Arrivals {
         self.taken.retain(|(part, _), _| !parts.contains(part));
         self.is_unsure = true;
         pending.lock().watch();
-        let statement = conn.prepare(INHERIT).await?;
-        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&parts])]).await?;
         let mut rows: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
-        for row in &answers[0] {
-            let (target, first, last): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
-            self.note(row.get(0), target, first);
-            rows.entry(target).or_default().push((first, last));
+        let (mut after, mut found) = (0, TAKEN);
+        while found == TAKEN {
+            found = 0;
+            for row in conn.keyed(INHERIT, &[&node, &parts, &after, &TAKEN]).await? {
+                if usize::try_from(row.get::<_, i64>(0)) != Ok(parts.len()) {
+                    return Err(Failure::other(StoreError::Fenced));
+                }
+                let Some(id) = row.get::<_, Option<i64>>(1) else { break };
+                let (target, first, last): (i64, i64, i64) = (row.get(2), row.get(3), row.get(4));
+                self.note(id, target, first);
+                rows.entry(target).or_default().push((first, last));
+                (after, found) = (id, found + 1);
+            }
         }
         let mut counted = Vec::new();
         for (target, ranges) in rows {
@@ -214,8 +233,9 @@ async fn queued_in(conn: &Conn, target: i64, ranges: &[(i64, i64)], buckets: &Bu
     let mut keys = BTreeSet::new();
     for bucket in &buckets.0 {
         let (low, high) = bucket.keys();
-        let (first, last): (Vec<i64>, Vec<i64>) = ranges.iter().copied().filter(|(first, _)| (low..=high).contains(first)).unzip();
-        if !first.is_empty() {
+        let here: Vec<(i64, i64)> = ranges.iter().copied().filter(|(first, _)| (low..=high).contains(first)).collect();
+        for some in here.chunks(RANGES) {
+            let (first, last): (Vec<i64>, Vec<i64>) = some.iter().copied().unzip();
             let rows = conn.keyed(&bucket.sql(QUEUED), &[&target, &first, &last]).await?;
             keys.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
         }

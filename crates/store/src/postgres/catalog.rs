@@ -93,6 +93,8 @@ pub(super) async fn pen(shared: &Shared, known: i64) -> Result<PostgresPen, Stor
     let tx = shared.alone().await?;
     let keys = shared.options.master_keys.clone();
     let begun = async {
+        // All others wait for it: whoever freezes with it loses it before it is taken for gone.
+        tx.script("SET LOCAL idle_in_transaction_session_timeout=2000").await?;
         let version = begin(&tx).await?;
         let mut news = news(&tx, &keys, known).await?;
         // The one that has begun here may come to nothing.

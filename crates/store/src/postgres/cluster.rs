@@ -27,10 +27,16 @@ impl Cluster for PostgresStore {
 
     async fn beat(&self, catalog: i64, report: &str) -> Result<Beat, StoreError> {
         self.shared.is_beating.store(true, Ordering::Relaxed);
-        let conn = self.shared.lane()?;
-        let beat = nodes::beat(&conn, &self.shared, catalog, report).await?.ok_or(StoreError::Fenced)?;
+        let conn = self.shared.lane().inspect_err(|_| self.shared.beaten(false))?;
+        let beat = nodes::beat(&conn, &self.shared, catalog, report).await;
+        self.shared.beaten(matches!(beat, Ok(Some(_))));
+        let beat = beat?.ok_or(StoreError::Fenced)?;
         self.shared.refresh(&conn).await?;
         Ok(beat)
+    }
+
+    fn met(&self) -> Option<Beat> {
+        *self.shared.met.lock()
     }
 
     fn lapse(&self) -> Duration {
@@ -47,6 +53,10 @@ impl Cluster for PostgresStore {
         // Counted beside the writer, which goes on. What could not be counted is when this is called again.
         let is_done = self.shared.uncounted.lock().is_empty();
         if is_done { Ok(Vec::new()) } else { self.count().await }
+    }
+
+    async fn decided(&self) -> Result<(), StoreError> {
+        self.command(Command::Decide).await
     }
 
     fn owns(&self, number: i64) -> bool {

@@ -18,6 +18,8 @@ pub(super) enum Command {
     Recover(Reply<Recovered>),
     /// Takes over at most so many claims of nodes that are gone.
     Adopt(i64, Reply<()>),
+    /// Has every append that was begun be stored or undone.
+    Decide(Reply<()>),
     Retire(RetentionRule, i64, Reply<Retired>),
     Close(oneshot::Sender<()>),
 }

@@ -215,9 +215,14 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Outcomes of the owners' stream, and where they are counted.
-    pub(super) fn owned(&self) -> Vec<(i64, Place)> {
-        self.rounds.iter().flat_map(|(_, round)| round.outcomes.owned()).collect()
+    /// Where outcomes are counted, by their keys.
+    pub(super) fn settled(&self) -> Vec<(i64, Place)> {
+        self.rounds.iter().flat_map(|(_, round)| round.outcomes.places()).collect()
+    }
+
+    /// Where what is appended for this node's own lanes is counted.
+    pub(super) fn appended(&self) -> Vec<Place> {
+        self.additions.iter().flat_map(|(_, addition)| addition.queued(self.stream).into_keys()).collect()
     }
 
     /// Counts what was settled, and tells each command how it went.

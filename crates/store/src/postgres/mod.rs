@@ -76,7 +76,7 @@ pub struct PostgresOptions {
     pub bucket_age: Duration,
     /// Rows that one piece of a list may look at, about; see [`crate::Piece`]. Default 20,000.
     pub piece_effort: u32,
-    /// Connections for lists; four more are used beside them. Default 2, at least 1.
+    /// Connections for lists; six more are used beside them, and one while a takeover is counted. Default 2, at least 1.
     pub list_connections: usize,
     /// How long connecting may take. Default 1 s.
     pub connect_timeout: Duration,

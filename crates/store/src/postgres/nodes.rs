@@ -9,6 +9,8 @@
 //! 1. An append locks its stream's row, and a settlement the claims that it needs, until it is durable. So a takeover waits for what is on its
 //!    way, and what comes after it fails.
 //! 2. No clock of a node decides anything.
+//! 3. Only a node whose own heartbeats were answered for as long as silence is forgiven says that another is gone: after the database was away,
+//!    everybody has the time to be heard.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use super::listen::Bell;
 use super::pending::{Claim, PARTS, Pending};
 use super::shared::Shared;
 use super::words;
-use crate::{Beat, Inherited, NodeInfo, Recovered};
+use crate::{Beat, Inherited, NodeInfo, Recovered, StoreError};
 
 /// What runs this node.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -101,18 +103,18 @@ pub(super) async fn seen(conn: &Conn, node: i64, version: i64) -> Result<(), Fai
     conn.transaction(BEGIN_KEYED, &[(say, vec![&node, &version]), (ring, Vec::new())]).await.map(drop)
 }
 
-/// The version of the catalog, and how many other nodes that live do not work with it (or with `version`) yet. Those whose silence was too long
-/// are gone from then on.
+/// The version of the catalog, and how many other nodes do not work with it (or with `version`) yet. Those whose silence was too long
+/// are gone from then on, if this node has been heard for long enough itself.
 pub(super) async fn behind(conn: &Conn, shared: &Shared, version: Option<i64>) -> Result<(i64, i64), Failure> {
     const BEHIND: &str = "WITH late AS (
            UPDATE posthaste.node SET closed = true
-           WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2) RETURNING id),
+           WHERE $4 AND NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2) RETURNING id),
          shut AS (UPDATE posthaste.stream SET is_open = false WHERE node IN (SELECT id FROM late)),
          v AS (SELECT value FROM posthaste.counter WHERE name = 'catalog')
        SELECT (SELECT value FROM v),
-         (SELECT count(*) FROM posthaste.node WHERE NOT closed AND id <> $1 AND seen >= clock_timestamp() - make_interval(secs => $2)
+         (SELECT count(*) FROM posthaste.node WHERE NOT closed AND id <> $1 AND id NOT IN (SELECT id FROM late)
             AND catalog < coalesce($3, (SELECT value FROM v)))";
-    let rows = conn.keyed(BEHIND, &[&shared.identity.node, &seconds(shared.options.lapse), &version]).await?;
+    let rows = conn.keyed(BEHIND, &[&shared.identity.node, &seconds(shared.options.lapse), &version, &shared.may_close()]).await?;
     rows.first().map(|row| (row.get(0), row.get(1))).ok_or_else(|| super::error::unknown("counter"))
 }
 
@@ -148,24 +150,28 @@ pub(super) async fn leave(tx: &Alone, node: i64) -> Result<(), Failure> {
     tx.script(Bell::News.ring()).await
 }
 
-/// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over, or, without a limit, all. Answers all
-/// claims of this node: what an earlier takeover brought whose answer was lost, too.
-pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Duration, limit: Option<i64>) -> Result<Vec<Claim>, Failure> {
-    // From here on they can neither append nor come back.
-    let lapsed = "UPDATE posthaste.node SET closed = true
-                  WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2)";
-    tx.execute(lapsed, &[&node, &seconds(lapse)]).await?;
+/// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over. Nodes whose silence was longer than
+/// `lapse` are gone from then on; without it, only those that are already. Answers all claims of this node: what an earlier takeover brought
+/// whose answer was lost, too.
+pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Option<Duration>, limit: i64) -> Result<Vec<Claim>, Failure> {
+    // Whoever was taken for gone itself takes nothing.
+    if tx.query("SELECT 1 FROM posthaste.node WHERE id = $1 AND NOT closed FOR SHARE", &[&node]).await?.is_empty() {
+        return Err(Failure::other(StoreError::Fenced));
+    }
+    if let Some(lapse) = lapse {
+        // From here on they can neither append nor come back.
+        let lapsed = "UPDATE posthaste.node SET closed = true
+                      WHERE NOT closed AND id <> $1 AND seen < clock_timestamp() - make_interval(secs => $2)";
+        tx.execute(lapsed, &[&node, &seconds(lapse)]).await?;
+    }
     let streams = "UPDATE posthaste.stream s SET is_open = false FROM posthaste.node n WHERE n.id = s.node AND n.closed AND s.is_open";
     tx.execute(streams, &[]).await?;
-    let skip = if limit.is_some() { "SKIP LOCKED" } else { "" };
-    let sql = format!(
-        "WITH gone AS (
+    let claims = "WITH gone AS (
            SELECT c.stream, c.part FROM posthaste.claim c
            WHERE c.holder <> $1 AND NOT EXISTS (SELECT 1 FROM posthaste.node n WHERE n.id = c.holder AND NOT n.closed)
-           ORDER BY c.stream, c.part LIMIT $2 FOR UPDATE OF c {skip})
-         UPDATE posthaste.claim c SET holder = $1, fence = fence + 1 FROM gone g WHERE c.stream = g.stream AND c.part = g.part"
-    );
-    tx.execute(&sql, &[&node, &limit.unwrap_or(i64::MAX)]).await?;
+           ORDER BY c.stream, c.part LIMIT $2 FOR UPDATE OF c SKIP LOCKED)
+         UPDATE posthaste.claim c SET holder = $1, fence = fence + 1 FROM gone g WHERE c.stream = g.stream AND c.part = g.part";
+    tx.execute(claims, &[&node, &limit]).await?;
     let rows = tx.query("SELECT stream, part FROM posthaste.claim WHERE holder = $1", &[&node]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

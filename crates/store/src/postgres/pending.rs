@@ -126,9 +126,9 @@ impl Pending {
         }
     }
 
-    /// Chunks of a stream that are to be counted anew.
-    pub(super) fn doubtful(&self, stream: i32) -> Vec<Place> {
-        self.doubtful.iter().copied().filter(|((of, _), _)| *of == stream).collect()
+    /// Chunks that are to be counted anew.
+    pub(super) fn doubtful(&self) -> Vec<Place> {
+        self.doubtful.iter().copied().collect()
     }
 
     /// What changes from now on is noticed.
@@ -152,6 +152,14 @@ impl Pending {
         self.doubtful.remove(&place);
         self.queued.remove(&place);
         self.add(place.0, place.1, count);
+    }
+
+    /// So many are queued of what was counted before, as was read since [`Pending::watch`]. Where something changed meanwhile the count stays in
+    /// doubt.
+    pub(super) fn correct(&mut self, place: Place, count: i64) {
+        if self.touched.as_ref().is_some_and(|touched| !touched.contains(&place)) {
+            self.recount(place, count);
+        }
     }
 
     /// All chunks of a claim where something is counted.
@@ -205,17 +213,28 @@ mod tests {
         pending.recount(still, 2);
         pending.recount(busy, 4);
         assert_eq!((pending.queued[&still], pending.queued[&busy]), (2, 8), "too many rather than too few");
-        assert_eq!(pending.doubtful(0), [busy]);
+        assert_eq!(pending.doubtful(), [busy]);
         pending.counted();
         pending.watch();
         pending.recount(busy, 0);
         pending.counted();
-        assert!(!pending.has(claim, 2) && pending.doubtful(0).is_empty());
+        assert!(!pending.has(claim, 2) && pending.doubtful().is_empty());
+        pending.add(claim, 1, 3);
+        pending.doubt(still);
+        pending.watch();
+        pending.add(claim, 1, 1);
+        pending.correct(still, 2);
+        assert_eq!((pending.queued[&still], pending.doubtful()), (6, vec![still]), "what changed meanwhile stays in doubt");
+        pending.counted();
+        pending.watch();
+        pending.correct(still, 3);
+        pending.counted();
+        assert_eq!((pending.queued[&still], pending.doubtful()), (3, vec![]));
         pending.doubt(still);
         pending.lose(claim);
-        assert!(pending.doubtful(0).is_empty());
+        assert!(pending.doubtful().is_empty());
         pending.doubt(still);
-        assert!(pending.doubtful(0).is_empty(), "what is not held is not counted");
+        assert!(pending.doubtful().is_empty(), "what is not held is not counted");
     }
 
     #[test]

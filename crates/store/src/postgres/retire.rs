@@ -33,7 +33,7 @@ impl Writer {
             if total <= rule.max_bytes && now_ms.saturating_sub(next.floor_ms) <= rule.max_age_ms {
                 break;
             }
-            let tx = shared.alone().await.map_err(Failure::other)?;
+            let tx = shared.keeping.alone().await.map_err(Failure::other)?;
             let dropped = buckets::drop_bucket(&tx, &bucket, &living).await;
             match tx.finish(dropped).await {
                 Ok(true) => {
@@ -59,7 +59,7 @@ impl Writer {
     /// Begins the next bucket. If that cannot be now, the current one simply goes on.
     async fn roll(&mut self, current: &buckets::Bucket) -> Result<(), Failure> {
         let shared = self.shared.clone();
-        let tx = shared.alone().await.map_err(Failure::other)?;
+        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
         let rolled = buckets::roll(&tx, current).await;
         if let Err(failure) = tx.finish(rolled).await {
             tracing::warn!(error = %failure.error, "cannot begin a new bucket; the current one goes on");
@@ -67,7 +67,7 @@ impl Writer {
         }
         let conn = shared.writing.conn().map_err(Failure::other)?;
         shared.refresh(&conn).await?;
-        let tx = shared.alone().await.map_err(Failure::other)?;
+        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
         let made = super::schema::make_ahead(&tx).await;
         tx.finish(made).await
     }

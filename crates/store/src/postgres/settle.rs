@@ -8,7 +8,6 @@ use posthaste_domain::id::DeliveryKey;
 use tokio_postgres::types::ToSql;
 
 use super::append::Text;
-use super::arrivals::OWNERS;
 use super::pending::{self, Claim, chunk_of, part_of};
 use super::words;
 use crate::Settlement;
@@ -160,9 +159,9 @@ impl<'a> Outcomes<'a> {
         self.body.push(attempt.map_or(&[], |attempt| &attempt.response_body));
     }
 
-    /// Those of the owners' stream, and where they are counted.
-    pub(super) fn owned(&self) -> impl Iterator<Item = (i64, pending::Place)> {
-        owned(&self.stream, &self.target, &self.key)
+    /// Where they are counted, by their keys.
+    pub(super) fn places(&self) -> impl Iterator<Item = (i64, pending::Place)> {
+        places(&self.stream, &self.target, &self.key)
     }
 
     /// The values of [`SETTLE`].
@@ -207,15 +206,15 @@ impl Places {
         self.key.push(key.0);
     }
 
-    /// Those of the owners' stream, and where they are counted.
-    pub(super) fn owned(&self) -> impl Iterator<Item = (i64, pending::Place)> {
-        owned(&self.stream, &self.target, &self.key)
+    /// Where they are counted, by their keys.
+    pub(super) fn places(&self) -> impl Iterator<Item = (i64, pending::Place)> {
+        places(&self.stream, &self.target, &self.key)
     }
 }
 
-fn owned(stream: &[i32], target: &[i64], key: &[i64]) -> impl Iterator<Item = (i64, pending::Place)> {
-    let all = stream.iter().zip(target).zip(key).filter(|((stream, _), _)| **stream == OWNERS);
-    all.map(|((_, target), key)| (*key, ((OWNERS, part_of(*target)), chunk_of(*key))))
+fn places(stream: &[i32], target: &[i64], key: &[i64]) -> impl Iterator<Item = (i64, pending::Place)> {
+    let all = stream.iter().zip(target).zip(key);
+    all.map(|((stream, target), key)| (*key, ((*stream, part_of(*target)), chunk_of(*key))))
 }
 
 /// Where the row of a delivery is, besides its key.

@@ -1,10 +1,14 @@
 //! What the writer and the readers share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::id::DeliveryKey;
+use tokio::time::Instant;
 
 use super::PostgresOptions;
 use super::arrivals::{Arrivals, OWNERS};
@@ -13,12 +17,26 @@ use super::error::{Failure, unknown};
 use super::link::{Alone, Conn, Link};
 use super::listen::Tower;
 use super::nodes::{self, Identity};
-use super::pending::{Claim, PARTS, Pending};
-use super::words;
-use crate::{Arrived, Inherited, StoreError};
+use super::pending::{Claim, PARTS, Pending, Place, keys_of};
+use super::{rows, words};
+use crate::{Arrived, Beat, Inherited, StoreError};
 
 /// Types that are remembered.
 const TYPES: usize = 1 << 16;
+/// Heartbeats come every second; a gap is longer than this, however short a silence is forgiven.
+const GAP: Duration = Duration::from_secs(3);
+/// Deliveries whose fate is looked up at once.
+const LOOKED_UP: usize = 1_000;
+
+/// The connections of a store.
+pub(super) struct Links {
+    pub(super) writing: Link,
+    pub(super) lanes: Link,
+    pub(super) history: Vec<Link>,
+    pub(super) side: Link,
+    pub(super) visitors: Link,
+    pub(super) keeping: Link,
+}
 
 /// The parts of an open store.
 pub(super) struct Shared {
@@ -29,8 +47,12 @@ pub(super) struct Shared {
     /// Reads of the delivery path do not queue behind those of people.
     pub(super) lanes: Link,
     pub(super) history: Vec<Link>,
-    /// Transactions of several steps, one at a time: the catalog, bins, buckets, nodes.
+    /// Transactions of several steps, one at a time: the catalog and sessions.
     pub(super) side: Link,
+    /// The same for bins and the audit log, which anybody may ask for.
+    pub(super) visitors: Link,
+    /// The same for buckets and claims, for which the writer waits.
+    pub(super) keeping: Link,
     pub(super) pending: Mutex<Pending>,
     /// What it knows as an owner of targets. Held while it is asked for.
     pub(super) arrivals: tokio::sync::Mutex<Arrivals>,
@@ -38,6 +60,12 @@ pub(super) struct Shared {
     pub(super) owned: Mutex<HashSet<i64>>,
     /// Claims that were taken over and whose work was not counted yet. Until then nothing new is taken for them.
     pub(super) uncounted: Mutex<Vec<Claim>>,
+    /// Deliveries of which it is not known whether they were opened again. They are counted as if they were.
+    pub(super) reopened: Mutex<Vec<(DeliveryKey, Place)>>,
+    /// What was heard when this node recovered.
+    pub(super) met: Mutex<Option<Beat>>,
+    /// Since when this node's heartbeats are answered without a gap, and when the last one was.
+    steady: Mutex<Option<(Instant, Instant)>>,
     pub(super) tower: Arc<Tower>,
     /// Whether somebody beats for this node; until then it does so itself.
     pub(super) is_beating: AtomicBool,
@@ -65,7 +93,8 @@ impl Types {
 
 impl Shared {
     /// Nothing is known of the database yet.
-    pub(super) fn new(options: PostgresOptions, identity: Identity, writing: Link, lanes: Link, history: Vec<Link>, side: Link) -> Self {
+    pub(super) fn new(options: PostgresOptions, identity: Identity, links: Links) -> Self {
+        let Links { writing, lanes, history, side, visitors, keeping } = links;
         Self {
             options,
             identity,
@@ -73,10 +102,15 @@ impl Shared {
             lanes,
             history,
             side,
+            visitors,
+            keeping,
             pending: Mutex::default(),
             arrivals: tokio::sync::Mutex::default(),
             owned: Mutex::default(),
             uncounted: Mutex::default(),
+            reopened: Mutex::default(),
+            met: Mutex::default(),
+            steady: Mutex::default(),
             tower: Arc::default(),
             is_beating: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -109,6 +143,34 @@ impl Shared {
         self.side.alone().await
     }
 
+    /// A transaction for whom anybody may send.
+    pub(super) async fn for_visitors(&self) -> Result<Alone, StoreError> {
+        self.check_open()?;
+        self.visitors.alone().await
+    }
+
+    /// A heartbeat was answered, or not.
+    pub(super) fn beaten(&self, is_answered: bool) {
+        let now = Instant::now();
+        let mut steady = self.steady.lock();
+        *steady = match *steady {
+            _ if !is_answered => None,
+            Some((since, last)) if now.duration_since(last) <= self.gap() => Some((since, now)),
+            _ => Some((now, now)),
+        };
+    }
+
+    /// Whether this node may say that others are gone.
+    pub(super) fn may_close(&self) -> bool {
+        let steady = *self.steady.lock();
+        steady.is_some_and(|(since, last)| since.elapsed() >= self.options.lapse && last.elapsed() <= self.gap())
+    }
+
+    /// Longest time between two heartbeats without a gap.
+    fn gap(&self) -> Duration {
+        self.options.lapse.max(GAP)
+    }
+
     /// The buckets as they are known.
     pub(super) fn buckets(&self) -> Arc<Buckets> {
         self.buckets.read().clone()
@@ -131,7 +193,7 @@ impl Shared {
         }
         let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
         if !owned.is_empty() {
-            for arrived in arrivals.inherit(conn, &owned, &buckets, &self.pending).await? {
+            for arrived in arrivals.inherit(conn, self.identity.node, &owned, &buckets, &self.pending).await? {
                 let lane = nodes::lane(&mut lanes, arrived.target);
                 lane.queued += arrived.count;
                 lane.lowest = lane.lowest.min(arrived.first);
@@ -141,18 +203,79 @@ impl Shared {
         Ok(lanes.into_values().collect())
     }
 
+    /// Counts anew what is in doubt of this node's own streams. See `Arrivals` for those of owners.
+    async fn recount(&self, conn: &Conn) -> Result<(), Failure> {
+        const QUEUED: &str = "SELECT count(*) FROM posthaste.delivery_$_ d
+             WHERE d.key BETWEEN $1 AND $2 AND d.stream = $3 AND (d.target & 7) = $4 AND d.state = 0";
+        let doubtful: Vec<Place> = {
+            let mut pending = self.pending.lock();
+            let doubtful: Vec<Place> = pending.doubtful().into_iter().filter(|((stream, _), _)| *stream != OWNERS).collect();
+            if doubtful.is_empty() {
+                return Ok(());
+            }
+            pending.watch();
+            doubtful
+        };
+        let buckets = self.buckets();
+        for (claim, chunk) in doubtful {
+            let (low, high) = keys_of(chunk);
+            let mut count = 0;
+            for bucket in buckets.0.iter().filter(|bucket| bucket.keys().0 <= high && low <= bucket.keys().1) {
+                let rows =
+                    conn.query(self.options.answer_timeout, &bucket.sql(QUEUED), &[&low, &high, &claim.0, &i64::from(claim.1)]).await?;
+                count += rows.first().map_or(0, |row| row.get::<_, i64>(0));
+            }
+            self.pending.lock().correct((claim, chunk), count);
+        }
+        self.pending.lock().counted();
+        Ok(())
+    }
+
+    /// What became of deliveries of which it was not known whether they were opened again: those that were, for their lanes.
+    async fn opened(&self, conn: &Conn) -> Result<Vec<Arrived>, Failure> {
+        let asked: Vec<(DeliveryKey, Place)> = self.reopened.lock().iter().copied().take(LOOKED_UP).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut keys: Vec<DeliveryKey> = asked.iter().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let found = rows::by_key(self, conn, &keys).await?;
+        self.reopened.lock().drain(..asked.len());
+        // How many it really were is counted with all that is in doubt.
+        asked.iter().for_each(|(_, place)| self.pending.lock().doubt(*place));
+        let mut opened: BTreeMap<i64, Arrived> = BTreeMap::new();
+        for delivery in found.values() {
+            if delivery.state == DeliveryState::Queued {
+                let (target, key) = (delivery.target, delivery.key);
+                let one = opened.entry(target).or_insert(Arrived { target, count: 0, first: key, last: key });
+                (one.count, one.first, one.last) = (one.count + 1, one.first.min(key), one.last.max(key));
+            }
+        }
+        Ok(opened.into_values().collect())
+    }
+
     /// See `Cluster::arrivals`.
     pub(super) async fn take_arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
         let conn = self.lane()?;
         let mut arrivals = self.arrivals.lock().await;
+        self.recount(&conn).await?;
+        let mut opened = self.opened(&conn).await?;
         let held: Vec<i16> = {
             let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
             let is_counted = |claim: &Claim| pending.holds(*claim) && !uncounted.contains(claim);
             (0..PARTS).filter(|part| is_counted(&(OWNERS, *part))).collect()
         };
-        let arrived = arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await?;
-        self.owned.lock().extend(arrived.iter().map(|one| one.target));
-        Ok(arrived)
+        match arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await {
+            Ok(arrived) => {
+                self.owned.lock().extend(arrived.iter().map(|one| one.target));
+                opened.extend(arrived);
+                Ok(opened)
+            }
+            // What was found is told now; the rest when this is asked again.
+            Err(_) if !opened.is_empty() => Ok(opened),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// Looks the buckets up.
@@ -160,7 +283,7 @@ impl Shared {
         let known = self.buckets();
         let found = Buckets::read(conn).await?;
         if known.0.iter().any(|bucket| found.0.iter().all(|still| still.id != bucket.id)) {
-            for link in [&self.writing, &self.lanes, &self.side].into_iter().chain(&self.history) {
+            for link in [&self.writing, &self.lanes, &self.side, &self.keeping].into_iter().chain(&self.history) {
                 if let Ok(conn) = link.conn() {
                     conn.forget_prepared();
                 }
@@ -191,7 +314,8 @@ impl Shared {
     /// Gives types that are new a number.
     pub(super) async fn add_types(&self, conn: &Conn, names: &[&str]) -> Result<(), Failure> {
         let stored: Vec<_> = names.iter().map(|name| words::put(name)).collect();
-        let add = "INSERT INTO posthaste.type(name) SELECT name FROM unnest($1::text[]) name ON CONFLICT DO NOTHING";
+        // In an order that all nodes have, so that none waits for the other.
+        let add = "INSERT INTO posthaste.type(name) SELECT name FROM unnest($1::text[]) name ORDER BY name ON CONFLICT DO NOTHING";
         conn.keyed(add, &[&stored]).await?;
         let rows = conn.keyed("SELECT id, name FROM posthaste.type WHERE name = ANY($1)", &[&stored]).await?;
         let mut types = self.types.lock();

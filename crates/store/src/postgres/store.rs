@@ -19,7 +19,7 @@ use super::command::{Command, Reply};
 use super::error::{Failure, Kind};
 use super::link::{Address, Conn, Link};
 use super::nodes::{self, Held, Identity};
-use super::shared::Shared;
+use super::shared::{Links, Shared};
 use super::tls::Tls;
 use super::writer::Writer;
 use super::{PostgresOptions, bins, buckets, catalog, deliveries, listen, lists, moving, pages, people, rows, schema, suppressions};
@@ -39,6 +39,8 @@ const PULSE: Duration = Duration::from_secs(1);
 pub struct PostgresStore {
     commands: mpsc::Sender<Command>,
     pub(super) shared: Arc<Shared>,
+    /// For connections that are needed for a while.
+    address: Address,
     tasks: TaskTracker,
 }
 
@@ -70,7 +72,8 @@ impl PostgresStore {
         for _ in 0..options.list_connections.max(1) {
             history.push(link().await?);
         }
-        let shared = Arc::new(Shared::new(options, identity, link().await?, link().await?, history, side));
+        let (writing, lanes, visitors, keeping) = (link().await?, link().await?, link().await?, link().await?);
+        let shared = Arc::new(Shared::new(options, identity, Links { writing, lanes, history, side, visitors, keeping }));
         shared.refresh(&*shared.lane()?).await?;
         let mut pending = shared.pending.lock();
         (0..super::pending::PARTS).for_each(|part| pending.hold((identity.stream, part)));
@@ -81,7 +84,7 @@ impl PostgresStore {
         tasks.spawn(pulse(Arc::clone(&shared), stop.clone()));
         tasks.spawn(Writer::new(shared.clone(), stop).run(queue));
         tasks.close();
-        Ok(Self { commands, shared, tasks })
+        Ok(Self { commands, shared, address, tasks })
     }
 
     /// Which node this is.
@@ -117,11 +120,13 @@ impl PostgresStore {
         }
     }
 
-    /// Counts what was taken over; on a connection that nobody else waits for.
+    /// Counts what was taken over. That may take long, so it is done on a connection of its own.
     pub(super) async fn count(&self) -> Result<Vec<Inherited>, StoreError> {
         let claims = self.shared.uncounted.lock().clone();
-        let conn = self.shared.list()?;
-        let lanes = self.shared.count(&conn, &claims, false).await?;
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let link = Link::open(self.address.clone(), &self.tasks, stop).await?;
+        let lanes = self.shared.count(&*link.conn()?, &claims, false).await?;
         self.shared.uncounted.lock().retain(|claim| !claims.contains(claim));
         Ok(lanes)
     }
@@ -137,7 +142,8 @@ impl PostgresStore {
 async fn pulse(shared: Arc<Shared>, stop: CancellationToken) {
     while !shared.is_beating.load(Ordering::Relaxed) {
         if let Ok(conn) = shared.lanes.conn() {
-            nodes::pulse(&conn, shared.identity.node).await.ok();
+            let pulse = nodes::pulse(&conn, shared.identity.node).await;
+            shared.beaten(pulse.is_ok());
         }
         tokio::select! {
             () = tokio::time::sleep(PULSE) => {}
@@ -284,7 +290,7 @@ impl Catalog for PostgresStore {
     }
 
     async fn audit(&self, workspace: i64, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        let tx = self.shared.alone().await?;
+        let tx = self.shared.for_visitors().await?;
         let found = people::list(&tx, workspace, &filter, before, limit).await;
         Ok(tx.finish(found).await?)
     }
@@ -317,19 +323,19 @@ impl Catalog for PostgresStore {
 #[async_trait]
 impl Bins for PostgresStore {
     async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
-        let tx = self.shared.alone().await?;
+        let tx = self.shared.for_visitors().await?;
         let put = bins::put_request(&tx, bin, &request, room).await;
         Ok(tx.finish(put).await?)
     }
 
     async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
-        let tx = self.shared.alone().await?;
+        let tx = self.shared.for_visitors().await?;
         let found = bins::list(&tx, bin, before, limit).await;
         Ok(tx.finish(found).await?)
     }
 
     async fn clear(&self, bin: i64) -> Result<(), StoreError> {
-        let tx = self.shared.alone().await?;
+        let tx = self.shared.for_visitors().await?;
         let cleared = bins::clear(&tx, bin).await;
         Ok(tx.finish(cleared).await?)
     }

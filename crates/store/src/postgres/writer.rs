@@ -4,7 +4,7 @@
 //! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
 //! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::group::{Group, Verdict};
 use super::link::{BEGIN_KEYED, Conn};
 use super::lows::Lows;
 use super::nodes;
-use super::pending::{self, Claim, chunk_of, part_of};
+use super::pending::{Claim, Place, part_of};
 use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
 use super::shared::Shared;
@@ -47,8 +47,10 @@ pub(super) struct Writer {
     pub(super) lows: Lows,
     pub(super) sources: Sources,
     own: Own,
-    /// Outcomes for owners of which it is not known whether they are stored. They are written again.
+    /// Outcomes of which it is not known whether they are stored. They are written again.
     unsure: HashSet<i64>,
+    /// Where appends are counted of which it is not known whether they are stored.
+    undecided: BTreeSet<Place>,
     stop: CancellationToken,
 }
 
@@ -88,7 +90,15 @@ impl Own {
 impl Writer {
     /// A writer for an open store. `stop` ends the store's connections.
     pub(super) fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        Self { shared, lows: Lows::default(), sources: Sources::default(), own: Own::default(), unsure: HashSet::new(), stop }
+        Self {
+            shared,
+            lows: Lows::default(),
+            sources: Sources::default(),
+            own: Own::default(),
+            unsure: HashSet::new(),
+            undecided: BTreeSet::new(),
+            stop,
+        }
     }
 
     /// Works until told to close, or until nobody can send any more.
@@ -120,7 +130,8 @@ impl Writer {
             match alone {
                 Some(Command::Reopen(keys, at_ms, reply)) => drop(reply.send(self.reopen(keys, at_ms).await)),
                 Some(Command::Recover(reply)) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
-                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt(Some(limit)).await.map_err(StoreError::from))),
+                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt(limit).await.map_err(StoreError::from))),
+                Some(Command::Decide(reply)) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
                 Some(Command::Retire(rule, now_ms, reply)) => {
                     drop(reply.send(self.retire(rule, now_ms).await.map_err(StoreError::from)));
                 }
@@ -188,11 +199,12 @@ impl Writer {
             return Ok(group.verdicts);
         }
         // Counted before, so that nobody looks for them in vain; taken back if it is sure that they are not there.
-        let owned = group.owned();
+        let (settled, appended) = (group.settled(), group.appended());
+        let places: BTreeSet<Place> = settled.iter().map(|(_, place)| *place).chain(appended.iter().copied()).collect();
         {
             let mut pending = shared.pending.lock();
             group.count(&mut pending, 1);
-            owned.iter().for_each(|(_, place)| pending.moves(*place));
+            places.iter().for_each(|place| pending.moves(*place));
         }
         let answers = conn.transaction(BEGIN_KEYED, &queries).await;
         drop(queries);
@@ -208,20 +220,19 @@ impl Writer {
                 }
                 let mut pending = shared.pending.lock();
                 let verdicts = group.finish(&mut pending, &answers);
-                for (key, place) in owned {
-                    pending.moved(place);
+                places.iter().for_each(|place| pending.moved(*place));
+                if !self.unsure.is_empty() {
                     // What was settled before without an answer was not counted then, and is not now.
-                    if self.unsure.remove(&key) {
-                        pending.doubt(place);
-                    }
+                    settled.iter().filter(|(key, _)| self.unsure.remove(key)).for_each(|(_, place)| pending.doubt(*place));
                 }
                 Ok(verdicts)
             }
             Err(failure) => {
                 let mut pending = shared.pending.lock();
-                owned.iter().for_each(|(_, place)| pending.moved(*place));
+                places.iter().for_each(|place| pending.moved(*place));
                 if failure.kind == Kind::Uncertain {
-                    self.unsure.extend(owned.into_iter().map(|(key, _)| key));
+                    self.unsure.extend(settled.into_iter().map(|(key, _)| key));
+                    self.undecided.extend(appended);
                 } else {
                     group.count(&mut pending, -1);
                 }
@@ -275,11 +286,32 @@ impl Writer {
             (lower, vec![&bucket.id as &(dyn tokio_postgres::types::ToSql + Sync), &streams, &parts, &lows]),
             (reopen, vec![&node as _, &places.target, &places.stream, &places.key, &at_ms]),
         ];
-        let counted: Vec<pending::Place> = places.owned().map(|(_, place)| place).collect();
-        counted.iter().for_each(|place| self.shared.pending.lock().moves(*place));
+        // Counted before, as what is appended is.
+        let counted: Vec<(i64, Place)> = places.places().collect();
+        lowest.iter().for_each(|(claim, low)| self.lows.lower(bucket.id, *claim, *low));
+        {
+            let mut pending = self.shared.pending.lock();
+            counted.iter().for_each(|(_, place)| {
+                pending.add(place.0, place.1, 1);
+                pending.moves(*place);
+            });
+        }
         let answers = conn.transaction(BEGIN_KEYED, &queries).await;
-        let found = answers.and_then(|answers| self.reopened(bucket, &lowest, &answers[1]));
-        counted.iter().for_each(|place| self.shared.pending.lock().moved(*place));
+        let is_uncertain = answers.as_ref().is_err_and(|failure| failure.kind == Kind::Uncertain);
+        let found = answers.and_then(|answers| answers[1].iter().map(rows::delivery).collect::<Result<Vec<Delivery>, Failure>>());
+        let opened: HashSet<i64> = found.iter().flatten().map(|delivery| delivery.key.0).collect();
+        {
+            let mut pending = self.shared.pending.lock();
+            for (key, place) in &counted {
+                pending.moved(*place);
+                if !is_uncertain && !opened.contains(key) {
+                    pending.add(place.0, place.1, -1);
+                }
+            }
+        }
+        if is_uncertain {
+            self.shared.reopened.lock().extend(counted.into_iter().map(|(key, place)| (DeliveryKey(key), place)));
+        }
         let told = |delivery: Delivery| {
             let event = events.get(&delivery.key.sequence())?.clone();
             Some(PendingDelivery { event, delivery })
@@ -287,19 +319,16 @@ impl Writer {
         Ok(found?.into_iter().filter_map(told).collect())
     }
 
-    /// Counts what was queued again.
-    fn reopened(&mut self, bucket: &Bucket, lowest: &HashMap<Claim, i64>, rows: &[Row]) -> Result<Vec<Delivery>, Failure> {
-        for (claim, low) in lowest {
-            self.lows.lower(bucket.id, *claim, *low);
-        }
-        let mut found = Vec::new();
-        for row in rows {
-            let delivery = rows::delivery(row)?;
-            let claim = (row.get(11), part_of(delivery.target));
-            self.shared.pending.lock().add(claim, chunk_of(delivery.key.0), 1);
-            found.push(delivery);
-        }
-        Ok(found)
+    /// Makes sure that whatever this node began to append is stored or undone: its transaction holds the stream's row until then.
+    async fn decide(&mut self) -> Result<(), Failure> {
+        const DECIDE: &str = "SELECT 1 FROM posthaste.stream WHERE stream = $1 FOR UPDATE NOWAIT";
+        let conn = self.shared.writing.conn().map_err(Failure::other)?;
+        conn.keyed(DECIDE, &[&self.shared.identity.stream]).await?;
+        // A stream that began in a bucket by such an append begins there.
+        self.lows.read(&conn, self.shared.identity.node).await?;
+        let mut pending = self.shared.pending.lock();
+        std::mem::take(&mut self.undecided).into_iter().for_each(|place| pending.doubt(place));
+        Ok(())
     }
 
     /// See `Journal::recover`.
@@ -308,13 +337,15 @@ impl Writer {
         self.shared.refresh(&conn).await?;
         let buckets = self.shared.buckets();
         let mut recovered = nodes::last(&conn, &buckets).await?;
-        let tx = self.shared.alone().await.map_err(Failure::other)?;
+        let tx = self.shared.keeping.alone().await.map_err(Failure::other)?;
         let raised = nodes::raise(&tx, recovered.last_sequence).await;
         tx.finish(raised).await?;
         let beat = nodes::beat(&conn, &self.shared, i64::MAX, "{}").await?.ok_or_else(|| Failure::other(StoreError::Fenced))?;
+        self.shared.beaten(true);
         // What others left is shared with those that live.
         let share = beat.orphans.div_ceil(usize::try_from(beat.nodes.max(1)).unwrap_or(1));
-        self.adopt(i64::try_from(share).ok()).await?;
+        self.adopt(i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        *self.shared.met.lock() = Some(beat);
         let held = nodes::held(&conn, self.shared.identity.node).await?;
         let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
         let lanes = self.shared.count(&conn, &claims, true).await?;
@@ -325,11 +356,12 @@ impl Writer {
     }
 
     /// Takes over claims of nodes that are gone. Nobody takes what is new for them before what was there is counted.
-    async fn adopt(&mut self, limit: Option<i64>) -> Result<(), Failure> {
+    async fn adopt(&mut self, limit: i64) -> Result<(), Failure> {
         let shared = self.shared.clone();
-        let tx = shared.alone().await.map_err(Failure::other)?;
+        let lapse = shared.may_close().then_some(shared.options.lapse);
+        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
         let worked = async {
-            let taken = nodes::take_over(&tx, shared.identity.node, shared.options.lapse, limit).await?;
+            let taken = nodes::take_over(&tx, shared.identity.node, lapse, limit).await?;
             nodes::tidy(&tx).await?;
             Ok::<_, Failure>(taken)
         };
@@ -362,7 +394,7 @@ impl Writer {
             tracing::debug!(error = %failure.error, "could not note what is queued; the next start looks further");
         }
         let left = async {
-            let tx = shared.side.alone().await.map_err(Failure::other)?;
+            let tx = shared.keeping.alone().await.map_err(Failure::other)?;
             let left = nodes::leave(&tx, shared.identity.node).await;
             tx.finish(left).await
         };

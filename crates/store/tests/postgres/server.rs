@@ -106,6 +106,11 @@ impl Server {
         format!("host='{}' port={} user=postgres dbname='{database}'", self.dir.display(), self.port)
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// A connection of the test's own.
     #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
     pub async fn connect(&self, database: &str) -> Client {

@@ -245,11 +245,12 @@ async fn what_is_opened_again_without_an_answer_is_told() {
     assert!(pair.proxy.is_over());
     assert_eq!(again(|| pair.node.arrivals()).await.expect("arrivals"), [arrived(5, first)]);
     assert_eq!(queued(&pair.node, 5).await, [first]);
-    settle(&pair.node, delivered(first, 5)).await.expect("settle");
+    again(|| settle(&pair.node, delivered(first, 5))).await.expect("settle");
     // This time the database hears nothing of it.
-    pair.proxy.cut_at("COMMIT\0");
+    pair.proxy.cut_commit_after("state = 0, due_ms = 0");
     let lost = pair.node.reopen(vec![key(first + 1)], 9).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert!(pair.proxy.is_over());
     assert_eq!(again(|| pair.node.arrivals()).await.expect("arrivals"), []);
     pair.node.arrivals().await.expect("arrivals");
     again(|| pair.node.decided()).await.expect("the writer's connection is there");
@@ -278,7 +279,7 @@ async fn what_is_settled_without_an_answer_is_not_looked_for() {
 #[tokio::test]
 async fn an_append_without_an_answer_is_decided() {
     let pair = Pair::start().await;
-    let first = pair.node.lease(3).await.expect("a lease").0;
+    let first = pair.node.lease(4).await.expect("a lease").0;
     pair.proxy.lose_commit_after("INSERT INTO posthaste.event");
     pair.node.append(append(vec![event(first, 5)])).await.expect_err("the answer is lost");
     assert!(pair.proxy.is_over());
@@ -287,14 +288,9 @@ async fn an_append_without_an_answer_is_decided() {
     let under_way = admin.transaction().await.expect("a transaction");
     let lock = "SELECT 1 FROM posthaste.stream WHERE stream = $1 FOR SHARE";
     under_way.execute(lock, &[&pair.node.identity().stream]).await.expect("a lock");
-    let undecided = async {
-        // The connection has to come back first.
-        while queued(&pair.node, 5).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        pair.node.decided().await
-    };
-    let undecided = tokio::time::timeout(Duration::from_secs(20), undecided).await.expect("in time");
+    // The connection has to come back first.
+    again(|| pair.node.append(append(vec![event(first + 1, 6)]))).await.expect("append");
+    let undecided = pair.node.decided().await;
     assert!(matches!(undecided, Err(StoreError::Unavailable(_))), "{undecided:?}");
     under_way.commit().await.expect("it ends");
     again(|| pair.node.decided()).await.expect("decided");
@@ -302,14 +298,14 @@ async fn an_append_without_an_answer_is_decided() {
     settle(&pair.node, delivered(first, 5)).await.expect("settle");
     // One of which the database heard nothing.
     pair.proxy.cut_at("COMMIT\0");
-    pair.node.append(append(vec![event(first + 1, 5)])).await.expect_err("it is cut");
+    pair.node.append(append(vec![event(first + 2, 5)])).await.expect_err("it is cut");
     again(|| pair.node.decided()).await.expect("decided");
     pair.node.arrivals().await.expect("arrivals");
     assert!(queued(&pair.node, 5).await.is_empty());
-    pair.node.append(append(vec![event(first + 2, 5)])).await.expect("append");
-    settle(&pair.node, delivered(first + 2, 5)).await.expect("settle");
+    pair.node.append(append(vec![event(first + 3, 5)])).await.expect("append");
+    settle(&pair.node, delivered(first + 3, 5)).await.expect("settle");
     pair.node.close().await;
-    assert_eq!(pair.low(5).await, first + 3, "nothing is looked for any more");
+    assert_eq!(pair.low(5).await, first + 4, "nothing is looked for any more");
     pair.close().await;
 }
 

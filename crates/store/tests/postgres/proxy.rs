@@ -49,6 +49,11 @@ impl Proxy {
         *self.plan.lock() = Some(Plan { after, at: "COMMIT\0", is_done: true });
     }
 
+    /// Cuts the connection before the next commit after these words. The database does not hear of the commit.
+    pub fn cut_commit_after(&self, after: &'static str) {
+        *self.plan.lock() = Some(Plan { after, at: "COMMIT\0", is_done: false });
+    }
+
     /// Cuts the next connection on which these words are said. The database does not hear them.
     pub fn cut_at(&self, at: &'static str) {
         *self.plan.lock() = Some(Plan { after: "", at, is_done: false });

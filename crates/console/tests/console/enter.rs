@@ -8,9 +8,8 @@ use crate::rig::{PASSWORD, Rig, fields as fields_of};
 /// What is for everybody: the ways in.
 const OPEN: &[&str] = &["/console/setup", "/console/login", "/console/login/code", "/console/password"];
 
-/// The routes of the pages as their sources have them, with something in the place of each variable: address, and whether it takes `GET` and
-/// `POST`. So a page that is new is tried too.
-fn routes() -> Vec<(String, bool, bool)> {
+/// The routes of the pages as their sources have them: address, and whether it takes `GET` and `POST`. So a page that is new is tried too.
+pub fn patterns() -> Vec<(String, bool, bool)> {
     let mut sources = Vec::new();
     let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/pages"))];
     while let Some(folder) = folders.pop() {
@@ -33,11 +32,18 @@ fn routes() -> Vec<(String, bool, bool)> {
         let methods = &rest[..end.expect("the call ends")];
         let takes = |method: &str| methods.contains(&format!("{method}("));
         assert!(!["put", "patch", "any", "on"].iter().any(|other| takes(&format!(" {other}")) || takes(&format!(".{other}"))), "{path}");
-        let parts = path.split('/').map(|part| if part.starts_with('{') { "some_1" } else { part });
-        let address = format!("/console{}", parts.collect::<Vec<_>>().join("/"));
-        found.push((address, takes("get"), takes("post")));
+        found.push((format!("/console{path}"), takes("get"), takes("post")));
     }
     found
+}
+
+/// The address of a route with this in the place of each variable.
+pub fn address(pattern: &str, variable: &str) -> String {
+    pattern.split('/').map(|part| if part.starts_with('{') { variable } else { part }).collect::<Vec<_>>().join("/")
+}
+
+fn routes() -> Vec<(String, bool, bool)> {
+    patterns().into_iter().map(|(pattern, get, post)| (address(&pattern, "some_1"), get, post)).collect()
 }
 
 /// The addresses of all forms of somebody who is logged in.

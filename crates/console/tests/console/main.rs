@@ -14,6 +14,7 @@ mod messages;
 mod places;
 mod reference;
 mod rig;
+mod rooms;
 mod settings;
 mod start;
 mod targets;

@@ -86,7 +86,9 @@ impl From<Error> for Failure {
             state if *state == SqlState::INVALID_TEXT_REPRESENTATION => return Self { error: StoreError::Repeated, kind: Kind::OfOne },
             state if *state == SqlState::CHECK_VIOLATION || *state == SqlState::UNDEFINED_TABLE => (StoreError::Engine, Kind::Moved),
             state if *state == SqlState::DISK_FULL => (StoreError::Full, Kind::Other),
-            // The database goes away, refuses connections or writes, or takes too long.
+            // The connection ends while something is under way: a pool says it for its own, too, also at a commit that was made.
+            state if is_end(state) => (StoreError::Unavailable, Kind::Uncertain),
+            // The database refuses connections or writes, or takes too long.
             state if is_absence(state) => (StoreError::Unavailable, Kind::Other),
             state if ["22", "23", "54"].contains(&&state.code()[..2]) => (StoreError::Engine, Kind::OfOne),
             _ => (StoreError::Engine, Kind::Other),
@@ -95,10 +97,15 @@ impl From<Error> for Failure {
     }
 }
 
-fn is_absence(state: &SqlState) -> bool {
+fn is_end(state: &SqlState) -> bool {
     let code = state.code();
-    // Connection exceptions; shutdowns and starts; too many connections; a standby; a statement that was stopped; a lock that did not come.
-    code.starts_with("08") || ["57P01", "57P02", "57P03", "57P05", "53300", "25006", "57014", "55P03", "40001", "40P01"].contains(&code)
+    // Connection exceptions; shutdowns, crashes and time limits of sessions.
+    code.starts_with("08") || ["57P01", "57P02", "57P05"].contains(&code)
+}
+
+fn is_absence(state: &SqlState) -> bool {
+    // A start; too many connections; a standby; a statement that was stopped; a lock that did not come; transactions that met.
+    ["57P03", "53300", "25006", "57014", "55P03", "40001", "40P01"].contains(&state.code())
 }
 
 impl From<Failure> for crate::migrate::MigrateError {

@@ -24,6 +24,7 @@ mod format;
 mod lanes;
 mod manage;
 mod members;
+mod membership;
 mod messages;
 mod metrics;
 mod ops;

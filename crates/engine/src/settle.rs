@@ -18,8 +18,8 @@ use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
 use posthaste_store::{Journal, Settlement, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::cluster::Membership;
 use crate::lanes::{Lanes, Settled};
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 use crate::series::Counts;

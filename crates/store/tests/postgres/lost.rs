@@ -40,10 +40,26 @@ impl Pair {
         Self { node: Arc::new(node), proxy, other, database, dir }
     }
 
+    /// The other one is gone, so what has an owner is the node's.
+    async fn owning() -> Self {
+        let pair = Self::start().await;
+        pair.other.close().await;
+        adopt(&pair.node).await;
+        pair
+    }
+
     /// Rows that tell owners.
     async fn told(&self) -> i64 {
         let admin = Server::shared().connect(&self.database).await;
         admin.query_one("SELECT count(*) FROM posthaste.arrival", &[]).await.expect("a count").get(0)
+    }
+
+    /// All is settled: no row is left when the node has let go of what it took.
+    async fn leaves_nothing(&self) {
+        for _ in 0..2 {
+            self.node.arrivals().await.expect("arrivals");
+        }
+        assert_eq!(self.told().await, 0);
     }
 
     /// From which sequence on something may be queued for a target in the node's own stream, as the next holder is told.
@@ -140,9 +156,7 @@ async fn what_is_new_waits_until_a_takeover_is_counted() {
 /// Outcomes for an owner whose answer does not come are stored and were not counted: after they were stored again nothing stays behind.
 #[tokio::test]
 async fn what_an_owner_settled_without_an_answer_leaves_nothing_behind() {
-    let pair = Pair::start().await;
-    pair.other.close().await;
-    adopt(&pair.node).await;
+    let pair = Pair::owning().await;
     let first = pair.node.lease(2).await.expect("a lease").0;
     pair.node.append(append(vec![owned(first, 6), owned(first + 1, 6)])).await.expect("append");
     assert_eq!(pair.node.arrivals().await.expect("arrivals").len(), 1);
@@ -154,19 +168,14 @@ async fn what_an_owner_settled_without_an_answer_leaves_nothing_behind() {
     assert_eq!(pair.node.arrivals().await.expect("arrivals"), []);
     assert_eq!((queued(&pair.node, 6).await, pair.told().await), (vec![first + 1], 1), "one is still to do");
     settle(&pair.node, delivered(first + 1, 6)).await.expect("settle");
-    for _ in 0..2 {
-        pair.node.arrivals().await.expect("arrivals");
-    }
-    assert_eq!(pair.told().await, 0);
+    pair.leaves_nothing().await;
     pair.close().await;
 }
 
 /// A node that lost its claims before it knows how its last taking of rows ended takes nothing more: the new holder is told.
 #[tokio::test]
 async fn who_lost_its_claims_takes_no_rows() {
-    let pair = Pair::start().await;
-    pair.other.close().await;
-    adopt(&pair.node).await;
+    let pair = Pair::owning().await;
     let first = pair.node.lease(1).await.expect("a lease").0;
     pair.node.append(append(vec![owned(first, 6)])).await.expect("append");
     pair.proxy.lose_commit_after("UPDATE posthaste.arrival a SET taken");
@@ -202,19 +211,14 @@ async fn a_takeover_reads_rows_in_pages() {
     assert_eq!(left, 0);
     settle(&pair.node, delivered(first, 6)).await.expect("settle");
     settle(&pair.node, delivered(first + 1, 14)).await.expect("settle");
-    for _ in 0..2 {
-        pair.node.arrivals().await.expect("arrivals");
-    }
-    assert_eq!(pair.told().await, 0);
+    pair.leaves_nothing().await;
     pair.close().await;
 }
 
 /// A taking of rows whose answer does not come took them: they are told by the next one.
 #[tokio::test]
 async fn rows_taken_without_an_answer_are_told() {
-    let pair = Pair::start().await;
-    pair.other.close().await;
-    adopt(&pair.node).await;
+    let pair = Pair::owning().await;
     let first = pair.node.lease(1).await.expect("a lease").0;
     pair.node.append(append(vec![owned(first, 6)])).await.expect("append");
     pair.proxy.lose_commit_after("UPDATE posthaste.arrival a SET taken");
@@ -224,10 +228,7 @@ async fn rows_taken_without_an_answer_are_told() {
     let told = again(|| pair.node.arrivals()).await.expect("arrivals");
     assert_eq!(told, [arrived(6, first)]);
     settle(&pair.node, delivered(first, 6)).await.expect("settle");
-    for _ in 0..2 {
-        pair.node.arrivals().await.expect("arrivals");
-    }
-    assert_eq!(pair.told().await, 0);
+    pair.leaves_nothing().await;
     pair.close().await;
 }
 

@@ -7,7 +7,7 @@
 //!   flushed: alone, an event waits for nobody.
 //! - What waits is bounded in bytes; beyond that callers are refused at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_store::{Append, IdempotencyRecord, Inherited, Journal, NewDelivery, NewEvent, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::batches::{Batches, Changes};
 use crate::cluster::Visible;
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, Command, How, Lanes, Reread};
 use crate::metrics::Metrics;
+use crate::repeats::{self, Followers};
 use crate::routing::SubscriptionRoute;
 use crate::seldom::Seldom;
 use crate::sequences::Sequences;
@@ -136,6 +137,8 @@ pub(crate) struct Takeover {
     pub lanes: Vec<(i64, Reread)>,
     /// Whether whatever this node appends from now on has to lie above all that was leased before.
     pub gives_up_block: bool,
+    /// Who waits until the lanes have been told.
+    pub told: Option<oneshot::Sender<()>>,
 }
 
 /// A request on its way to the committer.
@@ -147,6 +150,13 @@ pub(crate) struct Ticket {
     pub answer: oneshot::Sender<Result<Accepted, AcceptError>>,
     /// Its share of the byte budget, given back when it is answered.
     pub _budget: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    /// By what its repetitions are known.
+    pub fn name(&self) -> Option<(i64, &str)> {
+        self.idempotency.as_ref().map(|idempotency| (self.workspace, idempotency.key.as_str()))
+    }
 }
 
 /// Gives out sequences and commits groups.
@@ -164,6 +174,10 @@ pub(crate) struct Committer {
     /// When the group under way began, for the overload check.
     pub busy_since: Arc<Mutex<Option<Instant>>>,
     pub batches: Batches,
+    /// Requests in the last group, if it had several.
+    pub company: usize,
+    /// How long the last commit took.
+    pub last_took: Duration,
     /// Before the log is told of a commit that failed.
     pub complaint: Seldom,
     /// What is to be read from the journal because other nodes left it there.
@@ -192,11 +206,25 @@ impl Committer {
                 count = tickets.recv_many(&mut waiting, GROUP) => if count == 0 { return },
                 () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
             }
+            self.gather(&mut tickets, &mut waiting).await;
             *self.busy_since.lock() = Some(Instant::now());
             self.commit(std::mem::take(&mut waiting)).await;
             *self.busy_since.lock() = None;
             waiting.reserve(GROUP);
         }
+    }
+
+    /// Waits a moment for as many requests as the last group had: a store may take as much for a group of one as for one of many. Whoever is alone
+    /// waits for nobody, and no second group waits for requests that do not come.
+    async fn gather(&mut self, tickets: &mut mpsc::Receiver<Ticket>, waiting: &mut Vec<Ticket>) {
+        let until = Instant::now() + self.journal.company(self.last_took);
+        while waiting.len() < self.company {
+            match timeout_at(until, tickets.recv_many(waiting, GROUP - waiting.len())).await {
+                Ok(count) if count > 0 => {}
+                _ => break,
+            }
+        }
+        self.company = if waiting.len() > 1 { waiting.len() } else { 0 };
     }
 
     async fn commit(&mut self, mut tickets: Vec<Ticket>) {
@@ -214,7 +242,7 @@ impl Committer {
     async fn try_commit(&mut self, tickets: Vec<Ticket>) -> Option<Vec<Ticket>> {
         let now_ms = self.clock.now_ms().max(self.last_received_ms);
         self.last_received_ms = now_ms;
-        let (tickets, mut followers) = self.settle_idempotent(tickets, now_ms).await;
+        let (tickets, mut followers) = repeats::answered(&*self.journal, tickets, now_ms).await;
         if tickets.is_empty() {
             return None;
         }
@@ -235,9 +263,11 @@ impl Committer {
         append.batches = std::mem::take(&mut batches.parts);
         let count = append.events.len();
         let workspaces: Vec<i64> = append.events.iter().map(|event| event.workspace).collect();
-        match self.journal.append(append).await {
+        let appended = self.journal.append(append).await;
+        self.last_took = started.elapsed();
+        match appended {
             Ok(()) => {
-                self.metrics.committed(count, started.elapsed());
+                self.metrics.committed(count, self.last_took);
                 self.counts.accepted(workspaces.into_iter(), now_ms);
                 arrivals.extend(self.batches.committed(batches, now_ms));
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
@@ -315,47 +345,8 @@ impl Committer {
         for (target, lane) in takeover.lanes {
             self.lanes.send(target, Command::Reread { target, lane }).await;
         }
-    }
-
-    /// Answers what was accepted before under the same key, and puts second requests of one key in this group behind the first.
-    async fn settle_idempotent(&self, tickets: Vec<Ticket>, now_ms: i64) -> (Vec<Ticket>, Followers) {
-        let mut followers: Followers = HashMap::new();
-        if tickets.iter().all(|t| t.idempotency.is_none()) {
-            return (tickets, followers);
-        }
-        let mut leaders: HashMap<(i64, String), [u8; 32]> = HashMap::new();
-        let mut fresh = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            let Some(Idempotency { key, body_hash }) = ticket.idempotency.clone() else {
-                fresh.push(ticket);
-                continue;
-            };
-            let name = (ticket.workspace, key);
-            if let Some(first) = leaders.get(&name) {
-                if *first == body_hash {
-                    followers.entry(name).or_default().push(ticket);
-                } else {
-                    let _ = ticket.answer.send(Err(AcceptError::IdempotencyMismatch));
-                }
-                continue;
-            }
-            match self.journal.idempotent(ticket.workspace, &name.1, now_ms).await {
-                Ok(None) => {
-                    leaders.insert(name, body_hash);
-                    fresh.push(ticket);
-                }
-                Ok(Some(record)) if record.body_hash == body_hash => {
-                    let _ = ticket.answer.send(Ok(replayed(&record)));
-                }
-                Ok(Some(_)) => {
-                    let _ = ticket.answer.send(Err(AcceptError::IdempotencyMismatch));
-                }
-                Err(error) => {
-                    let _ = ticket.answer.send(Err(error.into()));
-                }
-            }
-        }
-        (fresh, followers)
+        // Whoever waited may have gone away.
+        takeover.told.map(|told| told.send(()));
     }
 
     /// Gives the events of one request their sequences and deliveries.
@@ -462,9 +453,6 @@ fn addressed(
     deliveries
 }
 
-/// Requests that came with the key of an earlier one in the same group.
-type Followers = HashMap<(i64, String), Vec<Ticket>>;
-
 #[derive(Default)]
 struct Group {
     append: Append,
@@ -492,14 +480,8 @@ pub(crate) fn pending(event: &Arc<Event>, new: &NewDelivery, now_ms: i64) -> Pen
     }
 }
 
-fn replayed(record: &IdempotencyRecord) -> Accepted {
-    let events =
-        (0..i64::from(record.count)).map(|i| AcceptedEvent { sequence: Sequence(record.first.0 + i), received_ms: record.at_ms }).collect();
-    Accepted { events, replayed: true }
-}
-
 /// One failure, told to several.
-fn share(error: &Arc<StoreError>) -> AcceptError {
+pub(crate) fn share(error: &Arc<StoreError>) -> AcceptError {
     match **error {
         StoreError::Full(_) => AcceptError::Full,
         StoreError::Closed => AcceptError::Closing,

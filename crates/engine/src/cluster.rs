@@ -14,7 +14,7 @@ use std::time::Duration;
 use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::resource::{Health, Kind, Replay, Subscription, Target};
 use posthaste_store::{Beat, Call, CallKind, Cluster, Inherited, StoreError};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::accept::Takeover;
@@ -166,7 +166,7 @@ impl Member {
                     if self.engine.inner().catalogue.version() < beat.catalog {
                         behind.get_or_insert((sent, beat.catalog));
                     }
-                    if beat.orphans > 0 && !is_adopting.swap(true, Ordering::AcqRel) {
+                    if (beat.orphans > 0 || beat.has_gifts) && !is_adopting.swap(true, Ordering::AcqRel) {
                         self.adopt(beat, Arc::clone(&is_adopting));
                     }
                 }
@@ -240,6 +240,9 @@ impl Member {
             tracing::warn!(%error, "what other nodes changed could not be read; it is tried again");
         }
         self.follow().await;
+        if beat.has_surplus {
+            self.give().await;
+        }
         if beat.has_calls {
             match self.cluster.calls().await {
                 Ok(calls) => calls.into_iter().for_each(|call| self.engine.tasks().spawn("call", self.clone().answer(call))),
@@ -282,7 +285,27 @@ impl Member {
         }
     }
 
-    /// Takes over a share of what others left, beside the heartbeat.
+    /// Lets go of a part of the targets that this node owns beyond its share, once nothing is left to be sent to any of them: their
+    /// lanes begin anew elsewhere.
+    async fn give(&self) {
+        let _order = self.in_order.lock().await;
+        // What is on its way to the lanes has to be there before they are asked.
+        let (told, heard) = oneshot::channel();
+        let nothing = Takeover { lanes: Vec::new(), gives_up_block: false, told: Some(told) };
+        if self.takeovers.send(nothing).await.is_err() || heard.await.is_err() {
+            return;
+        }
+        let mut busy = self.engine.inner().lanes.busy_owned().await;
+        busy.extend(self.engine.inner().replays.lock().iter());
+        match self.cluster.give(&busy).await {
+            Ok(true) => tracing::info!("gave an eighth of the targets with an owner to a node that has fewer"),
+            Ok(false) | Err(StoreError::Closed) => {}
+            // The next heartbeat asks again.
+            Err(error) => tracing::debug!(%error, "could not give up what is owned beyond the share"),
+        }
+    }
+
+    /// Takes over a share of what others left, and what they gave, beside the heartbeat.
     fn adopt(&self, beat: Beat, is_adopting: Arc<AtomicBool>) {
         let share = beat.orphans.div_ceil(beat.nodes.max(1) as usize);
         let member = self.clone();
@@ -330,7 +353,7 @@ impl Member {
         let last_key = DeliveryKey::new(Sequence(bound.0), MAX_ORDINAL);
         let lanes = lanes.iter().map(|lane| self.engine.reread(lane, last_key)).collect();
         // What this node appends from now on has to lie above `bound` as well.
-        let _ = self.takeovers.send(Takeover { lanes, gives_up_block: true }).await;
+        let _ = self.takeovers.send(Takeover { lanes, gives_up_block: true, told: None }).await;
     }
 
     /// Sends what all nodes accept for the targets that this one owns.
@@ -359,7 +382,7 @@ impl Member {
             };
             if !arrived.is_empty() {
                 let lanes = arrived.iter().map(lane).collect();
-                let _ = self.takeovers.send(Takeover { lanes, gives_up_block: false }).await;
+                let _ = self.takeovers.send(Takeover { lanes, gives_up_block: false, told: None }).await;
             }
         }
     }

@@ -206,6 +206,8 @@ impl Engine {
             last_received_ms: recovered.last_received_ms,
             busy_since: Arc::clone(&busy_since),
             batches: Batches::new(gate.clone()),
+            company: 0,
+            last_took: Duration::ZERO,
             complaint: Seldom::new(COMPLAINT),
             takeovers,
             doubts: is_shared.then_some(doubts),

@@ -29,6 +29,7 @@ mod messages;
 mod metrics;
 mod ops;
 mod owned;
+mod repeats;
 mod replays;
 mod retention;
 mod routing;

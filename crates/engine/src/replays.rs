@@ -185,10 +185,14 @@ impl Engine {
         }
     }
 
+    /// Whether this node is the one that works for what has this number.
+    fn owns(&self, number: i64) -> bool {
+        self.inner().cluster.as_ref().is_none_or(|cluster| cluster.owns(number))
+    }
+
     /// Runs a replay, unless it is over, runs already, or is another node's.
     pub(crate) fn continue_replay(&self, entry: &Entry<Replay>) {
-        let is_own = self.inner().cluster.as_ref().is_none_or(|cluster| cluster.owns(entry.number));
-        if entry.doc.state != ReplayState::Running || !is_own || !self.inner().replays.lock().insert(entry.number) {
+        if entry.doc.state != ReplayState::Running || !self.owns(entry.number) || !self.inner().replays.lock().insert(entry.number) {
             return;
         }
         let (workspace, id, number) = (entry.workspace, entry.id.clone(), entry.number);
@@ -196,7 +200,7 @@ impl Engine {
         let engine = self.held_by(Actor::Server);
         self.tasks().spawn("replay", async move {
             let _running = Running { engine: &engine, number };
-            while !engine.tasks().is_cancelled() {
+            while !engine.tasks().is_cancelled() && engine.owns(number) {
                 match engine.replay_page(workspace, &id).await {
                     Ok(true) => {}
                     Ok(false) | Err(ResourceError::NotFound) => return,

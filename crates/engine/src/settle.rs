@@ -26,6 +26,8 @@ use crate::series::Counts;
 
 /// Outcomes that are not on disk yet, over all lanes.
 const ROOM: usize = 1024;
+/// Outcomes in one list, so that a commit can be given a part of what waits: an append must not wait for all of it.
+const LIST: usize = 64;
 /// Lists of outcomes that are on their way to the disk at once. Those beyond wait and become one list.
 const UNDER_WAY: usize = 64;
 const PAUSE: Duration = Duration::from_millis(250);
@@ -124,8 +126,9 @@ pub(crate) async fn run(
             Some(stored) = under_way.next() => stored,
             count = outcomes.queue.recv_many(&mut lists, ROOM), if is_open && under_way.len() < UNDER_WAY => {
                 is_open = count > 0;
-                if is_open {
-                    under_way.push(stored(&*journal, &membership, &complaint, lists.drain(..).flatten()));
+                let mut all = lists.drain(..).flatten().peekable();
+                while all.peek().is_some() {
+                    under_way.push(stored(&*journal, &membership, &complaint, all.by_ref().take(LIST)));
                 }
                 continue;
             }

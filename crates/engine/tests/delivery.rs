@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::resource::{Health, Subscription, Target, TargetStatus};
@@ -162,7 +163,7 @@ async fn a_hanging_target_delays_nobody() {
 async fn one_idempotency_key_makes_one_event() {
     let (rig, _dir) = rig().await;
     rig.subscribe("a", &["x"], None).await;
-    let answers = futures_util::future::join_all((0..100).map(|_| rig.publish("x", &["{}"], Some("k")))).await;
+    let answers = join_all((0..100).map(|_| rig.publish("x", &["{}"], Some("k")))).await;
     let answers: Vec<_> = answers.into_iter().map(|a| a.expect("accepted")).collect();
     assert!(answers.iter().all(|a| a.events == answers[0].events));
     assert_eq!(answers.iter().filter(|a| !a.replayed).count(), 1);
@@ -170,6 +171,32 @@ async fn one_idempotency_key_makes_one_event() {
     assert!(matches!(mismatch, Err(AcceptError::IdempotencyMismatch)));
     rig.until("it arrived", |r| !r.script.seen("a").is_empty()).await;
     assert_eq!(rig.script.seen("a").len(), 1);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// Keys that are known, keys that are new and requests without one share groups, and each is answered for itself.
+#[tokio::test]
+async fn a_group_of_repeated_requests_is_answered_one_by_one() {
+    let (rig, _dir) = rig().await;
+    rig.subscribe("a", &["x"], None).await;
+    let keys: Vec<String> = (0..20).map(|key| key.to_string()).collect();
+    let mut first = Vec::new();
+    for key in &keys {
+        first.push(rig.publish("x", &["{}"], Some(key)).await.expect("accepted"));
+    }
+    let same = keys.iter().map(|key| rig.publish("x", &["{}"], Some(key)));
+    let other = keys.iter().map(|key| rig.publish("x", &[r#"{"other":"body"}"#], Some(key)));
+    let new = (0..20).map(|key| rig.publish("x", &["{}"], Some(if key % 2 == 0 { "new" } else { "newer" })));
+    let none = (0..20).map(|_| rig.publish("x", &["{}"], None));
+    let (same, other, new, none) = tokio::join!(join_all(same), join_all(other), join_all(new), join_all(none));
+    for (answer, first) in same.into_iter().zip(first) {
+        let answer = answer.expect("accepted before");
+        assert!(answer.replayed && answer.events == first.events);
+    }
+    assert!(other.iter().all(|answer| matches!(answer, Err(AcceptError::IdempotencyMismatch))));
+    assert_eq!(new.iter().filter(|answer| !answer.as_ref().expect("accepted").replayed).count(), 2);
+    assert!(none.iter().all(|answer| !answer.as_ref().expect("accepted").replayed));
+    rig.until("all arrived", |r| r.script.seen("a").len() == 20 + 2 + 20).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -39,7 +39,7 @@ const LEAST_DRAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store cannot be opened; locked, for example.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(StoreError),
     /// The data directory cannot be made, read or written.
     #[error("the data directory {path} cannot be used")]
@@ -75,6 +75,14 @@ pub enum StartError {
     /// The key file of the store cannot be read.
     #[error("cannot read the key file in the data directory: {0}")]
     KeyFile(std::io::Error),
+    /// The file of authorities cannot be read.
+    #[error("cannot read database.ca: {path}: {source}")]
+    Authorities {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The keys of the configuration are none.
     #[error("database.master_key cannot be used: {0}")]
     MasterKey(KeyError),

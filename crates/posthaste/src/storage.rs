@@ -77,7 +77,7 @@ async fn database(config: &Config) -> Result<Storage, StartError> {
     };
     let name = if settings.node.is_empty() { machine_name() } else { settings.node.clone() };
     let list_connections = settings.connections.saturating_sub(OWN_CONNECTIONS).max(1);
-    let options = PostgresOptions { list_connections, ..PostgresOptions::new(name, keys) };
+    let options = PostgresOptions { list_connections, authorities: authorities(config)?, ..PostgresOptions::new(name, keys) };
     let store = PostgresStore::open(&settings.url, options).await.map_err(StartError::Store)?;
     Ok(Storage {
         catalog: Arc::new(store.clone()),
@@ -88,6 +88,13 @@ async fn database(config: &Config) -> Result<Storage, StartError> {
         cluster: Some(Arc::new(store)),
         page_secret: page_secret(&text),
     })
+}
+
+/// Who may vouch for the database, if not those that the system trusts.
+pub fn authorities(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
+    let path = &config.database.ca;
+    let read = || std::fs::read(path).map_err(|source| StartError::Authorities { path: path.clone(), source });
+    (!path.is_empty()).then(read).transpose()
 }
 
 fn key_file(data: &Path) -> std::path::PathBuf {

@@ -35,6 +35,10 @@ pub struct Beat {
     pub now_ms: i64,
     /// Whether somebody asked this node for something.
     pub has_calls: bool,
+    /// Whether another node gave this one a claim that it does not know of yet: [`Cluster::adopt`] tells.
+    pub has_gifts: bool,
+    /// Whether this node owns more of the targets than its share.
+    pub has_surplus: bool,
 }
 
 /// Deliveries of one target that were taken over.
@@ -186,7 +190,11 @@ pub trait Cluster: Send + Sync {
     /// Whether this node is the owner of what has this number.
     fn owns(&self, number: i64) -> bool;
 
-    /// Takes over at most `limit` orphaned claims.
+    /// Gives a part of what this node owns to one that owns less: one of which nothing is left to be sent. None of the numbers in `busy` is of it;
+    /// what queued deliveries it has is known here. Answers whether there was one.
+    async fn give(&self, busy: &[i64]) -> Result<bool, StoreError>;
+
+    /// Takes over at most `limit` orphaned claims, and what others gave.
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError>;
 
     /// Deliveries for this node as an owner that it was not told of yet.

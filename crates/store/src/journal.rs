@@ -1,6 +1,7 @@
 //! The journal: events and their deliveries on the hot path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -166,6 +167,11 @@ pub trait Journal: Send + Sync {
 
     /// Stores a group durably. Concurrent appends and settles share one flush.
     async fn append(&self, group: Append) -> Result<(), StoreError>;
+
+    /// How long a group may be waited for that is as large as the last one, when that took so long. Not at all where a small group costs little.
+    fn company(&self, _took: Duration) -> Duration {
+        Duration::ZERO
+    }
 
     /// Stores outcomes durably. Settling a delivery that is already terminal, or whose bucket was dropped, is ignored (its attempt is
     /// still recorded when the bucket lives). After an error a part of them may be stored; settling all of them again does no harm.

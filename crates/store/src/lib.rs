@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod cluster;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod gathering;
 pub mod history;
 pub mod journal;
 pub mod master;

@@ -24,6 +24,10 @@ const SECOND_US: u64 = 1_000_000;
 const AFTERMATH_US: u64 = 6 * SECOND_US;
 /// Of requests that are sent at the right moment some arrive in the wrong one: a busy machine delays one and not the next.
 const JITTER: u64 = RATE / 5;
+/// How many of the eight parts the node that owns most has beyond its share.
+const SURPLUS: &str = "SELECT greatest(0, max(owned) - ceil(8.0 / count(*)))::int8 FROM (
+    SELECT count(c.part) AS owned FROM posthaste.node n LEFT JOIN posthaste.claim c ON c.holder = n.id AND c.stream = 0
+    WHERE NOT n.closed GROUP BY n.id) held";
 /// What a node logs when it begins anew.
 const LOST: &str = "other nodes took this one for gone";
 
@@ -35,6 +39,8 @@ struct Left {
     arrivals: i64,
     due: i64,
     orphans: i64,
+    /// Parts that a node owns beyond its share.
+    surplus: i64,
     /// Some of what is pending, and of the arrivals, as text.
     rows: Vec<String>,
 }
@@ -127,6 +133,7 @@ impl Account {
             (left.arrivals.unsigned_abs(), "rows are left in posthaste.arrival"),
             (left.due.unsigned_abs(), "rows are left in posthaste.due"),
             (left.orphans.unsigned_abs(), "claims are held by nodes that are gone"),
+            (left.surplus.unsigned_abs(), "parts of the targets with an owner are beyond their node's share"),
             (self.unknown, "subscriptions are not known to every node"),
             (self.unexplained, "duplicates came long after any fault"),
         ];
@@ -270,13 +277,14 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
             orphans: session
                 .number("SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM posthaste.node WHERE NOT closed)")
                 .await?,
+            surplus: session.number(SURPLUS).await?,
             ..Left::default()
         };
         for table in session.texts(tables).await? {
             left.pending += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (0, 1)")).await?;
             left.given_up += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (3, 4)")).await?;
         }
-        if left.pending + left.arrivals + left.due + left.orphans == 0 {
+        if left.pending + left.arrivals + left.due + left.orphans + left.surplus == 0 {
             return Ok(left);
         }
         if since.elapsed() > SETTLED {

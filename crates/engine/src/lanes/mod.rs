@@ -117,6 +117,10 @@ pub(crate) enum Command {
     HealthOfAll {
         answer: oneshot::Sender<Vec<(i64, LaneHealth)>>,
     },
+    /// Targets with an owner whose lanes are not idle.
+    BusyOwned {
+        answer: oneshot::Sender<Vec<i64>>,
+    },
     /// All lanes together.
     Sum {
         answer: oneshot::Sender<LaneSum>,
@@ -259,6 +263,18 @@ impl Lanes {
             all.backlog += sum.backlog;
             all.in_flight += sum.in_flight;
             all.oldest_ms = all.oldest_ms.into_iter().chain(sum.oldest_ms).min();
+        }
+        all
+    }
+
+    /// Targets with an owner for which something is queued, scheduled, under way or on its way to the disk, or was sent so lately that it counts
+    /// for their rate.
+    pub async fn busy_owned(&self) -> Vec<i64> {
+        let mut all = Vec::new();
+        for shard in 0..self.shards.len() {
+            let (answer, receive) = oneshot::channel();
+            self.tell(shard, Command::BusyOwned { answer }).await;
+            all.extend(receive.await.unwrap_or_default());
         }
         all
     }

@@ -361,6 +361,12 @@ impl LaneState {
         self.lane.is_empty()
     }
 
+    /// Whether nothing is left that whoever sends to the target next would have to know: no delivery, no outcome on its way, and nothing that its
+    /// rate still counts.
+    pub fn is_idle(&self, now_ms: i64) -> bool {
+        self.is_empty() && self.settling() == 0 && self.limiter.as_ref().is_none_or(|limiter| limiter.idle_at_ms() <= now_ms)
+    }
+
     /// The target's health, to be kept over restarts.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::config::load::Layers;
 use crate::failure::{Failure, chain};
 use crate::node::{owned_targets, store_hint};
+use crate::storage::authorities;
 use crate::term::{Style, paint, progress, say};
 
 /// Moves everything from a data directory to a Postgres database, or back down: configuration, history, and what is pending.
@@ -30,7 +31,8 @@ pub struct Migrate {
     /// Master key of the nodes, for a move to a directory [default: database.master_key of the configuration, or master.key in that directory].
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
-    /// Certificates, in PEM, of authorities that may vouch for the database [default: those of the system].
+    /// Certificates, in PEM, of authorities that may vouch for the database [default: database.ca of the configuration, or those of
+    /// the system].
     #[arg(long, value_name = "FILE")]
     database_ca: Option<PathBuf>,
     /// Configuration file of the nodes; POSTHASTE_CONFIG otherwise.
@@ -58,9 +60,10 @@ impl Migrate {
         let config = Layers::gather(self.config.as_deref(), environment(), Vec::new())?.load()?.config;
         let mut options = MigrateOptions::default();
         options.rows = self.rows.unwrap_or(options.rows);
-        if let Some(file) = &self.database_ca {
-            options.authorities = Some(std::fs::read(file).map_err(Failure::io(format!("cannot read {}", file.display())))?);
-        }
+        options.authorities = match &self.database_ca {
+            Some(file) => Some(std::fs::read(file).map_err(Failure::io(format!("cannot read {}", file.display())))?),
+            None => authorities(&config).map_err(|error| Failure::Start { message: error.to_string(), hint: None })?,
+        };
         let (from, to) = (end(self.from.as_ref(), "--from", &config)?, end(self.to.as_ref(), "--to", &config)?);
         if matches!((from, to), (End::Directory(_), End::Directory(_)) | (End::Database(_), End::Database(_))) {
             return Err(Failure::Start {

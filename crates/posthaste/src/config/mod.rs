@@ -65,6 +65,8 @@ pub struct Config {
 pub struct Database {
     /// Where it is; empty: everything is in the data directory.
     pub url: String,
+    /// File of the authorities that may vouch for it; empty: those of the system.
+    pub ca: String,
     /// Connections of this node.
     pub connections: usize,
     /// What this node is called.

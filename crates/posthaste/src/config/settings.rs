@@ -95,6 +95,12 @@ pub static SETTINGS: &[Setting] = &[
         "A Postgres (15 or newer) that this node shares with others, instead of the data directory. Example: \"postgres://posthaste@db.internal/posthaste\".",
         true
     ),
+    setting!(
+        "database.ca",
+        database.ca,
+        "File with certificates, in PEM, of the authorities that may vouch for the database. Empty: those of the system. TLS is used with ?sslmode=require \
+         at the end of the URL."
+    ),
     setting!("database.connections", database.connections, "Connections of this node to the database, at least 7."),
     setting!("database.node", database.node, "What this node is called where nodes are listed. Empty: the name of the machine."),
     setting!(

@@ -104,6 +104,11 @@ impl Arrivals {
         self.taken.entry((part_of(target), chunk_of(key))).or_default().push(id);
     }
 
+    /// Another node has this part now, and its rows.
+    pub(super) fn forget(&mut self, part: i16) {
+        self.taken.retain(|(of, _), _| *of != part);
+    }
+
     /// Takes what is new of these parts, and lets go of what is settled.
     pub(super) async fn take(
         &mut self,

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 use super::error::{Failure, unknown};
 use super::link::Alone;
 use super::listen::Bell;
+use super::nodes;
 use super::people;
 use super::shared::Shared;
 use crate::secrets::MasterKeys;
@@ -96,6 +97,7 @@ pub(super) async fn pen(shared: &Shared, known: i64) -> Result<PostgresPen, Stor
         // All others wait for it: whoever freezes with it loses it before it is taken for gone.
         tx.script("SET LOCAL idle_in_transaction_session_timeout=2000").await?;
         let version = begin(&tx).await?;
+        nodes::living(&tx, shared.identity.node).await?;
         let mut news = news(&tx, &keys, known).await?;
         // The one that has begun here may come to nothing.
         news.version = version - 1;
@@ -130,6 +132,7 @@ pub(super) async fn write(shared: &Shared, changes: Vec<Change>, entries: &[Entr
     let tx = shared.alone().await?;
     let written = async {
         let version = begin(&tx).await?;
+        nodes::living(&tx, shared.identity.node).await?;
         write_in(&tx, &shared.options.master_keys, version, changes, entries).await
     };
     let written = written.await;

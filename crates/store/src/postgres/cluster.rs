@@ -1,5 +1,6 @@
 //! What nodes share, as `Cluster` has it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -47,10 +48,17 @@ impl Cluster for PostgresStore {
         Bells { arrivals: self.shared.tower.hear(Bell::Arrivals), news: self.shared.tower.hear(Bell::News) }
     }
 
+    async fn give(&self, busy: &[i64]) -> Result<bool, StoreError> {
+        Ok(self.shared.give(busy).await?)
+    }
+
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.command(|reply| Command::Adopt(limit, reply)).await?;
-        // Counted beside the writer, which goes on. What could not be counted is when this is called again.
+        // Beside the writer, which goes on: whoever is gone may hold locks until the database notices.
+        let shared = Arc::clone(&self.shared);
+        let claims = self.to_its_end(async move { Ok(nodes::adopt(&shared, limit).await?) }).await?;
+        self.command(|reply| Command::Hold(claims, reply)).await?;
+        // It is counted beside the writer too. What could not be counted is when this is called again.
         let is_done = self.shared.uncounted.lock().is_empty();
         if is_done { Ok(Vec::new()) } else { self.count().await }
     }

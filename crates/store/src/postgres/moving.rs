@@ -162,39 +162,34 @@ impl Database {
     /// Looks at what would be filled; refuses one that nodes serve.
     pub(crate) async fn destination(&self) -> Result<Destination, MigrateError> {
         let tx = self.locked().await?;
-        let looked = async {
-            self.check_living(&tx).await?;
-            if let Some(mark) = mark(&tx).await? {
-                return Ok(Destination::Marked(mark));
-            }
-            let used = is_used(&tx).await?;
-            Ok::<_, MigrateError>(if used { Destination::Used } else { Destination::Empty })
-        };
-        let looked = looked.await;
+        let looked = self.look(&tx).await;
         tx.finish(looked).await
     }
 
-    /// Marks an empty database, and makes the stream for what comes.
-    pub(crate) async fn begin_filling(&self, mark: &Mark) -> Result<(), StoreError> {
+    async fn look(&self, tx: &Alone) -> Result<Destination, MigrateError> {
+        self.check_living(tx).await?;
+        if let Some(mark) = mark(tx).await? {
+            return Ok(Destination::Marked(mark));
+        }
+        Ok(if is_used(tx).await? { Destination::Used } else { Destination::Empty })
+    }
+
+    /// Marks an empty database, and makes the stream for what comes. Refuses one that is not: somebody may have come since it was looked at.
+    pub(crate) async fn begin_filling(&self, mark: &Mark) -> Result<(), MigrateError> {
         let tx = self.locked().await?;
         let begun = async {
-            if exists(&tx, "migration").await? {
-                // Empty but for the tables: they are made anew, so that all numbers begin at the beginning.
-                tx.script("SET LOCAL client_min_messages = warning; DROP SCHEMA posthaste CASCADE").await?;
+            match self.look(&tx).await? {
+                Destination::Empty => {}
+                Destination::Used => return Err(MigrateError::NotEmpty(self.name.clone())),
+                Destination::Marked(other) => {
+                    let mark = other.of(self.name.clone(), String::new()).to_string();
+                    return Err(MigrateError::Foreign { mark, place: self.name.clone() });
+                }
             }
-            schema::migrate(&tx).await?;
-            tx.script(MAKE).await?;
-            // It never lives: the first node that starts takes over what is its own.
-            let node = nodes::register(&tx, "posthaste migrate").await?;
-            tx.execute("UPDATE posthaste.node SET closed = true WHERE id = $1", &[&node.node]).await?;
-            tx.execute("UPDATE posthaste.stream SET is_open = false WHERE stream = $1", &[&node.stream]).await?;
-            let values = "INSERT INTO posthaste.move(id, state, other, position, stream) VALUES ($1, $2, $3, $4, $5)";
-            let (other, position) = (put(&mark.other), Position::start().text());
-            tx.execute(values, &[&mark.id, &state_name(mark.state), &other, &position, &node.stream]).await?;
-            Ok::<_, Failure>(())
+            Ok(fill(&tx, mark).await?)
         };
         let begun = begun.await;
-        Ok(tx.finish(begun).await?)
+        tx.finish(begun).await
     }
 
     /// How far it is filled.
@@ -269,6 +264,23 @@ async fn is_used(tx: &Alone) -> Result<bool, Failure> {
         is_used = is_used || tx.query(&sql, &[]).await?[0].get::<_, bool>(0);
     }
     Ok(is_used)
+}
+
+/// Makes an empty database ready to be filled.
+async fn fill(tx: &Alone, mark: &Mark) -> Result<(), Failure> {
+    if exists(tx, "migration").await? {
+        // Empty but for the tables: they are made anew, so that all numbers begin at the beginning.
+        tx.script("SET LOCAL client_min_messages = warning; DROP SCHEMA posthaste CASCADE").await?;
+    }
+    schema::migrate(tx).await?;
+    tx.script(MAKE).await?;
+    // It never lives: the first node that starts takes over what is its own.
+    let node = nodes::register(tx, "posthaste migrate").await?;
+    tx.execute("UPDATE posthaste.node SET closed = true WHERE id = $1", &[&node.node]).await?;
+    tx.execute("UPDATE posthaste.stream SET is_open = false WHERE stream = $1", &[&node.stream]).await?;
+    let values = "INSERT INTO posthaste.move(id, state, other, position, stream) VALUES ($1, $2, $3, $4, $5)";
+    let (other, position) = (put(&mark.other), Position::start().text());
+    tx.execute(values, &[&mark.id, &state_name(mark.state), &other, &position, &node.stream]).await.map(drop)
 }
 
 async fn leave(tx: &Alone, mark: &Mark) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use posthaste_domain::id::DeliveryKey;
 use tokio_postgres::Row;
 
+use super::arrivals::OWNERS;
 use super::buckets::Buckets;
 use super::error::Failure;
 use super::link::{Alone, BEGIN_KEYED, Conn};
@@ -79,8 +80,10 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
        SELECT (SELECT count(*) FROM living), (SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM living)),
          (SELECT value FROM posthaste.counter WHERE name = 'catalog'), (extract(epoch FROM clock_timestamp()) * 1000)::int8,
          EXISTS (SELECT 1 FROM posthaste.call WHERE node = $1 AND NOT taken),
-         (SELECT value - 1 FROM posthaste.counter WHERE name = 'sequence')
+         (SELECT value - 1 FROM posthaste.counter WHERE name = 'sequence'),
+         (SELECT count(*) FROM posthaste.claim WHERE holder = $1 AND stream = 0)
        FROM own";
+    let known = shared.pending.lock().held().into_iter().filter(|(stream, _)| *stream == OWNERS).count();
     let rows = conn.keyed(BEAT, &[&shared.identity.node, &catalog, &words::put(report), &seconds(shared.options.lapse)]).await?;
     let beat = |row: &Row| Beat {
         nodes: u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX),
@@ -89,6 +92,8 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
         now_ms: row.get(3),
         has_calls: row.get(4),
         leased: row.get(5),
+        has_gifts: usize::try_from(row.get::<_, i64>(6)).is_ok_and(|held| held > known),
+        has_surplus: row.get::<_, i64>(6) > (i64::from(PARTS) + row.get::<_, i64>(0) - 1) / row.get::<_, i64>(0).max(1),
     };
     Ok(rows.first().map(beat))
 }
@@ -152,14 +157,31 @@ pub(super) async fn leave(tx: &Alone, node: i64) -> Result<(), Failure> {
     tx.script(Bell::News.ring()).await
 }
 
+/// Fails if others took this node for gone, and has them wait with that until the transaction ends.
+pub(super) async fn living(tx: &Alone, node: i64) -> Result<(), Failure> {
+    let rows = tx.query("SELECT 1 FROM posthaste.node WHERE id = $1 AND NOT closed FOR SHARE", &[&node]).await?;
+    if rows.is_empty() { Err(Failure::other(StoreError::Fenced)) } else { Ok(()) }
+}
+
+/// Takes over at most so many claims of nodes that are gone, and forgets what is left of those; answers all claims of this node.
+pub(super) async fn adopt(shared: &Shared, limit: i64) -> Result<Vec<Claim>, Failure> {
+    let lapse = shared.may_close().then_some(shared.options.lapse);
+    let tx = shared.keeping.alone().await.map_err(Failure::other)?;
+    let worked = async {
+        let claims = take_over(&tx, shared.identity.node, lapse, limit).await?;
+        tidy(&tx).await?;
+        Ok(claims)
+    };
+    let worked = worked.await;
+    tx.finish(worked).await
+}
+
 /// Takes over claims of nodes that are gone: at most so many of those that nobody else is taking over. Nodes whose silence was longer than
 /// `lapse` are gone from then on; without it, only those that are already. Answers all claims of this node: what an earlier takeover brought
 /// whose answer was lost, too.
 pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Option<Duration>, limit: i64) -> Result<Vec<Claim>, Failure> {
     // Whoever was taken for gone itself takes nothing.
-    if tx.query("SELECT 1 FROM posthaste.node WHERE id = $1 AND NOT closed FOR SHARE", &[&node]).await?.is_empty() {
-        return Err(Failure::other(StoreError::Fenced));
-    }
+    living(tx, node).await?;
     if let Some(lapse) = lapse {
         // From here on they can neither append nor come back.
         let lapsed = "UPDATE posthaste.node SET closed = true
@@ -176,6 +198,28 @@ pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Option<Duration>, li
     tx.execute(claims, &[&node, &limit]).await?;
     let rows = tx.query("SELECT stream, part FROM posthaste.claim WHERE holder = $1", &[&node]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Gives one of these parts of the owners' stream to the living node that holds the fewest, if this one holds at least two more; answers it. One
+/// with a scheduled delivery stays: whoever holds it waits for its time.
+pub(super) async fn give(conn: &Conn, shared: &Shared, parts: &[i16]) -> Result<Option<i16>, Failure> {
+    const GIVE: &str = "WITH living AS MATERIALIZED (
+           SELECT id FROM posthaste.node WHERE NOT closed AND (id = $1 OR seen >= clock_timestamp() - make_interval(secs => $2))),
+         held AS MATERIALIZED (
+           SELECT l.id, count(c.part) AS parts FROM living l LEFT JOIN posthaste.claim c ON c.holder = l.id AND c.stream = 0 GROUP BY l.id),
+         poorest AS (
+           SELECT o.id FROM held o JOIN held own ON own.id = $1 AND own.parts > o.parts + 1 ORDER BY o.parts, o.id LIMIT 1),
+         idle AS (
+           SELECT p.part FROM unnest($3::int2[]) AS p(part) WHERE EXISTS (SELECT 1 FROM poorest)
+             AND NOT EXISTS (SELECT 1 FROM posthaste.due d WHERE d.stream = 0 AND (d.target & 7)::int2 = p.part) LIMIT 1)
+       UPDATE posthaste.claim c SET holder = poorest.id, fence = fence + 1 FROM poorest, idle
+       WHERE c.stream = 0 AND c.part = idle.part AND c.holder = $1 RETURNING c.part";
+    let give = conn.prepare(GIVE).await?;
+    let ring = conn.prepare(Bell::News.ring()).await?;
+    let parts = parts.to_vec();
+    let lapse = seconds(shared.options.lapse);
+    let rows = conn.transaction(BEGIN_KEYED, &[(give, vec![&shared.identity.node, &lapse, &parts]), (ring, Vec::new())]).await?;
+    Ok(rows[0].first().map(|row| row.get(0)))
 }
 
 /// Forgets streams of nodes that are gone, once all buckets that they wrote to are.

@@ -1,15 +1,17 @@
-//! Retention: whole buckets go.
+//! Retention: whole buckets go. It works beside the writer, which never waits for it.
 
 use super::buckets::{self, Buckets};
+use super::command::Command;
 use super::error::{Failure, Kind};
-use super::writer::Writer;
+use super::shared::Shared;
+use super::store::PostgresStore;
 use crate::{RetentionRule, Retired};
 
-impl Writer {
+impl PostgresStore {
     /// See `Journal::retire`.
-    pub(super) async fn retire(&mut self, rule: RetentionRule, now_ms: i64) -> Result<Retired, Failure> {
+    pub(super) async fn drop_old(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, Failure> {
         let shared = self.shared.clone();
-        let conn = shared.writing.conn().map_err(Failure::other)?;
+        let conn = shared.list().map_err(Failure::other)?;
         shared.refresh(&conn).await?;
         let mut sizes = buckets::sizes(&conn, shared.options.answer_timeout).await?;
         let mut retired = Retired::default();
@@ -20,10 +22,10 @@ impl Writer {
         let age_ms = i64::try_from(shared.options.bucket_age.as_millis()).unwrap_or(i64::MAX);
         let is_full = size_of(&sizes, current.id) >= shared.options.bucket_bytes;
         if first_ms.is_some_and(|first_ms| is_full || now_ms.saturating_sub(first_ms) > age_ms) {
-            self.roll(&current).await?;
+            roll(&shared, &current).await?;
             sizes = buckets::sizes(&conn, shared.options.answer_timeout).await?;
         }
-        self.keep_lows().await?;
+        self.command(Command::KeepLows).await.map_err(Failure::other)?;
         let all = shared.buckets();
         let mut total: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
         let mut living = Buckets::clone(&all);
@@ -42,7 +44,7 @@ impl Writer {
                     retired.buckets += 1;
                     retired.bytes += bytes;
                     living.0.retain(|other| other.id != bucket.id);
-                    self.lows.forget(bucket.id);
+                    self.tell(Command::Forget(bucket.id)).await;
                 }
                 Ok(false) => retired.kept_for_pending += 1,
                 // Somebody reads it for long, or another node was quicker.
@@ -55,20 +57,19 @@ impl Writer {
         shared.refresh(&conn).await?;
         Ok(retired)
     }
+}
 
-    /// Begins the next bucket. If that cannot be now, the current one simply goes on.
-    async fn roll(&mut self, current: &buckets::Bucket) -> Result<(), Failure> {
-        let shared = self.shared.clone();
-        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
-        let rolled = buckets::roll(&tx, current).await;
-        if let Err(failure) = tx.finish(rolled).await {
-            tracing::warn!(error = %failure.error, "cannot begin a new bucket; the current one goes on");
-            return Ok(());
-        }
-        let conn = shared.writing.conn().map_err(Failure::other)?;
-        shared.refresh(&conn).await?;
-        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
-        let made = super::schema::make_ahead(&tx).await;
-        tx.finish(made).await
+/// Begins the next bucket. If that cannot be now, the current one simply goes on.
+async fn roll(shared: &Shared, current: &buckets::Bucket) -> Result<(), Failure> {
+    let tx = shared.keeping.alone().await.map_err(Failure::other)?;
+    let rolled = buckets::roll(&tx, current).await;
+    if let Err(failure) = tx.finish(rolled).await {
+        tracing::warn!(error = %failure.error, "cannot begin a new bucket; the current one goes on");
+        return Ok(());
     }
+    let conn = shared.list().map_err(Failure::other)?;
+    shared.refresh(&conn).await?;
+    let tx = shared.keeping.alone().await.map_err(Failure::other)?;
+    let made = super::schema::make_ahead(&tx).await;
+    tx.finish(made).await
 }

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::PostgresOptions;
 use super::arrivals::{Arrivals, OWNERS};
 use super::buckets::Buckets;
-use super::error::{Failure, unknown};
+use super::error::{Failure, Kind, unknown};
 use super::link::{Alone, Conn, Link};
 use super::listen::Tower;
 use super::nodes::{self, Identity};
-use super::pending::{Claim, PARTS, Pending, Place, keys_of};
+use super::pending::{Claim, PARTS, Pending, Place, keys_of, part_of};
 use super::{rows, words};
 use crate::{Arrived, Beat, Inherited, StoreError};
 
@@ -120,7 +120,7 @@ impl Shared {
         }
     }
 
-    fn check_open(&self) -> Result<(), StoreError> {
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
@@ -141,12 +141,6 @@ impl Shared {
     pub(super) async fn alone(&self) -> Result<Alone, StoreError> {
         self.check_open()?;
         self.side.alone().await
-    }
-
-    /// A transaction for whom anybody may send.
-    pub(super) async fn for_visitors(&self) -> Result<Alone, StoreError> {
-        self.check_open()?;
-        self.visitors.alone().await
     }
 
     /// A heartbeat was answered, or not.
@@ -276,6 +270,37 @@ impl Shared {
             Err(_) if !opened.is_empty() => Ok(opened),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Gives a part of the owners' stream away, one of which nothing is queued and none of these numbers is.
+    pub(super) async fn give(&self, busy: &[i64]) -> Result<bool, Failure> {
+        let conn = self.lane().map_err(Failure::other)?;
+        // Nothing new is taken meanwhile.
+        let mut arrivals = self.arrivals.lock().await;
+        let idle: Vec<i16> = {
+            let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
+            let is_idle = |part: &i16| {
+                let claim = (OWNERS, *part);
+                let is_known = pending.holds(claim) && !uncounted.contains(&claim);
+                is_known && pending.places(claim).next().is_none() && !busy.iter().any(|number| part_of(*number) == *part)
+            };
+            (0..PARTS).filter(is_idle).collect()
+        };
+        if idle.is_empty() {
+            return Ok(false);
+        }
+        let given = nodes::give(&conn, self, &idle).await;
+        // Without an answer it may be any of them. What this node still holds comes back as a gift.
+        let lost: &[i16] = match &given {
+            Ok(given) => given.as_slice(),
+            Err(failure) if failure.kind == Kind::Uncertain => &idle,
+            Err(_) => &[],
+        };
+        lost.iter().for_each(|part| {
+            self.pending.lock().lose((OWNERS, *part));
+            arrivals.forget(*part);
+        });
+        Ok(given?.is_some())
     }
 
     /// Looks the buckets up.

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::command::{Command, Reply};
 use super::error::{Failure, Kind};
-use super::link::{Address, Conn, Link};
+use super::link::{Address, Alone, Conn, Link};
 use super::nodes::{self, Held, Identity};
 use super::shared::{Links, Shared};
 use super::tls::Tls;
@@ -31,6 +31,11 @@ use crate::{
 
 /// Commands that may wait for the writer.
 const WAITING_COMMANDS: usize = 1024;
+/// What a commit takes where nobody else keeps the database busy. One that took longer competes with others, and small transactions are dear: each
+/// costs nearly a millisecond of processors, however little is in it.
+const QUIET: Duration = Duration::from_micros(700);
+/// How long a group may wait for company.
+const COMPANY: Duration = Duration::from_millis(4);
 /// How often a node that is still starting says that it lives.
 const PULSE: Duration = Duration::from_secs(1);
 
@@ -136,6 +141,31 @@ impl PostgresStore {
         self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
+
+    /// A transaction that goes on when whoever asked for it hangs up: in the middle of it, its connection would have to be given up.
+    async fn whole<T, F>(&self, link: fn(&Shared) -> &Link, work: impl FnOnce(Alone) -> F + Send + 'static) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        self.shared.check_open()?;
+        let shared = Arc::clone(&self.shared);
+        self.to_its_end(async move { Ok(work(link(&shared).alone().await?).await?) }).await
+    }
+
+    /// Work that goes on when nobody waits for it any more.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.tasks.spawn(work).await.unwrap_or_else(|panicked| Err(StoreError::Engine(panicked.into())))
+    }
+
+    /// Tells the writer something that nobody waits for.
+    pub(super) async fn tell(&self, command: Command) {
+        // A writer that is gone needs to know nothing.
+        self.commands.send(command).await.ok();
+    }
 }
 
 /// Says that the node lives, until somebody else does: what it has to read before it can work may take longer than silence is forgiven.
@@ -176,6 +206,10 @@ impl Journal for PostgresStore {
         self.command(|reply| Command::Append(group, reply)).await
     }
 
+    fn company(&self, took: Duration) -> Duration {
+        took.saturating_sub(QUIET).min(COMPANY)
+    }
+
     async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
         self.command(|reply| Command::Settle(outcomes, reply)).await
     }
@@ -211,7 +245,8 @@ impl Journal for PostgresStore {
     }
 
     async fn retire(&self, rule: RetentionRule, now_ms: i64) -> Result<Retired, StoreError> {
-        self.command(|reply| Command::Retire(rule, now_ms, reply)).await
+        let store = self.clone();
+        self.to_its_end(async move { Ok(store.drop_old(rule, now_ms).await?) }).await
     }
 
     async fn close(&self) {
@@ -290,54 +325,94 @@ impl Catalog for PostgresStore {
     }
 
     async fn audit(&self, workspace: i64, filter: AuditFilter, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        let tx = self.shared.for_visitors().await?;
-        let found = people::list(&tx, workspace, &filter, before, limit).await;
-        Ok(tx.finish(found).await?)
+        self.whole(
+            |shared| &shared.visitors,
+            move |tx| async move {
+                let found = people::list(&tx, workspace, &filter, before, limit).await;
+                tx.finish(found).await
+            },
+        )
+        .await
     }
 
     async fn drop_audit(&self, before_ms: i64) -> Result<usize, StoreError> {
-        let tx = self.shared.alone().await?;
-        let dropped = people::drop_before(&tx, before_ms).await;
-        Ok(tx.finish(dropped).await?)
+        self.whole(
+            |shared| &shared.side,
+            move |tx| async move {
+                let dropped = people::drop_before(&tx, before_ms).await;
+                tx.finish(dropped).await
+            },
+        )
+        .await
     }
 
     async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
-        let tx = self.shared.alone().await?;
-        let found = people::sessions(&tx).await;
-        Ok(tx.finish(found).await?)
+        self.whole(
+            |shared| &shared.side,
+            move |tx| async move {
+                let found = people::sessions(&tx).await;
+                tx.finish(found).await
+            },
+        )
+        .await
     }
 
     async fn put_session(&self, session: Session) -> Result<(), StoreError> {
-        let tx = self.shared.alone().await?;
-        let put = people::put_session(&tx, &session).await;
-        Ok(tx.finish(put).await?)
+        self.whole(
+            |shared| &shared.side,
+            move |tx| async move {
+                let put = people::put_session(&tx, &session).await;
+                tx.finish(put).await
+            },
+        )
+        .await
     }
 
     async fn end_sessions(&self, ids: Vec<String>, entries: Vec<Entry>) -> Result<(), StoreError> {
-        let tx = self.shared.alone().await?;
-        let ended = people::end_sessions(&tx, &ids, &entries).await;
-        Ok(tx.finish(ended).await?)
+        self.whole(
+            |shared| &shared.side,
+            move |tx| async move {
+                let ended = people::end_sessions(&tx, &ids, &entries).await;
+                tx.finish(ended).await
+            },
+        )
+        .await
     }
 }
 
 #[async_trait]
 impl Bins for PostgresStore {
     async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
-        let tx = self.shared.for_visitors().await?;
-        let put = bins::put_request(&tx, bin, &request, room).await;
-        Ok(tx.finish(put).await?)
+        self.whole(
+            |shared| &shared.visitors,
+            move |tx| async move {
+                let put = bins::put_request(&tx, bin, &request, room).await;
+                tx.finish(put).await
+            },
+        )
+        .await
     }
 
     async fn list(&self, bin: i64, before: Option<i64>, limit: usize) -> Result<Vec<BinRequest>, StoreError> {
-        let tx = self.shared.for_visitors().await?;
-        let found = bins::list(&tx, bin, before, limit).await;
-        Ok(tx.finish(found).await?)
+        self.whole(
+            |shared| &shared.visitors,
+            move |tx| async move {
+                let found = bins::list(&tx, bin, before, limit).await;
+                tx.finish(found).await
+            },
+        )
+        .await
     }
 
     async fn clear(&self, bin: i64) -> Result<(), StoreError> {
-        let tx = self.shared.for_visitors().await?;
-        let cleared = bins::clear(&tx, bin).await;
-        Ok(tx.finish(cleared).await?)
+        self.whole(
+            |shared| &shared.visitors,
+            move |tx| async move {
+                let cleared = bins::clear(&tx, bin).await;
+                tx.finish(cleared).await
+            },
+        )
+        .await
     }
 }
 

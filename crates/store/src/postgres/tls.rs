@@ -17,6 +17,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::StoreError;
 
+/// Nobody could vouch for the database.
+#[derive(Debug, thiserror::Error)]
+#[error("the file of authorities that may vouch for the database has no certificate in PEM")]
+struct NoAuthority;
+
 /// Makes connectors. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
@@ -30,6 +35,9 @@ impl Tls {
             Some(pem) => {
                 for authority in CertificateDer::pem_slice_iter(pem) {
                     roots.add(authority.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))?;
+                }
+                if roots.is_empty() {
+                    return Err(failed(NoAuthority.into()));
                 }
             }
             // One that cannot be read is not trusted; the others are.

@@ -1,13 +1,11 @@
 //! The one task that writes the journal.
 //!
-//! It takes every command that waits, stores them in one transaction and one round trip, and then answers them all. Outcomes alone that
-//! nobody waits for wait a moment for an append to share its flush with. A transaction that fails because of one command is undone, and its
+//! It takes a group of what waits ([`crate::gathering`]), stores it in one transaction and one round trip, and then answers all of it. A transaction that fails because of one command is undone, and its
 //! commands are tried one by one. What is remembered of the database is looked up again when it turns out to be old.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use posthaste_domain::delivery::{Delivery, PendingDelivery};
 use posthaste_domain::id::{DeliveryKey, Sequence};
@@ -28,14 +26,10 @@ use super::pending::{Claim, Place, part_of};
 use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
 use super::shared::Shared;
+use crate::gathering::{Gathering, Wanted, Work};
 use crate::tell::teller;
 use crate::{LaneSummary, Recovered, StoreError};
 
-/// Commands, and bytes, in one group, unless one command alone has more.
-const GROUP_COMMANDS: usize = 2048;
-const GROUP_BYTES: usize = 16 << 20;
-/// How long outcomes wait for an append.
-const COMPANY: Duration = Duration::from_millis(5);
 /// How often a group is tried when buckets change below it.
 const TRIES: usize = 4;
 /// Runs of own sequences that are remembered.
@@ -43,9 +37,9 @@ const RUNS: usize = 4096;
 
 /// The state of the task.
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) lows: Lows,
-    pub(super) sources: Sources,
+    shared: Arc<Shared>,
+    lows: Lows,
+    sources: Sources,
     own: Own,
     /// Outcomes of which it is not known whether they are stored. They are written again.
     unsure: HashSet<i64>,
@@ -103,55 +97,38 @@ impl Writer {
 
     /// Works until told to close, or until nobody can send any more.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut gathering = Gathering::new(Instant::now());
         let mut group = Vec::new();
-        while let Some(first) = commands.recv().await {
-            let mut next = Some(first);
-            let (mut bytes, mut only_outcomes) = (0, true);
-            let patience = Instant::now() + COMPANY;
-            let alone = loop {
-                match next {
-                    Some(command) if command.is_of_groups() => {
-                        bytes += command.bytes();
-                        only_outcomes &= command.has_time();
-                        group.push(command);
-                    }
-                    other => break other,
-                }
-                if group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES {
-                    break None;
-                }
-                next = match commands.try_recv() {
-                    Ok(command) => Some(command),
-                    Err(_) if only_outcomes => timeout_at(patience, commands.recv()).await.unwrap_or(None),
-                    Err(_) => None,
-                };
-            };
-            self.group(&mut group).await;
-            match alone {
-                Some(Command::Reopen(keys, at_ms, reply)) => drop(reply.send(self.reopen(keys, at_ms).await)),
-                Some(Command::Recover(reply)) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
-                Some(Command::Adopt(limit, reply)) => drop(reply.send(self.adopt(limit).await.map_err(StoreError::from))),
-                Some(Command::Decide(reply)) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
-                Some(Command::Retire(rule, now_ms, reply)) => {
-                    drop(reply.send(self.retire(rule, now_ms).await.map_err(StoreError::from)));
-                }
-                Some(Command::Close(reply)) => {
+        while gather(&mut gathering, &mut commands).await {
+            match gathering.take(&mut group) {
+                Work::Group => self.group(&mut group).await,
+                Work::Alone(Command::Close(reply)) => {
                     commands.close();
                     self.close().await;
                     reply.send(()).ok();
                     return;
                 }
-                _ => {}
+                Work::Alone(command) => self.alone(command).await,
             }
         }
         self.close().await;
     }
 
+    /// Does a command that is not part of groups.
+    async fn alone(&mut self, command: Command) {
+        match command {
+            Command::Reopen(keys, at_ms, reply) => drop(reply.send(self.reopen(keys, at_ms).await)),
+            Command::Recover(reply) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
+            Command::Hold(claims, reply) => drop(reply.send(self.hold(claims).await.map_err(StoreError::from))),
+            Command::Decide(reply) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
+            Command::KeepLows(reply) => drop(reply.send(self.keep_lows().await.map_err(StoreError::from))),
+            Command::Forget(bucket) => self.lows.forget(bucket),
+            Command::Append(..) | Command::Settle(..) | Command::Close(_) => {}
+        }
+    }
+
     /// Stores a group and answers its commands.
     async fn group(&mut self, commands: &mut Vec<Command>) {
-        if commands.is_empty() {
-            return;
-        }
         let verdicts = self.store(commands).await;
         for (command, verdict) in commands.drain(..).zip(verdicts) {
             command.answer(verdict);
@@ -344,7 +321,8 @@ impl Writer {
         self.shared.beaten(true);
         // What others left is shared with those that live.
         let share = beat.orphans.div_ceil(usize::try_from(beat.nodes.max(1)).unwrap_or(1));
-        self.adopt(i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        let taken = nodes::adopt(&self.shared, i64::try_from(share).unwrap_or(i64::MAX)).await?;
+        self.hold(taken).await?;
         *self.shared.met.lock() = Some(beat);
         let held = nodes::held(&conn, self.shared.identity.node).await?;
         let claims: Vec<Claim> = held.iter().map(|held| (held.stream, held.part)).collect();
@@ -355,29 +333,20 @@ impl Writer {
         Ok(recovered)
     }
 
-    /// Takes over claims of nodes that are gone. Nobody takes what is new for them before what was there is counted.
-    async fn adopt(&mut self, limit: i64) -> Result<(), Failure> {
+    /// Claims are this node's from now on. Nobody takes what is new for them before what was there is counted.
+    async fn hold(&mut self, mut claims: Vec<Claim>) -> Result<(), Failure> {
         let shared = self.shared.clone();
-        let lapse = shared.may_close().then_some(shared.options.lapse);
-        let tx = shared.keeping.alone().await.map_err(Failure::other)?;
-        let worked = async {
-            let taken = nodes::take_over(&tx, shared.identity.node, lapse, limit).await?;
-            nodes::tidy(&tx).await?;
-            Ok::<_, Failure>(taken)
-        };
-        let worked = worked.await;
-        let mut taken = tx.finish(worked).await?;
         let conn = shared.writing.conn().map_err(Failure::other)?;
         self.lows.read(&conn, shared.identity.node).await?;
         let mut pending = shared.pending.lock();
-        taken.retain(|claim| !pending.holds(*claim));
-        shared.uncounted.lock().extend(&taken);
-        taken.iter().for_each(|claim| pending.hold(*claim));
+        claims.retain(|claim| !pending.holds(*claim));
+        shared.uncounted.lock().extend(&claims);
+        claims.iter().for_each(|claim| pending.hold(*claim));
         Ok(())
     }
 
     /// Writes down from where on something may be queued.
-    pub(super) async fn keep_lows(&mut self) -> Result<(), Failure> {
+    async fn keep_lows(&mut self) -> Result<(), Failure> {
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
         let changed = {
             let pending = self.shared.pending.lock();
@@ -403,6 +372,23 @@ impl Writer {
         }
         shared.closed.store(true, Ordering::Release);
         self.stop.cancel();
+    }
+}
+
+/// Waits for what is next; `false`: nobody can send any more, and everything was taken.
+async fn gather(gathering: &mut Gathering<Command>, commands: &mut mpsc::Receiver<Command>) -> bool {
+    loop {
+        let next = match gathering.wanted() {
+            Wanted::First => match commands.recv().await {
+                None => return false,
+                first => first,
+            },
+            Wanted::Until(at) => timeout_at(at, commands.recv()).await.unwrap_or(None),
+            Wanted::Present => commands.try_recv().ok(),
+            Wanted::Nothing => None,
+        };
+        let Some(command) = next else { return true };
+        gathering.add(command, Instant::now());
     }
 }
 

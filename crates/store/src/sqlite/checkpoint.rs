@@ -13,8 +13,8 @@ use super::schema::{self, Access, file_error};
 use super::segments::{Segment, beside};
 use crate::StoreError;
 
-/// Bytes of a WAL before anything is in it: what is written between two checkpoints.
-const ROOM: u64 = Checkpointer::STEP;
+/// Bytes of a WAL before anything is in it: what is written until it begins anew, beside a busy writer.
+const ROOM: u64 = 16 << 20;
 /// Bytes of room that are flushed at once beside a busy writer, and the pause after them.
 const GENTLE_PIECE: u64 = 512 << 10;
 const GENTLE_PAUSE: Duration = Duration::from_millis(10);
@@ -101,8 +101,9 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// How many bytes the WAL grows between checkpoints.
-    pub(super) const STEP: u64 = 16 << 20;
+    /// How many bytes the WAL grows between checkpoints. Whoever commits beside one waits for its flush: few bytes are flushed in few
+    /// milliseconds.
+    pub(super) const STEP: u64 = 4 << 20;
 
     /// Starts the thread.
     pub(super) fn start() -> Result<Self, StoreError> {

@@ -1,8 +1,7 @@
 //! The one thread that writes the journal.
 //!
-//! It takes every command that waits, commits once per segment that they touch, and then answers them all: appends and settlements of
-//! the moment share one flush. Outcomes alone that nobody waits for wait a moment for an append to share its flush with: a flush of
-//! their own would make the next append wait. Of several segments the newest goes first, and appends are answered when it is committed: what
+//! It takes a group of what waits ([`crate::gathering`]), commits once per segment that it touches, and then answers all of it: appends and settlements of
+//! the moment share one flush. Of several segments the newest goes first, and appends are answered when it is committed: what
 //! settles old events makes no new one wait. A transaction that fails because of one command is rolled back and its commands are tried one
 //! by one, so that a bad one fails alone (incident 22). Nothing of it is remembered across a failure: when space comes back, the next
 //! commit succeeds (incident 10).
@@ -11,7 +10,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use posthaste_domain::delivery::Delivery;
 use posthaste_domain::id::DeliveryKey;
@@ -29,15 +27,10 @@ use super::readers::Pool;
 use super::schema::{self, Access};
 use super::segments::{self, NEXT, Segment, Segments};
 use super::wait::Wait;
+use crate::gathering::{Gathering, Wanted, Work};
 use crate::tell::teller;
 use crate::{Append, Settlement, StoreError};
 
-/// Commands in one group.
-const GROUP_COMMANDS: usize = 2048;
-/// Payload bytes in one group, unless one command alone has more.
-const GROUP_BYTES: usize = 16 << 20;
-/// How long outcomes wait for an append.
-const COMPANY: Duration = Duration::from_millis(5);
 /// The size of a file is looked at when it grew by about this much.
 const MEASURE: u64 = 64 << 10;
 /// Segments that are kept open for writing.
@@ -46,7 +39,7 @@ const OPEN_SEGMENTS: usize = 8;
 const WAL_LIMIT: u64 = 64 << 20;
 
 /// The part of a command that concerns one segment.
-enum Work<'a> {
+enum Change<'a> {
     Append(&'a Append),
     CloseBatch(DeliveryKey, i64),
     Settle(Vec<&'a Settlement>),
@@ -55,7 +48,7 @@ enum Work<'a> {
 
 struct Part<'a> {
     command: usize,
-    work: Work<'a>,
+    work: Change<'a>,
 }
 
 /// Why a transaction was not committed.
@@ -147,64 +140,44 @@ impl Writer {
 
     /// Works until told to close, or until nobody can send any more.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut group = Vec::new();
         let wait = Wait::new();
-        while let Some(first) = commands.blocking_recv() {
-            let mut next = Some(first);
-            let mut bytes = 0;
-            let mut only_outcomes = true;
-            let patience = Instant::now() + COMPANY;
-            // Whatever waits joins the group, up to a command that is not part of groups.
-            let alone = loop {
-                match next {
-                    Some(command) if command.is_of_groups() => {
-                        bytes += command.bytes();
-                        only_outcomes &= command.has_time();
-                        group.push(command);
+        let mut gathering = Gathering::new(Instant::now());
+        let mut group = Vec::new();
+        while gather(&mut gathering, &wait, &mut commands) {
+            match gathering.take(&mut group) {
+                // A bug fails the commands that met it. What it may have left half done is rolled back with its connection.
+                Work::Group => {
+                    if catch_unwind(AssertUnwindSafe(|| self.group(&mut group))).is_err() {
+                        self.open.clear();
+                        group.drain(..).for_each(Command::fail);
                     }
-                    other => break other,
                 }
-                if group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES {
-                    break None;
+                Work::Alone(Command::Close(reply)) => {
+                    commands.close();
+                    // Nobody waits for an answer any more, least of all the compressor.
+                    while let Some(command) = commands.blocking_recv() {
+                        drop(command);
+                    }
+                    self.close();
+                    reply.send(()).ok();
+                    return;
                 }
-                next = if only_outcomes { wait.until(patience, &mut commands) } else { commands.try_recv().ok() };
-            };
-            let close = match alone {
-                Some(Command::Close(reply)) => Some(reply),
-                other => {
-                    group.extend(other);
-                    None
+                Work::Alone(command) => {
+                    if catch_unwind(AssertUnwindSafe(|| self.alone(command))).is_err() {
+                        self.open.clear();
+                    }
                 }
-            };
-            // A bug fails the commands that met it. What it may have left half done is rolled back with its connection.
-            if catch_unwind(AssertUnwindSafe(|| self.work(&mut group))).is_err() {
-                self.open.clear();
-                group.drain(..).for_each(Command::fail);
-            }
-            if let Some(reply) = close {
-                commands.close();
-                // Nobody waits for an answer any more, least of all the compressor.
-                while let Some(command) = commands.blocking_recv() {
-                    drop(command);
-                }
-                self.close();
-                reply.send(()).ok();
-                return;
             }
         }
         self.close();
     }
 
-    /// Does what was taken together: a group, and after it perhaps a command that is not part of groups.
-    fn work(&mut self, commands: &mut Vec<Command>) {
-        let alone = commands.pop_if(|last| !last.is_of_groups());
-        if !commands.is_empty() {
-            self.group(commands);
-        }
-        match alone {
-            Some(Command::Retire(rule, now_ms, reply)) => drop(reply.send(Ok(self.retire(rule, now_ms)))),
-            Some(Command::Replace(replacement, reply)) => drop(reply.send(Ok(self.replace(&replacement)))),
-            Some(Command::CapPages(pages, reply)) => drop(reply.send(self.cap_pages(pages))),
+    /// Does a command that is not part of groups.
+    fn alone(&mut self, command: Command) {
+        match command {
+            Command::Retire(rule, now_ms, reply) => drop(reply.send(Ok(self.retire(rule, now_ms)))),
+            Command::Replace(replacement, reply) => drop(reply.send(Ok(self.replace(&replacement)))),
+            Command::CapPages(pages, reply) => drop(reply.send(self.cap_pages(pages))),
             _ => {}
         }
     }
@@ -247,29 +220,29 @@ impl Writer {
     /// Sorts the work of a group by segment.
     fn plan<'a>(&self, commands: &'a [Command]) -> BTreeMap<u32, (Arc<Segment>, Vec<Part<'a>>)> {
         let mut plan: BTreeMap<u32, (Arc<Segment>, Vec<Part<'a>>)> = BTreeMap::new();
-        let mut add = |segment: Arc<Segment>, command: usize, work: Work<'a>| {
+        let mut add = |segment: Arc<Segment>, command: usize, work: Change<'a>| {
             plan.entry(segment.id).or_insert_with(|| (segment, Vec::new())).1.push(Part { command, work });
         };
         for (command, wanted) in commands.iter().enumerate() {
             match wanted {
                 Command::Append(group, _) => {
                     let current = self.segments.current();
-                    add(current, command, Work::Append(group));
+                    add(current, command, Change::Append(group));
                     for part in &group.batches {
                         // After the append, because the batch may have been opened by it.
                         if let (Some(due_ms), Some(segment)) = (part.closed_due_ms, self.segments.of(part.batch.sequence())) {
-                            add(segment, command, Work::CloseBatch(part.batch, due_ms));
+                            add(segment, command, Change::CloseBatch(part.batch, due_ms));
                         }
                     }
                 }
                 Command::Settle(outcomes, _) => {
                     for (segment, outcomes) in self.by_segment(outcomes, |outcome| outcome.key) {
-                        add(segment, command, Work::Settle(outcomes));
+                        add(segment, command, Change::Settle(outcomes));
                     }
                 }
                 Command::Reopen(keys, at_ms, _) => {
                     for (segment, keys) in self.by_segment(keys, |key| *key) {
-                        add(segment, command, Work::Reopen(keys.into_iter().copied().collect(), *at_ms));
+                        add(segment, command, Change::Reopen(keys.into_iter().copied().collect(), *at_ms));
                     }
                 }
                 _ => {}
@@ -309,7 +282,7 @@ impl Writer {
                 for part in parts {
                     let slot = &mut outcome.errors[part.command];
                     // Pulling a due time forward is only a hint: an append that is stored is not an error because of it.
-                    if matches!(part.work, Work::CloseBatch(..)) {
+                    if matches!(part.work, Change::CloseBatch(..)) {
                         tracing::debug!(error = %tell(), "could not pull a batch's due time forward");
                     } else if slot.is_none() {
                         *slot = Some(tell());
@@ -328,10 +301,10 @@ impl Writer {
             open.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             for part in parts {
                 match &part.work {
-                    Work::Append(group) => apply::append(&open.conn, &mut open.memory, group, floor, &mut changes)?,
-                    Work::CloseBatch(batch, due_ms) => apply::close_batch(&open.conn, *batch, *due_ms, &mut changes)?,
-                    Work::Settle(outcomes) => apply::settle(&open.conn, &mut open.memory, outcomes, &mut changes)?,
-                    Work::Reopen(keys, at_ms) => apply::reopen(&open.conn, part.command, keys, *at_ms, &mut changes)?,
+                    Change::Append(group) => apply::append(&open.conn, &mut open.memory, group, floor, &mut changes)?,
+                    Change::CloseBatch(batch, due_ms) => apply::close_batch(&open.conn, *batch, *due_ms, &mut changes)?,
+                    Change::Settle(outcomes) => apply::settle(&open.conn, &mut open.memory, outcomes, &mut changes)?,
+                    Change::Reopen(keys, at_ms) => apply::reopen(&open.conn, part.command, keys, *at_ms, &mut changes)?,
                 }
             }
             // To ask for the size costs as much as a row, so that is not done each time.
@@ -496,6 +469,23 @@ impl Writer {
                 tracing::warn!(%error, segment = open.segment.id, "the last checkpoint failed; the next start does it");
             }
         }
+    }
+}
+
+/// Waits for what is next; `false`: nobody can send any more, and everything was taken.
+fn gather(gathering: &mut Gathering<Command>, wait: &Wait, commands: &mut mpsc::Receiver<Command>) -> bool {
+    loop {
+        let next = match gathering.wanted() {
+            Wanted::First => match commands.blocking_recv() {
+                None => return false,
+                first => first,
+            },
+            Wanted::Until(at) => wait.until(at, commands),
+            Wanted::Present => commands.try_recv().ok(),
+            Wanted::Nothing => None,
+        };
+        let Some(command) = next else { return true };
+        gathering.add(command, Instant::now());
     }
 }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
 use posthaste_store::{
-    Arrived, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement, StoreError, VisitRule,
+    Arrived, BinRequest, BinRoom, Bins, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement,
+    StoreError, VisitRule, WhenFull,
 };
+use tokio::time::timeout;
 
 use super::server::{Server, options};
 use super::support::{ALL, append, delivered, event, key, queued};
@@ -45,6 +48,7 @@ async fn who_lost_its_claims_changes_nothing() {
     assert!(matches!(stalled.append(append(vec![event(4, 5)])).await, Err(StoreError::Fenced)));
     assert!(matches!(settle(&stalled, delivered(1, 5)).await, Err(StoreError::Fenced)));
     assert!(matches!(stalled.beat(0, "{}").await, Err(StoreError::Fenced)));
+    assert!(matches!(stalled.pen(0).await, Err(StoreError::Fenced)));
     assert!(stalled.reopen(vec![key(1)], 5).await.expect("reopen").is_empty());
     assert!(stalled.held().await.expect("held").is_empty());
     assert_eq!(other.attempts(key(1)).await.expect("attempts"), []);
@@ -321,6 +325,32 @@ async fn visitors_are_counted_over_all_nodes() {
     assert_eq!(one.visit(9, "192.0.2.1", short).await.expect("counted"), 0);
     one.close().await;
     two.close().await;
+}
+
+/// Whoever hangs up in the middle of something takes no connection along: what others ask for is done at once.
+#[tokio::test]
+async fn who_hangs_up_takes_nothing_along() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Server::shared().open(dir.path(), lapse(NEVER)).await;
+    let admin = Server::shared().connect(&Server::shared().database(dir.path()).await).await;
+    let room = BinRoom { requests: 5, bytes: 1 << 20, when_full: WhenFull::DropOldest };
+    let request = || BinRequest {
+        number: 0,
+        at_ms: 1,
+        method: "GET".to_owned(),
+        target: "/".to_owned(),
+        headers: Vec::new(),
+        body: Bytes::new(),
+        ip: None,
+    };
+    admin.batch_execute("BEGIN; LOCK TABLE posthaste.bin, posthaste.session").await.expect("locked");
+    let soon = Duration::from_millis(200);
+    let (put, listed) = tokio::join!(timeout(soon, store.put(1, request(), room)), timeout(soon, store.sessions()));
+    assert!(put.is_err() && listed.is_err(), "both wait for the lock");
+    admin.batch_execute("COMMIT").await.expect("unlocked");
+    assert_eq!(store.put(1, request(), room).await.expect("kept"), Some(2), "the first one was kept as well");
+    assert!(store.sessions().await.expect("sessions").is_empty());
+    store.close().await;
 }
 
 /// What one node holds, others can have it do.

@@ -128,6 +128,26 @@ async fn a_takeover_whose_answer_is_lost_is_found_again() {
     pair.close().await;
 }
 
+/// A gift whose answer does not come was made, and of the other parts none: the node finds out what it has.
+#[tokio::test]
+async fn a_gift_whose_answer_is_lost_is_not_kept_twice() {
+    let pair = Pair::owning().await;
+    let third = Server::shared().open(pair.dir.path(), PostgresOptions { lapse: NEVER, ..options() }).await;
+    pair.proxy.lose_commit_after("WITH living");
+    let lost = pair.node.give(&[]).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert!(pair.proxy.is_over());
+    assert!((0..8).all(|target| !pair.node.owns(target)), "it may be any");
+    assert!(again(|| pair.node.beat(0, "{}")).await.expect("a heartbeat").has_gifts, "it does not know what it has");
+    assert!(adopt(&pair.node).await.is_empty());
+    assert_eq!((0..8).filter(|target| pair.node.owns(*target)).count(), 7);
+    assert!(third.beat(0, "{}").await.expect("a heartbeat").has_gifts);
+    third.adopt(0).await.expect("adopt");
+    assert!((0..8).all(|target| pair.node.owns(target) != third.owns(target)));
+    third.close().await;
+    pair.close().await;
+}
+
 /// What is new for parts that were taken over is not told before what was there: also when counting that fails.
 #[tokio::test]
 async fn what_is_new_waits_until_a_takeover_is_counted() {

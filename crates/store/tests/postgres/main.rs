@@ -3,8 +3,10 @@
 mod alike;
 mod cluster;
 mod contract;
+mod encrypted;
 mod fight;
 mod filled;
+mod gifts;
 mod lost;
 mod migrate;
 mod plans;

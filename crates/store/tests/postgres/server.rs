@@ -96,6 +96,23 @@ impl Server {
         run(self.command("pg_ctl").args(["-w", "-m", "immediate", "-D"]).arg(self.data()).arg("stop"));
     }
 
+    /// Has it offer TLS with this certificate and key, in PEM; answers how to reach a database with it, verified.
+    pub async fn secure(&self, certificate: &str, key: &str, database: &str) -> String {
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.data().join(name);
+            std::fs::write(&file, pem).expect("a file");
+            run(Command::new("chmod").arg("600").arg(&file));
+            if self.is_root() {
+                run(Command::new("chown").arg(NOBODY).arg(&file));
+            }
+        }
+        let admin = self.connect("postgres").await;
+        admin.batch_execute("ALTER SYSTEM SET ssl = on").await.expect("a setting");
+        self.stop();
+        self.resume();
+        format!("host=localhost hostaddr=127.0.0.1 port={} user=postgres dbname='{database}' sslmode=require", self.port)
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.join("data/log")).expect("a log")).into_owned()

@@ -241,7 +241,7 @@ impl Member {
         }
         self.follow().await;
         if beat.has_surplus {
-            self.give().await;
+            self.give();
         }
         if beat.has_calls {
             match self.cluster.calls().await {
@@ -286,23 +286,27 @@ impl Member {
     }
 
     /// Lets go of a part of the targets that this node owns beyond its share, once nothing is left to be sent to any of them: their
-    /// lanes begin anew elsewhere.
-    async fn give(&self) {
-        let _order = self.in_order.lock().await;
-        // What is on its way to the lanes has to be there before they are asked.
-        let (told, heard) = oneshot::channel();
-        let nothing = Takeover { lanes: Vec::new(), gives_up_block: false, told: Some(told) };
-        if self.takeovers.send(nothing).await.is_err() || heard.await.is_err() {
-            return;
-        }
-        let mut busy = self.engine.inner().lanes.busy_owned().await;
-        busy.extend(self.engine.inner().replays.lock().iter());
-        match self.cluster.give(&busy).await {
-            Ok(true) => tracing::info!("gave an eighth of the targets with an owner to a node that has fewer"),
-            Ok(false) | Err(StoreError::Closed) => {}
-            // The next heartbeat asks again.
-            Err(error) => tracing::debug!(%error, "could not give up what is owned beyond the share"),
-        }
+    /// lanes begin anew elsewhere. Nobody waits for it.
+    fn give(&self) {
+        let member = self.clone();
+        self.engine.tasks().spawn("gift", async move {
+            // Whoever takes something over, or gives already, goes first.
+            let Ok(_order) = member.in_order.try_lock() else { return };
+            // What is on its way to the lanes has to be there before they are asked.
+            let (told, heard) = oneshot::channel();
+            let nothing = Takeover { lanes: Vec::new(), gives_up_block: false, told: Some(told) };
+            if member.takeovers.send(nothing).await.is_err() || heard.await.is_err() {
+                return;
+            }
+            let targets = member.engine.inner().lanes.busy().await;
+            let replays = member.engine.inner().replays.lock().iter().copied().collect();
+            match member.cluster.give(targets, replays).await {
+                Ok(true) => tracing::info!("gave an eighth of the targets with an owner to a node that has fewer"),
+                Ok(false) | Err(StoreError::Closed) => {}
+                // The next heartbeat asks again.
+                Err(error) => tracing::debug!(%error, "could not give up what is owned beyond the share"),
+            }
+        });
     }
 
     /// Takes over a share of what others left, and what they gave, beside the heartbeat.
@@ -377,7 +381,8 @@ impl Member {
                 Err(_) => continue,
             };
             let lane = |one: &posthaste_store::Arrived| {
-                let inherited = Inherited { target: one.target, queued: one.count, scheduled: 0, lowest: one.first };
+                let scheduled = u64::from(one.count == 0);
+                let inherited = Inherited { target: one.target, queued: one.count, scheduled, lowest: one.first };
                 self.engine.reread(&inherited, one.last)
             };
             if !arrived.is_empty() {

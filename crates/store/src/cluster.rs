@@ -59,7 +59,7 @@ pub struct Inherited {
 pub struct Arrived {
     /// The target.
     pub target: i64,
-    /// How many.
+    /// How many; 0: some may be scheduled.
     pub count: u64,
     /// The smallest key.
     pub first: DeliveryKey,
@@ -190,9 +190,9 @@ pub trait Cluster: Send + Sync {
     /// Whether this node is the owner of what has this number.
     fn owns(&self, number: i64) -> bool;
 
-    /// Gives a part of what this node owns to one that owns less: one of which nothing is left to be sent. None of the numbers in `busy` is of it;
-    /// what queued deliveries it has is known here. Answers whether there was one.
-    async fn give(&self, busy: &[i64]) -> Result<bool, StoreError>;
+    /// Gives a part of what this node owns to one that owns less: one of which nothing is left to be sent. None of these `targets` that has
+    /// deliveries for owners is of it, and none of these `others`; what queued deliveries it has is known here. Answers whether there was one.
+    async fn give(&self, targets: Vec<i64>, others: Vec<i64>) -> Result<bool, StoreError>;
 
     /// Takes over at most `limit` orphaned claims, and what others gave.
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError>;

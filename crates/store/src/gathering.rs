@@ -18,7 +18,8 @@ const COMMANDS: usize = 2048;
 const BYTES: usize = 16 << 20;
 /// How long outcomes wait for an append.
 const COMPANY: Duration = Duration::from_millis(5);
-/// Outcomes that have time in one group, unless one command alone has more, or the appends have more events: about two milliseconds of work.
+/// Outcomes that have time in one group, unless one command alone has more, or the appends have more events and deliveries: about two milliseconds
+/// of work.
 const OUTCOMES: usize = 128;
 
 /// What a command weighs in a group.
@@ -26,8 +27,8 @@ const OUTCOMES: usize = 128;
 pub(crate) struct Weight {
     /// Bytes of payloads and answers.
     pub bytes: usize,
-    /// New events.
-    pub events: usize,
+    /// New events and their deliveries.
+    pub rows: usize,
     /// Outcomes.
     pub outcomes: usize,
     /// Whether nobody waits for it.
@@ -37,14 +38,16 @@ pub(crate) struct Weight {
 impl Weight {
     /// Of new events.
     pub(crate) fn of_append(append: &Append) -> Self {
-        Self { bytes: append.events.iter().map(|event| event.payload.len()).sum(), events: append.events.len(), ..Self::default() }
+        let each = append.events.iter().map(|event| (event.payload.len(), 1 + event.deliveries.len()));
+        let (bytes, rows) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        Self { bytes, rows, ..Self::default() }
     }
 
     /// Of outcomes.
     pub(crate) fn of_outcomes(outcomes: &[Settlement]) -> Self {
         Self {
             bytes: outcomes.iter().filter_map(|outcome| outcome.attempt.as_ref()).map(|attempt| attempt.response_body.len()).sum(),
-            events: 0,
+            rows: 0,
             outcomes: outcomes.len(),
             has_time: outcomes.iter().all(|outcome| !outcome.is_awaited),
         }
@@ -124,7 +127,7 @@ impl<C: Weighed> Gathering<C> {
             }
             Some(weight) => {
                 self.sum.bytes += weight.bytes;
-                self.sum.events += weight.events;
+                self.sum.rows += weight.rows;
                 self.group.push(command);
             }
             None => self.alone = Some(command),
@@ -133,9 +136,9 @@ impl<C: Weighed> Gathering<C> {
 
     /// What is to be done now. A group is moved to `group`, which is empty.
     pub(crate) fn take(&mut self, group: &mut Vec<C>) -> Work<C> {
-        let Weight { mut bytes, events, .. } = std::mem::take(&mut self.sum);
+        let Weight { mut bytes, rows, .. } = std::mem::take(&mut self.sum);
         group.append(&mut self.group);
-        let mut room = events.max(OUTCOMES);
+        let mut room = rows.max(OUTCOMES);
         let mut is_first = true;
         while let Some((command, weight)) = self.patient.pop_front_if(|(_, weight)| is_first || (weight.outcomes <= room && bytes < BYTES))
         {
@@ -165,8 +168,8 @@ mod tests {
         }
     }
 
-    fn append(events: usize) -> Named {
-        Named("append", Some(Weight { events, bytes: events, ..Weight::default() }))
+    fn append(rows: usize) -> Named {
+        Named("append", Some(Weight { rows, bytes: rows, ..Weight::default() }))
     }
 
     fn outcomes(name: &'static str, outcomes: usize) -> Named {
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(names(&mut gathering), ["append", "a", "b"]);
         gathering.add(append(OUTCOMES / 2 * 3), now);
         gathering.add(outcomes("e", 1), now);
-        assert_eq!(names(&mut gathering), ["append", "c", "d", "e"], "as many as it has events");
+        assert_eq!(names(&mut gathering), ["append", "c", "d", "e"], "as many as it has rows");
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Account {
         let mut published = published.clone();
         published.add(changes.published.clone());
         let log = shared.sink.receipts().log();
-        let done = faults.done();
+        // A pause explains nothing: all nodes work meanwhile.
+        let done: Vec<Done> = faults.done().into_iter().filter(|done| done.fault != Fault::Pause).collect();
         let counts = faults.counts();
         let (repeated, unexplained) = duplicates(&log, &done);
         let (out_of_order, repeated_late, ordered) = order(&log, &published);
@@ -88,7 +89,7 @@ impl Account {
         let at_once = CONCURRENCY * STREAMS.len() as u64 + shared.unsettled_limit().await?;
         let nodes = |fault: Fault| match fault {
             Fault::Database => shared.members.len() as u64,
-            Fault::Slow => 0,
+            Fault::Slow | Fault::Pause => 0,
             _ => 1,
         };
         let harmful = counts.iter().map(|(fault, count)| *count as u64 * nodes(*fault)).sum::<u64>();
@@ -168,6 +169,7 @@ impl Account {
         row("links to the database frozen", fault(Fault::Freeze));
         row("links to the database slowed down", fault(Fault::Slow));
         row("Postgres ended and started again", fault(Fault::Database));
+        row("pauses of the ordered target", fault(Fault::Pause));
         row("nodes that began anew in their process", self.began_anew as u64);
         row("subscriptions made or switched, then met at another node", self.made);
         row("… changes without a success, left alone", self.unsure);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Member, Shared, locked};
+use super::{CHANGE, Member, READY, Shared, locked};
 use crate::BenchError;
+use crate::api::Api;
 use crate::proxy::LinkState;
 use crate::rng::Rng;
 
@@ -17,6 +18,10 @@ const LAPSE_MS: u64 = 3_500;
 const PAUSE_MS: (u64, u64) = (700, 2_500);
 /// Between two crashes of the database.
 const DATABASE_PAUSE_MS: (u64, u64) = (8_000, 16_000);
+/// Between two pauses of the ordered target.
+const CALLS_PAUSE_MS: (u64, u64) = (2_000, 5_000);
+/// How long it is paused.
+const PAUSED_MS: (u64, u64) = (1_000, 5_000);
 /// How long to go on starting a node: the database may be away.
 const START: Duration = Duration::from_secs(30);
 
@@ -35,6 +40,8 @@ pub enum Fault {
     Slow,
     /// Postgres ends at once and is started again.
     Database,
+    /// The ordered target is paused, so that much waits for it, and resumed.
+    Pause,
 }
 
 /// Those of nodes.
@@ -44,6 +51,8 @@ const OF_NODES: [Fault; 5] = [Fault::Kill, Fault::Stall, Fault::Cut, Fault::Free
 pub struct Faults {
     chosen: Vec<Fault>,
     until: Instant,
+    /// Id of the ordered target.
+    ordered: String,
     done: Mutex<Vec<Done>>,
 }
 
@@ -60,9 +69,9 @@ pub struct Done {
 
 impl Faults {
     /// These, or all; until then.
-    pub fn new(chosen: &[Fault], until: Instant) -> Self {
-        let all = [&OF_NODES[..], &[Fault::Database]].concat();
-        Self { chosen: if chosen.is_empty() { all } else { chosen.to_vec() }, until, done: Mutex::default() }
+    pub fn new(chosen: &[Fault], until: Instant, ordered: String) -> Self {
+        let all = [&OF_NODES[..], &[Fault::Database, Fault::Pause]].concat();
+        Self { chosen: if chosen.is_empty() { all } else { chosen.to_vec() }, until, ordered, done: Mutex::default() }
     }
 
     /// Does harm until it is time to stop, and mends everything.
@@ -70,8 +79,9 @@ impl Faults {
         let nodes = shared.members.iter().map(|member| self.plague(shared, member, Rng::new(rng.next())));
         let nodes: Vec<_> = nodes.collect();
         let database = self.crash(shared, Rng::new(rng.next()));
-        let (nodes, database) = tokio::join!(all(nodes), database);
-        nodes.and(database)
+        let pauses = self.pauses(shared, Rng::new(rng.next()));
+        let (nodes, database, pauses) = tokio::join!(all(nodes), database, pauses);
+        nodes.and(database).and(pauses)
     }
 
     /// What went wrong, in the order in which it was over.
@@ -117,6 +127,32 @@ impl Faults {
             self.note(shared, Fault::Database, from_us);
         }
         Ok(())
+    }
+
+    /// Pauses the ordered target at one node and resumes it at another.
+    async fn pauses(&self, shared: &Shared, mut rng: Rng) -> Result<(), BenchError> {
+        while self.chosen.contains(&Fault::Pause) && self.rest(shared, &mut rng, CALLS_PAUSE_MS).await {
+            let from_us = shared.clock.us();
+            // Whatever became of it, it is resumed.
+            self.switch(shared, &mut rng, "pause").await;
+            sleep(Duration::from_millis(rng.between(PAUSED_MS.0, PAUSED_MS.1))).await;
+            let since = Instant::now();
+            while !self.switch(shared, &mut rng, "resume").await {
+                if since.elapsed() > READY {
+                    return Err(BenchError::Start { log: ", and no node resumes the target with an order".to_owned() });
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+            self.note(shared, Fault::Pause, from_us);
+        }
+        Ok(())
+    }
+
+    /// Asks some node; answers whether it did.
+    async fn switch(&self, shared: &Shared, rng: &mut Rng, action: &str) -> bool {
+        let address = shared.members[rng.below(shared.members.len() as u64) as usize].address;
+        let asked = async { Api::open(address).await?.switch(&self.ordered, action).await };
+        matches!(timeout(CHANGE, asked).await, Ok(Ok(())))
     }
 
     fn note(&self, shared: &Shared, fault: Fault, from_us: u64) {
@@ -168,7 +204,9 @@ async fn strike(shared: &Shared, member: &Member, fault: Fault, rng: &mut Rng) -
         }
         Fault::Cut | Fault::Freeze => {
             member.link.set(if fault == Fault::Cut { LinkState::Cut } else { LinkState::Frozen });
-            sleep(short(200, 2 * LAPSE_MS)).await;
+            // Now and then longer than a node waits for an answer of the database.
+            let is_long = short(0, 3).is_zero();
+            sleep(if is_long { short(10_000, 14_000) } else { short(200, 2 * LAPSE_MS) }).await;
             member.link.set(LinkState::Open);
         }
         Fault::Slow => {
@@ -176,7 +214,7 @@ async fn strike(shared: &Shared, member: &Member, fault: Fault, rng: &mut Rng) -
             sleep(short(1_000, 4_000)).await;
             member.link.set(LinkState::Open);
         }
-        Fault::Database => {}
+        Fault::Database | Fault::Pause => {}
     }
     Ok(())
 }

@@ -119,10 +119,10 @@ impl Cluster {
         let lives = (time.as_secs() as usize).clamp(4, 500);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(self.prepare(bench, time, lives, stopped).await?);
-        self.make_targets(&shared).await?;
+        let ordered = self.make_targets(&shared).await?;
 
         let began_us = shared.clock.us();
-        let mut faults = Faults::new(&self.faults, Instant::now() + time.saturating_sub(CALM));
+        let mut faults = Faults::new(&self.faults, Instant::now() + time.saturating_sub(CALM), ordered);
         let mut changes = changes::Changes::new(lives);
         let senders = senders::start(&shared, &mut rng);
         let ending = async {
@@ -186,7 +186,8 @@ impl Cluster {
         Ok(shared)
     }
 
-    async fn make_targets(&self, shared: &Shared) -> Result<(), BenchError> {
+    /// Answers the id of the ordered one.
+    async fn make_targets(&self, shared: &Shared) -> Result<String, BenchError> {
         let soon: Vec<&str> = vec!["200ms"; 20];
         let policies = [
             json!({"concurrency": CONCURRENCY}),
@@ -195,14 +196,18 @@ impl Cluster {
             json!({"batch": {"events": BATCH, "bytes": "1MiB", "wait": "500ms"}}),
             json!({"retry": {"delays": soon}, "jitter": 0}),
         ];
+        let mut ordered = String::new();
         for (target, policy) in policies.iter().enumerate() {
             let address = shared.members[target % shared.members.len()].address;
             let plan = vec![(format!("target {target}"), shared.sink.url(target))];
-            api::make_targets(address, plan, STREAMS[target].event_type, Some(policy)).await?;
+            let made = api::make_targets(address, plan, STREAMS[target].event_type, Some(policy)).await?;
+            if target == ORDERED {
+                ordered = made.into_iter().next().map(|made| made.target).unwrap_or_default();
+            }
         }
         shared.sink.set_mode(ORDERED, Mode::Flaky(REFUSED / 4));
         shared.sink.set_mode(FLAKY, Mode::Flaky(REFUSED));
-        Ok(())
+        Ok(ordered)
     }
 }
 

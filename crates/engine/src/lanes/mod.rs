@@ -117,8 +117,8 @@ pub(crate) enum Command {
     HealthOfAll {
         answer: oneshot::Sender<Vec<(i64, LaneHealth)>>,
     },
-    /// Targets with an owner whose lanes are not idle.
-    BusyOwned {
+    /// Targets whose lanes are not idle.
+    Busy {
         answer: oneshot::Sender<Vec<i64>>,
     },
     /// All lanes together.
@@ -267,13 +267,12 @@ impl Lanes {
         all
     }
 
-    /// Targets with an owner for which something is queued, scheduled, under way or on its way to the disk, or was sent so lately that it counts
-    /// for their rate.
-    pub async fn busy_owned(&self) -> Vec<i64> {
+    /// Targets for which something is queued, scheduled, under way or on its way to the disk, or was sent so lately that it counts for their rate.
+    pub async fn busy(&self) -> Vec<i64> {
         let mut all = Vec::new();
         for shard in 0..self.shards.len() {
             let (answer, receive) = oneshot::channel();
-            self.tell(shard, Command::BusyOwned { answer }).await;
+            self.tell(shard, Command::Busy { answer }).await;
             all.extend(receive.await.unwrap_or_default());
         }
         all

@@ -253,8 +253,9 @@ impl Shard {
                     self.fair.ready(workspace, target, lane.class());
                 }
             }
-            Command::BusyOwned { answer } => {
-                let _ = answer.send(self.busy_owned());
+            Command::Busy { answer } => {
+                let busy = self.lanes.iter().filter(|(_, lane)| !lane.is_idle(now_ms));
+                let _ = answer.send(busy.map(|(target, _)| *target).collect());
             }
             Command::Sum { answer } => {
                 let add = |sum: LaneSum, lane: &LaneState| lane.add_to(sum, now_ms);
@@ -277,17 +278,6 @@ impl Shard {
                 self.drained = Some(answer);
             }
         }
-    }
-
-    /// Targets with an owner whose lanes are not idle. One that is gone may have had an owner.
-    fn busy_owned(&self) -> Vec<i64> {
-        let now_ms = self.parts.clock.now_ms();
-        let is_owned = |target: i64, lane: &LaneState| {
-            let routes = self.parts.routing.of(&self.parts.catalogue, lane.workspace);
-            routes.targets.get(&target).is_none_or(|route| route.lane.has_owner())
-        };
-        let busy = self.lanes.iter().filter(|(target, lane)| !lane.is_idle(now_ms) && is_owned(**target, lane));
-        busy.map(|(target, _)| *target).collect()
     }
 
     fn lane(&mut self, target: i64, workspace: i64, now_ms: i64) -> &mut LaneState {

@@ -178,7 +178,7 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Takes all rows of these parts, counted anew by what is still queued. Fails if another node holds one of them by now.
+    /// Takes all rows of these parts, counted anew by what is still queued; answers also those of which nothing is. Fails if another node holds one of them by now.
     pub(super) async fn inherit(
         &mut self,
         conn: &Conn,
@@ -209,7 +209,10 @@ impl Arrivals {
         let mut counted = Vec::new();
         for (target, ranges) in rows {
             let keys = queued_in(conn, target, &ranges, buckets).await?;
-            let (Some(first), Some(last)) = (keys.first().copied(), keys.last().copied()) else { continue };
+            // Where nothing is queued any more, something may be scheduled.
+            let told = || ranges.iter().flat_map(|(first, last)| [*first, *last]);
+            let Some(first) = keys.first().copied().or_else(|| told().min()) else { continue };
+            let Some(last) = keys.last().copied().or_else(|| told().max()) else { continue };
             let arrived = Arrived { target, count: keys.len() as u64, first: DeliveryKey(first), last: DeliveryKey(last) };
             counted.push((arrived, keys));
         }

@@ -84,6 +84,7 @@ pub(super) async fn news(tx: &Alone, keys: &MasterKeys, known: i64) -> Result<Ca
 /// The right to change the catalog, as a transaction that has begun to.
 pub(super) struct PostgresPen {
     tx: Alone,
+    node: i64,
     keys: MasterKeys,
     version: i64,
     news: CatalogNews,
@@ -97,14 +98,13 @@ pub(super) async fn pen(shared: &Shared, known: i64) -> Result<PostgresPen, Stor
         // All others wait for it: whoever freezes with it loses it before it is taken for gone.
         tx.script("SET LOCAL idle_in_transaction_session_timeout=2000").await?;
         let version = begin(&tx).await?;
-        nodes::living(&tx, shared.identity.node).await?;
         let mut news = news(&tx, &keys, known).await?;
         // The one that has begun here may come to nothing.
         news.version = version - 1;
         Ok::<_, StoreError>((version, news))
     };
     match begun.await {
-        Ok((version, news)) => Ok(PostgresPen { tx, keys, version, news }),
+        Ok((version, news)) => Ok(PostgresPen { tx, node: shared.identity.node, keys, version, news }),
         Err(error) => tx.finish(Err(error)).await,
     }
 }
@@ -116,8 +116,8 @@ impl Pen for PostgresPen {
     }
 
     async fn write(self: Box<Self>, changes: Vec<Change>, entries: Vec<Entry>) -> Result<(i64, Vec<Record>), CatalogError> {
-        let Self { tx, keys, version, .. } = *self;
-        let written = write_in(&tx, &keys, version, changes, &entries).await;
+        let Self { tx, node, keys, version, .. } = *self;
+        let written = write_in(&tx, node, &keys, version, changes, &entries).await;
         Ok((version, tx.finish(written).await?))
     }
 
@@ -132,8 +132,7 @@ pub(super) async fn write(shared: &Shared, changes: Vec<Change>, entries: &[Entr
     let tx = shared.alone().await?;
     let written = async {
         let version = begin(&tx).await?;
-        nodes::living(&tx, shared.identity.node).await?;
-        write_in(&tx, &shared.options.master_keys, version, changes, entries).await
+        write_in(&tx, shared.identity.node, &shared.options.master_keys, version, changes, entries).await
     };
     let written = written.await;
     tx.finish(written).await
@@ -148,6 +147,7 @@ pub(super) async fn sessions_changed(tx: &Alone) -> Result<(), Failure> {
 
 async fn write_in(
     tx: &Alone,
+    node: i64,
     keys: &MasterKeys,
     catalog: i64,
     changes: Vec<Change>,
@@ -198,6 +198,8 @@ async fn write_in(
     }
     people::record(tx, entries, records.first().map(|record| record.workspace)).await?;
     tx.script(Bell::News.ring()).await?;
+    // Last, because the node's heartbeat waits for it.
+    nodes::living(tx, node).await?;
     Ok(records)
 }
 

@@ -12,6 +12,7 @@ use super::arrivals::OWNERS;
 use super::error::Failure;
 use super::listen::Bell;
 use super::pending::part_of;
+use super::shared::Busy;
 use super::store::PostgresStore;
 use super::{calls, catalog, nodes, visits};
 use crate::postgres::command::Command;
@@ -48,8 +49,8 @@ impl Cluster for PostgresStore {
         Bells { arrivals: self.shared.tower.hear(Bell::Arrivals), news: self.shared.tower.hear(Bell::News) }
     }
 
-    async fn give(&self, busy: &[i64]) -> Result<bool, StoreError> {
-        Ok(self.shared.give(busy).await?)
+    async fn give(&self, targets: Vec<i64>, others: Vec<i64>) -> Result<bool, StoreError> {
+        self.command(|reply| Command::Give(Busy { targets, others }, reply)).await
     }
 
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError> {

@@ -7,6 +7,7 @@ use posthaste_domain::id::DeliveryKey;
 use tokio::sync::oneshot;
 
 use super::pending::Claim;
+use super::shared::Busy;
 use crate::gathering::{Weighed, Weight};
 use crate::{Append, Recovered, Settlement, StoreError};
 
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Hold(Vec<Claim>, Reply<()>),
     /// Has every append that was begun be stored or undone.
     Decide(Reply<()>),
+    /// Gives a part of what this node owns away, see [`super::shared::Shared::give`].
+    Give(Busy, Reply<bool>),
     /// Writes down from where on something may be queued.
     KeepLows(Reply<()>),
     /// A bucket went.

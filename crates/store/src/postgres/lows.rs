@@ -48,13 +48,13 @@ impl Lows {
         self.0.retain(|(of, _), _| *of != bucket);
     }
 
-    /// Those that rose. Nothing will be appended to the own stream below `next`, and to no other at all.
-    pub(super) fn changed(&self, pending: &Pending, own: i32, next: i64) -> Vec<((i32, Claim), i64)> {
+    /// Those that rose. Nothing will be appended to the own stream below `next`, and to no other at all. Of what was not counted yet nobody knows.
+    pub(super) fn changed(&self, pending: &Pending, uncounted: &[Claim], own: i32, next: i64) -> Vec<((i32, Claim), i64)> {
         let raised = self.0.iter().filter_map(|(place, known)| {
             let (_, claim) = place;
             let end = if claim.0 == own { next } else { i64::MAX };
             let low = pending.low(*claim).unwrap_or(end);
-            (pending.holds(*claim) && low > *known).then_some((*place, low))
+            (pending.holds(*claim) && !uncounted.contains(claim) && low > *known).then_some((*place, low))
         });
         raised.collect()
     }

@@ -196,30 +196,30 @@ pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Option<Duration>, li
            ORDER BY c.stream, c.part LIMIT $2 FOR UPDATE OF c SKIP LOCKED)
          UPDATE posthaste.claim c SET holder = $1, fence = fence + 1 FROM gone g WHERE c.stream = g.stream AND c.part = g.part";
     tx.execute(claims, &[&node, &limit]).await?;
-    let rows = tx.query("SELECT stream, part FROM posthaste.claim WHERE holder = $1", &[&node]).await?;
+    // A gift whose answer was lost may still be on its way: it is waited for.
+    let rows = tx.query("SELECT stream, part FROM posthaste.claim WHERE holder = $1 FOR SHARE", &[&node]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Gives one of these parts of the owners' stream to the living node that holds the fewest, if this one holds at least two more; answers it. One
-/// with a scheduled delivery stays: whoever holds it waits for its time.
+/// with a scheduled delivery stays: whoever holds it waits for its time. Nodes of other releases may not look for gifts.
 pub(super) async fn give(conn: &Conn, shared: &Shared, parts: &[i16]) -> Result<Option<i16>, Failure> {
     const GIVE: &str = "WITH living AS MATERIALIZED (
-           SELECT id FROM posthaste.node WHERE NOT closed AND (id = $1 OR seen >= clock_timestamp() - make_interval(secs => $2))),
+           SELECT n.id FROM posthaste.node n JOIN posthaste.node own ON own.id = $1 AND own.release = n.release
+           WHERE NOT n.closed AND (n.id = $1 OR n.seen >= clock_timestamp() - make_interval(secs => $2))),
          held AS MATERIALIZED (
            SELECT l.id, count(c.part) AS parts FROM living l LEFT JOIN posthaste.claim c ON c.holder = l.id AND c.stream = 0 GROUP BY l.id),
          poorest AS (
            SELECT o.id FROM held o JOIN held own ON own.id = $1 AND own.parts > o.parts + 1 ORDER BY o.parts, o.id LIMIT 1),
          idle AS (
            SELECT p.part FROM unnest($3::int2[]) AS p(part) WHERE EXISTS (SELECT 1 FROM poorest)
-             AND NOT EXISTS (SELECT 1 FROM posthaste.due d WHERE d.stream = 0 AND (d.target & 7)::int2 = p.part) LIMIT 1)
-       UPDATE posthaste.claim c SET holder = poorest.id, fence = fence + 1 FROM poorest, idle
-       WHERE c.stream = 0 AND c.part = idle.part AND c.holder = $1 RETURNING c.part";
-    let give = conn.prepare(GIVE).await?;
-    let ring = conn.prepare(Bell::News.ring()).await?;
-    let parts = parts.to_vec();
-    let lapse = seconds(shared.options.lapse);
-    let rows = conn.transaction(BEGIN_KEYED, &[(give, vec![&shared.identity.node, &lapse, &parts]), (ring, Vec::new())]).await?;
-    Ok(rows[0].first().map(|row| row.get(0)))
+             AND NOT EXISTS (SELECT 1 FROM posthaste.due d WHERE d.stream = 0 AND (d.target & 7)::int2 = p.part) LIMIT 1),
+         given AS (
+           UPDATE posthaste.claim c SET holder = poorest.id, fence = fence + 1 FROM poorest, idle
+           WHERE c.stream = 0 AND c.part = idle.part AND c.holder = $1 RETURNING c.part)
+       SELECT given.part, pg_notify('posthaste', 'news') FROM given";
+    let rows = conn.keyed(GIVE, &[&shared.identity.node, &seconds(shared.options.lapse), &parts.to_vec()]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 /// Forgets streams of nodes that are gone, once all buckets that they wrote to are.

@@ -1,6 +1,6 @@
 //! What the writer and the readers share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,6 +27,12 @@ const TYPES: usize = 1 << 16;
 const GAP: Duration = Duration::from_secs(3);
 /// Deliveries whose fate is looked up at once.
 const LOOKED_UP: usize = 1_000;
+
+/// What a node has still to do: numbers of targets, of which some may have no owner, and of other things.
+pub(super) struct Busy {
+    pub(super) targets: Vec<i64>,
+    pub(super) others: Vec<i64>,
+}
 
 /// The connections of a store.
 pub(super) struct Links {
@@ -190,6 +196,8 @@ impl Shared {
             for arrived in arrivals.inherit(conn, self.identity.node, &owned, &buckets, &self.pending).await? {
                 let lane = nodes::lane(&mut lanes, arrived.target);
                 lane.queued += arrived.count;
+                // Something may be scheduled that came since that was counted.
+                lane.scheduled = lane.scheduled.max(u64::from(arrived.count == 0));
                 lane.lowest = lane.lowest.min(arrived.first);
                 self.owned.lock().insert(arrived.target);
             }
@@ -272,17 +280,22 @@ impl Shared {
         }
     }
 
-    /// Gives a part of the owners' stream away, one of which nothing is queued and none of these numbers is.
-    pub(super) async fn give(&self, busy: &[i64]) -> Result<bool, Failure> {
-        let conn = self.lane().map_err(Failure::other)?;
-        // Nothing new is taken meanwhile.
-        let mut arrivals = self.arrivals.lock().await;
+    /// Gives a part of the owners' stream away, one of which nothing is queued and nothing busy. Only the writer may ask for it.
+    pub(super) async fn give(&self, busy: &Busy) -> Result<bool, Failure> {
+        let conn = self.writing.conn().map_err(Failure::other)?;
+        // Nothing new is taken meanwhile. The writer does not wait for whoever counts.
+        let Ok(mut arrivals) = self.arrivals.try_lock() else { return Ok(false) };
+        let busy: BTreeSet<i16> = {
+            let owned = self.owned.lock();
+            let targets = busy.targets.iter().filter(|target| owned.contains(target));
+            targets.chain(&busy.others).map(|number| part_of(*number)).collect()
+        };
         let idle: Vec<i16> = {
             let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
             let is_idle = |part: &i16| {
                 let claim = (OWNERS, *part);
                 let is_known = pending.holds(claim) && !uncounted.contains(&claim);
-                is_known && pending.places(claim).next().is_none() && !busy.iter().any(|number| part_of(*number) == *part)
+                is_known && pending.places(claim).next().is_none() && !busy.contains(part)
             };
             (0..PARTS).filter(is_idle).collect()
         };

@@ -121,6 +121,8 @@ impl Writer {
             Command::Recover(reply) => drop(reply.send(self.recover().await.map_err(StoreError::from))),
             Command::Hold(claims, reply) => drop(reply.send(self.hold(claims).await.map_err(StoreError::from))),
             Command::Decide(reply) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
+            // Between two groups: what is opened again is so before or after it.
+            Command::Give(busy, reply) => drop(reply.send(self.shared.give(&busy).await.map_err(StoreError::from))),
             Command::KeepLows(reply) => drop(reply.send(self.keep_lows().await.map_err(StoreError::from))),
             Command::Forget(bucket) => self.lows.forget(bucket),
             Command::Append(..) | Command::Settle(..) | Command::Close(_) => {}
@@ -351,7 +353,7 @@ impl Writer {
         let changed = {
             let pending = self.shared.pending.lock();
             let next = self.own.last().map_or(i64::MIN, |last| DeliveryKey::new(Sequence(last + 1), 0).0);
-            self.lows.changed(&pending, self.shared.identity.stream, next)
+            self.lows.changed(&pending, &self.shared.uncounted.lock(), self.shared.identity.stream, next)
         };
         self.lows.write(&conn, self.shared.identity.node, changed).await
     }

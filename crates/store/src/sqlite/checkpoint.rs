@@ -103,7 +103,7 @@ pub(super) struct Checkpointer {
 impl Checkpointer {
     /// How many bytes the WAL grows between checkpoints. Whoever commits beside one waits for its flush: few bytes are flushed in few
     /// milliseconds.
-    pub(super) const STEP: u64 = 4 << 20;
+    pub(super) const STEP: u64 = 8 << 20;
 
     /// Starts the thread.
     pub(super) fn start() -> Result<Self, StoreError> {

@@ -8,8 +8,8 @@ use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
 use posthaste_store::{
-    Arrived, BinRequest, BinRoom, Bins, CallKind, Catalog, Change, Cluster, History, Journal, NewDelivery, RetentionRule, Settlement,
-    StoreError, VisitRule, WhenFull,
+    Arrived, BinRequest, BinRoom, Bins, CallKind, Catalog, CatalogError, Change, Cluster, History, Journal, NewDelivery, RetentionRule,
+    Settlement, StoreError, VisitRule, WhenFull,
 };
 use tokio::time::timeout;
 
@@ -48,7 +48,8 @@ async fn who_lost_its_claims_changes_nothing() {
     assert!(matches!(stalled.append(append(vec![event(4, 5)])).await, Err(StoreError::Fenced)));
     assert!(matches!(settle(&stalled, delivered(1, 5)).await, Err(StoreError::Fenced)));
     assert!(matches!(stalled.beat(0, "{}").await, Err(StoreError::Fenced)));
-    assert!(matches!(stalled.pen(0).await, Err(StoreError::Fenced)));
+    let changed = stalled.pen(0).await.expect("a pen").write(Vec::new(), Vec::new()).await;
+    assert!(matches!(changed, Err(CatalogError::Store(StoreError::Fenced))));
     assert!(stalled.reopen(vec![key(1)], 5).await.expect("reopen").is_empty());
     assert!(stalled.held().await.expect("held").is_empty());
     assert_eq!(other.attempts(key(1)).await.expect("attempts"), []);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posthaste_domain::id::DeliveryKey;
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
-use posthaste_store::{Arrived, Cluster, Inherited, Journal, NewDelivery, NewEvent, Settlement, StoreError};
+use posthaste_store::{Arrived, Cluster, Inherited, Journal, NewDelivery, NewEvent, RetentionRule, Settlement, StoreError};
 
 use super::proxy::Proxy;
 use super::server::{Server, options};
@@ -128,13 +128,33 @@ async fn a_takeover_whose_answer_is_lost_is_found_again() {
     pair.close().await;
 }
 
+/// What was taken over and could not be counted is not forgotten: neither what retention notes nor what the end does.
+#[tokio::test]
+async fn what_was_not_counted_is_found_by_the_next() {
+    let pair = Pair::start().await;
+    let first = pair.other.lease(1).await.expect("a lease").0;
+    pair.other.append(append(vec![event(first, 5)])).await.expect("append");
+    pair.other.close().await;
+    pair.proxy.cut_at("GROUPING SETS");
+    assert!(pair.node.adopt(100).await.is_err());
+    assert!(pair.proxy.is_over());
+    let keep = RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX };
+    again(|| pair.node.retire(keep, 1)).await.expect("retire");
+    pair.node.close().await;
+    let next = Server::shared().open(pair.dir.path(), PostgresOptions { lapse: NEVER, ..options() }).await;
+    let lanes = next.recover().await.expect("recover").lanes;
+    assert_eq!(lanes.iter().map(|lane| (lane.target, lane.queued)).collect::<Vec<_>>(), [(5, 1)]);
+    assert_eq!(queued(&next, 5).await, [first]);
+    next.close().await;
+}
+
 /// A gift whose answer does not come was made, and of the other parts none: the node finds out what it has.
 #[tokio::test]
 async fn a_gift_whose_answer_is_lost_is_not_kept_twice() {
     let pair = Pair::owning().await;
     let third = Server::shared().open(pair.dir.path(), PostgresOptions { lapse: NEVER, ..options() }).await;
     pair.proxy.lose_commit_after("WITH living");
-    let lost = pair.node.give(&[]).await;
+    let lost = pair.node.give(Vec::new(), Vec::new()).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
     assert!(pair.proxy.is_over());
     assert!((0..8).all(|target| !pair.node.owns(target)), "it may be any");

@@ -50,9 +50,15 @@ async fn furnish(rig: &Rig) {
     while rig.api("GET", "/messages?channel=email", Value::Null).await["items"].as_array().is_none_or(Vec::is_empty)
         || rig.api("GET", "/deliveries?state=queued", Value::Null).await["items"].as_array().is_none_or(|items| !items.is_empty())
         || rig.api("GET", "/replays", Value::Null).await["items"][0]["state"] == "running"
+        // What is on disk, the lanes hear of a moment later.
+        || !rig.api("GET", "/targets", Value::Null).await["items"].as_array().is_some_and(|items| items.iter().all(is_idle))
     {
         tokio::task::yield_now().await;
     }
+}
+
+fn is_idle(target: &Value) -> bool {
+    target["health"]["queued"] == 0 && target["health"]["in_flight"] == 0
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A workspace with one target, and looks at what is on disk.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -136,18 +138,46 @@ pub fn wal_of(file: &Path) -> PathBuf {
     file.with_extension("db-wal")
 }
 
-/// Copies a data directory as a machine that lost its power would show it: without the memory that processes shared.
+/// What a machine that stops now leaves of a directory, but for shared memory. The store may be at work beside it: a checkpoint, say, between the
+/// copy of a database and that of its WAL would leave what no machine does. So all is read until two looks, one after the other, see the same.
 pub fn copy_dir(from: &Path, to: &Path) {
+    let mut seen = contents(from);
+    loop {
+        let again = contents(from);
+        if again.is_some() && again == seen {
+            break;
+        }
+        seen = again;
+    }
     std::fs::create_dir_all(to).expect("a directory");
-    for entry in std::fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let name = entry.file_name();
-        if entry.file_type().expect("a type").is_dir() {
-            copy_dir(&entry.path(), &to.join(&name));
-        } else if !name.to_string_lossy().ends_with("-shm") {
-            std::fs::copy(entry.path(), to.join(&name)).expect("a copy");
+    for (name, (permissions, content)) in seen.into_iter().flatten() {
+        let path = to.join(name);
+        match content {
+            Some(bytes) => std::fs::write(&path, bytes).expect("a copy"),
+            None => std::fs::create_dir_all(&path).expect("a directory"),
+        }
+        std::fs::set_permissions(&path, permissions).expect("permissions");
+    }
+}
+
+/// Every file below a directory with its bytes, and every directory, by name; `None` when one went meanwhile.
+fn contents(dir: &Path) -> Option<BTreeMap<PathBuf, (Permissions, Option<Vec<u8>>)>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(&next).ok()? {
+            let path = entry.ok()?.path();
+            let name = path.strip_prefix(dir).expect("below it").to_owned();
+            let about = path.metadata().ok()?;
+            if about.is_dir() {
+                found.insert(name, (about.permissions(), None));
+                dirs.push(path);
+            } else if !name.to_string_lossy().ends_with("-shm") {
+                found.insert(name, (about.permissions(), Some(std::fs::read(&path).ok()?)));
+            }
         }
     }
+    Some(found)
 }
 
 /// This program again, running one test on a directory. Writes beyond a limit are errors there, not a signal.

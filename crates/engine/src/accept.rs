@@ -35,6 +35,10 @@ use crate::series::Counts;
 /// Most requests in one group: bounds how long the first of them waits for the others to be written.
 const GROUP: usize = 1024;
 
+/// How often all tasks that can go on do so before a group is closed. With 64 connections that makes groups of 53 events instead of 32, so a fifth less
+/// is written; more turns gain nothing (`docs/performance.md`, "Groups").
+const TURNS: usize = 8;
+
 /// How often a group is tried while other nodes use the same idempotency keys.
 const TRIES: usize = 4;
 
@@ -206,17 +210,28 @@ impl Committer {
                 count = tickets.recv_many(&mut waiting, GROUP) => if count == 0 { return },
                 () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
             }
-            self.gather(&mut tickets, &mut waiting).await;
             *self.busy_since.lock() = Some(Instant::now());
+            self.gather(&mut tickets, &mut waiting).await;
             self.commit(std::mem::take(&mut waiting)).await;
             *self.busy_since.lock() = None;
             waiting.reserve(GROUP);
         }
     }
 
-    /// Waits a moment for as many requests as the last group had: a store may take as much for a group of one as for one of many. Whoever is alone
-    /// waits for nobody, and no second group waits for requests that do not come.
+    /// Has others go along. If the last group was a crowd, first those that come while all tasks that can go on have some [`TURNS`]. Then, where the
+    /// store says so, the group waits a moment for as many requests as the last one had. Whoever is alone waits for nobody, and no second group waits
+    /// for requests that do not come.
     async fn gather(&mut self, tickets: &mut mpsc::Receiver<Ticket>, waiting: &mut Vec<Ticket>) {
+        if self.company >= self.journal.crowd() {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+                while waiting.len() < GROUP
+                    && let Ok(ticket) = tickets.try_recv()
+                {
+                    waiting.push(ticket);
+                }
+            }
+        }
         let until = Instant::now() + self.journal.company(self.last_took);
         while waiting.len() < self.company {
             match timeout_at(until, tickets.recv_many(waiting, GROUP - waiting.len())).await {
@@ -248,9 +263,13 @@ impl Committer {
         }
         let wanted = tickets.iter().map(|ticket| ticket.events.len()).sum();
         let for_owners = tickets.iter().flat_map(|ticket| &ticket.events).any(Prepared::is_for_owner);
-        if let Err(error) = self.sequences.prepare(wanted, for_owners).await {
-            self.refuse(tickets, followers, error, now_ms);
-            return None;
+        match self.sequences.prepare(wanted, for_owners).await {
+            Ok(true) => self.visible.met_others(),
+            Ok(false) => {}
+            Err(error) => {
+                self.refuse(tickets, followers, error, now_ms);
+                return None;
+            }
         }
         let mut group = Group::default();
         let mut answers = Vec::with_capacity(tickets.len());

@@ -25,7 +25,7 @@ use crate::membership::Membership;
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 /// After how long nothing is stored any more below what was leased.
-const SETTLED: Duration = Duration::from_secs(2);
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 /// After how long the answer to a heartbeat is late: before others take this node for gone.
 const LATE: Duration = Duration::from_secs(2);
 /// Up to which time an answer to a heartbeat tells the time well enough.
@@ -38,24 +38,47 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Up to which sequence the events of all nodes are there, for those who follow them as they come.
 ///
 /// Alone, that is the last one that was stored. Among others it is what was leased to anybody [`SETTLED`] ago: blocks are used for a second, so
-/// nothing is stored below it any more, unless the database stalls.
+/// nothing is stored below it any more, unless the database stalls. A node that joins is met before a heartbeat tells of it: the blocks that this node is
+/// given do not follow each other then.
 #[derive(Clone)]
 pub(crate) struct Visible {
     last: Arc<watch::Sender<i64>>,
     nodes: Arc<AtomicU32>,
+    /// How often others were met, and how often that had been when a heartbeat was sent that told of nobody else.
+    met: Arc<AtomicU32>,
+    heeded: Arc<AtomicU32>,
 }
 
 impl Visible {
     pub fn new(last: i64, membership: &Membership) -> (Self, watch::Receiver<i64>) {
         let (sender, receiver) = watch::channel(last);
-        (Self { last: Arc::new(sender), nodes: membership.nodes() }, receiver)
+        (Self { last: Arc::new(sender), nodes: membership.nodes(), met: Arc::default(), heeded: Arc::default() }, receiver)
     }
 
     /// This node stored something.
     pub fn stored(&self, last: i64) {
-        if self.nodes.load(Ordering::Relaxed) <= 1 {
+        if self.is_alone() {
             self.raise(last);
         }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.nodes.load(Ordering::Relaxed) <= 1 && self.met.load(Ordering::Acquire) == self.heeded.load(Ordering::Acquire)
+    }
+
+    /// Another node was given sequences.
+    pub fn met_others(&self) {
+        self.met.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// To be asked before a heartbeat is sent, for [`Self::heard`].
+    fn met(&self) -> u32 {
+        self.met.load(Ordering::Acquire)
+    }
+
+    /// A heartbeat was answered that was sent when others had been met so often.
+    fn heard(&self, met: u32) {
+        self.heeded.store(met, Ordering::Release);
     }
 
     fn raise(&self, last: i64) {
@@ -148,12 +171,14 @@ impl Member {
                 self.set_away(true);
                 continue;
             }
-            let sent = Instant::now();
+            let (sent, met) = (Instant::now(), self.visible.met());
             match self.beat(&report).await {
                 Ok(beat) => {
                     self.set_away(false);
                     let membership = &self.engine.inner().membership;
-                    if membership.heard(sent, beat.nodes) {
+                    let had_ended = membership.heard(sent, beat.nodes);
+                    self.visible.heard(met);
+                    if had_ended {
                         self.engine.inner().lanes.wake().await;
                     }
                     self.agree(&beat, sent.elapsed());
@@ -435,5 +460,34 @@ impl Member {
         if let Err(error) = answered {
             tracing::warn!(%error, "a call of another node could not be answered");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Followers of a node see nothing of it while another one may be storing events below.
+    #[test]
+    fn who_joins_is_met_before_a_heartbeat_tells() {
+        let membership = Membership::new(1, Some(Duration::from_secs(5)));
+        let (visible, seen) = Visible::new(0, &membership);
+        visible.stored(1);
+        assert_eq!(*seen.borrow(), 1);
+        // A heartbeat that was sent before another node came is answered after it.
+        let before = visible.met();
+        visible.met_others();
+        visible.stored(201);
+        visible.heard(before);
+        visible.stored(202);
+        assert_eq!(*seen.borrow(), 1);
+        let after = visible.met();
+        membership.heard(Instant::now(), 2);
+        visible.heard(after);
+        visible.stored(203);
+        assert_eq!(*seen.borrow(), 1);
+        membership.heard(Instant::now(), 1);
+        visible.stored(204);
+        assert_eq!(*seen.borrow(), 204);
     }
 }

@@ -113,7 +113,7 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Loads the catalog, finds what is pending and goes on with it.
+    /// Loads the catalog, finds what is pending and goes on with it. Among other nodes this takes two seconds more.
     pub async fn start(parts: Parts) -> Result<Self, EngineError> {
         let Parts { catalog, journal, history, bins, suppressions, cluster, channels, formats, clock, settings } = parts;
         let recovered = journal.recover().await?;
@@ -257,6 +257,10 @@ impl Engine {
         engine.continue_replays();
         if let Some(cluster) = cluster {
             crate::cluster::start(&engine, cluster, takeover, doubtful, visible);
+            if engine.living_nodes() > 1 {
+                // Others may still be storing what lies before the last event that was found. Who followed events from here on would miss it.
+                tokio::time::sleep(crate::cluster::SETTLED).await;
+            }
         }
         Ok(engine)
     }

@@ -62,6 +62,11 @@ pub fn say(line: impl AsRef<str>) {
     let _gone = writeln!(out, "{}", line.as_ref()).and_then(|()| out.flush());
 }
 
+/// Prints a line for whoever watches, beside what is printed for good.
+pub fn say_aside(line: impl AsRef<str>) {
+    let _gone = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+}
+
 /// Prints rows below headings, columns lined up.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cut(cell, 80)).collect()).collect();

@@ -168,6 +168,12 @@ pub trait Journal: Send + Sync {
     /// Stores a group durably. Concurrent appends and settles share one flush.
     async fn append(&self, group: Append) -> Result<(), StoreError>;
 
+    /// From how many requests in a group on those that are about to come are let go along with the next one: fewer where a group costs more. Fewer
+    /// than that rather have their answer.
+    fn crowd(&self) -> usize {
+        16
+    }
+
     /// How long a group may be waited for that is as large as the last one, when that took so long. Not at all where a small group costs little.
     fn company(&self, _took: Duration) -> Duration {
         Duration::ZERO

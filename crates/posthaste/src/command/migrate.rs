@@ -13,12 +13,13 @@ use crate::config::load::Layers;
 use crate::failure::{Failure, chain};
 use crate::node::{owned_targets, store_hint};
 use crate::storage::authorities;
-use crate::term::{Style, paint, progress, say};
+use crate::term::{Style, paint, progress, say, say_aside};
 
 /// Moves everything from a data directory to a Postgres database, or back down: configuration, history, and what is pending.
 ///
-/// Stop the server first. All numbers and ids stay the same. A move that was interrupted in any way, kill -9 included, goes on when the same command
-/// is run again; until it is done, no server starts on either end, and afterwards none on the end that was left.
+/// A server may run on the directory: what it has written is moved beside it, until you stop it, which is asked for when little is left. Nodes of a
+/// database have to be stopped first. All numbers and ids stay the same. A move that was interrupted in any way, kill -9 included, goes on when the same
+/// command is run again; from the stop on, until it is done, no server starts on either end, and afterwards none on the end that was left.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Migrate {
@@ -81,11 +82,21 @@ impl Migrate {
         }
         let started = Instant::now();
         let bar = progress("migrate", 0);
+        let mut asked = None;
         let mut told = |step: Progress| {
+            if let Some(server) = step.waits_for
+                && asked.replace(server) != Some(server)
+            {
+                let who = server.pid.map_or_else(|| "the server".to_owned(), |pid| format!("the server (process {pid})"));
+                bar.suspend(|| {
+                    say_aside(format!("what there is is moved ({} rows). Stop {who} now: the rest follows when it has ended", step.rows))
+                });
+            }
             bar.set_length(step.total);
             bar.set_position(step.done);
             let rate = step.rows as f64 / started.elapsed().as_secs_f64().max(0.001);
-            bar.set_message(format!("{}, {} rows, {rate:.0} rows/s", step.phase, step.rows));
+            let phase = if step.waits_for.is_some() { "waits for the server to end" } else { step.phase };
+            bar.set_message(format!("{phase}, {} rows, {rate:.0} rows/s", step.rows));
         };
         let outcome = match (from, to) {
             (End::Database(url), End::Directory(dir)) => match self.master_keys(&config, dir) {
@@ -167,11 +178,22 @@ fn tell(report: &Report, seconds: f64, is_up: bool, json: bool) {
     let rows = report.moved.rows();
     if json {
         let seconds = (seconds * 1000.0).round() / 1000.0;
-        say_json(&json!({"moved": report.moved, "rows": rows, "resumed": report.resumed, "seconds": seconds}));
+        let stop = report.stop.map(|stop| (stop.as_secs_f64() * 1000.0).round() / 1000.0);
+        say_json(&json!({
+            "moved": report.moved,
+            "rows": rows,
+            "resumed": report.resumed,
+            "seconds": seconds,
+            "rows_beside_server": report.ahead,
+            "seconds_stopped": stop,
+        }));
         return;
     }
     let resumed = if report.resumed { ", after what was moved before" } else { "" };
     say(format!("{} {rows} rows in {seconds:.1} s{resumed}: {}", paint(Style::Good, "moved"), lines(&report.moved)));
+    if let Some(stop) = report.stop {
+        say(format!("{} of these rows while the server ran; it took {:.1} s from its end on.", report.ahead, stop.as_secs_f64()));
+    }
     if is_up {
         say("Copy master.key of the data directory to the data directory of every node before it starts: it opens the secrets.");
     }
@@ -199,9 +221,7 @@ fn failure(error: MigrateError) -> Failure {
         MigrateError::Store(StoreError::Unavailable(_)) => {
             "see that the database answers, then run the same command again: it goes on".into()
         }
-        MigrateError::Store(StoreError::Locked { pid: Some(pid), .. }) => {
-            format!("stop that server first (kill {pid}): what it accepts during a move would be missing")
-        }
+        MigrateError::Store(StoreError::Locked { pid: Some(pid), .. }) => format!("stop that server first (kill {pid})"),
         MigrateError::Store(StoreError::TooNew { .. }) => "use the release that wrote it, or a newer one".into(),
         MigrateError::Store(error) => match store_hint(error) {
             Some(hint) => hint,

@@ -99,7 +99,7 @@ async fn an_installation_moves_to_a_database_and_back_however_often_that_is_kill
     // Wrong ends are named before anything is done.
     let up = ["--json", "migrate", "--from", "data", "--to", url.as_str(), "--rows", "1"];
     let pid = format!("(pid {})", server.process.id());
-    run(dir, &up, &[]).await.refused(2, &["in use by another Posthaste process", &pid, "kill"]);
+    run(dir, &[&up[..], &["--dry-run"]].concat(), &[]).await.refused(2, &["in use by another Posthaste process", &pid, "kill"]);
     server.stop().await;
     for (from, to, said) in [
         ("nothing", url.as_str(), "nothing is not a data directory"),
@@ -180,6 +180,61 @@ async fn an_installation_moves_to_a_database_and_back_however_often_that_is_kill
     arrived.sort_unstable();
     assert_eq!(arrived, wanted);
     server.stop().await;
+    let twice = receiver.rest();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+/// The server goes on until little is left to move, and is told apart by its process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_moved_while_it_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let (_, url) = database(dir).await;
+    let mut receiver = Receiver::start().await;
+    let server = Server::start(dir).await;
+    server.subscribed(&receiver.url("/hook"), &["a"], json!({})).await;
+    let held = server.subscribed(&receiver.url("/held"), &["held"], json!({})).await;
+    server.api.post(&format!("/targets/{held}/pause"), json!({})).await.expect(200);
+    let publish = async |range: std::ops::Range<usize>| {
+        let count = range.len();
+        let events: Vec<Value> = range.flat_map(|n| [event("a", n), event("held", n)]).collect();
+        server.api.post("/events", json!(events)).await.expect(202);
+        count
+    };
+    let first = publish(0..100).await;
+    numbers(&mut receiver, "a", first).await;
+    let up = ["--json", "migrate", "--from", "data", "--to", url.as_str(), "--rows", "7"];
+    // Killed while the server runs, it goes on later, and the server may have ended and begun in between.
+    let mut moving = Process::start(dir, &up, &[]);
+    moving.err.line(|line| line.contains("Stop the server")).await;
+    moving.kill();
+    let second = publish(100..150).await;
+    numbers(&mut receiver, "a", second).await;
+    let pid = server.process.id();
+    let mut moving = Process::start(dir, &up, &[]);
+    let asked = moving.err.line(|line| line.contains("Stop the server")).await;
+    assert!(asked.contains(&format!("process {pid}")), "{asked}");
+    let third = publish(150..200).await;
+    numbers(&mut receiver, "a", third).await;
+    let before = all(&server).await;
+    let keys = std::fs::read_to_string(dir.join("data/master.key")).expect("a key");
+    server.stop().await;
+    let report = moving.finish().await.good().out;
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((&report["resumed"], report["seconds_stopped"].is_number()), (&json!(true), true), "{report}");
+    assert!(report["moved"]["changes"].as_u64().is_some_and(|changes| changes >= 100), "{report}");
+    run(dir, &["serve", "--data", "data"], &[]).await.refused(2, &["was moved by `posthaste migrate` to postgres://"]);
+
+    let place = dir.join("one");
+    std::fs::create_dir_all(&place).expect("a directory");
+    let variables = [("POSTHASTE_KEY", KEY), ("POSTHASTE_DATABASE_MASTER_KEY", keys.trim())];
+    let node = Server::start_with(&place, &["--allow-network", "127.0.0.1", "--database", &url], &variables).await;
+    assert_eq!(all(&node).await, before);
+    node.api.post(&format!("/targets/{held}/resume"), json!({})).await.expect(200);
+    let mut arrived = numbers(&mut receiver, "held", 200).await;
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..200).collect::<Vec<u64>>());
+    node.stop().await;
     let twice = receiver.rest();
     assert!(twice.is_empty(), "{twice:?}");
 }

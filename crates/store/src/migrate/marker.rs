@@ -17,6 +17,8 @@ use crate::StoreError;
 
 /// Name of the file.
 pub const FILE: &str = "moved.json";
+/// Name of the file in a directory of which a move began while a server runs on it. It stands in nobody's way.
+pub const BEGUN: &str = "move-begun.json";
 
 /// What becomes of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,23 +80,32 @@ impl Mark {
     }
 }
 
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> StoreError {
+    let file = path.display().to_string();
+    move |error| StoreError::File { file: file.clone(), source: error.into() }
+}
+
 fn file(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-fn failed(dir: &Path) -> impl Fn(std::io::Error) -> StoreError {
-    let file = file(dir).display().to_string();
-    move |error| StoreError::File { file: file.clone(), source: error.into() }
-}
-
 /// The mark of a directory.
 pub(crate) fn read(dir: &Path) -> Result<Option<Mark>, StoreError> {
-    let text = match std::fs::read(file(dir)) {
+    read_file(&file(dir))
+}
+
+/// The other mark of a directory: of a move that began while a server runs on it.
+pub(crate) fn begun(dir: &Path) -> Result<Option<Mark>, StoreError> {
+    read_file(&dir.join(BEGUN))
+}
+
+fn read_file(path: &Path) -> Result<Option<Mark>, StoreError> {
+    let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(dir)(error)),
+        Err(error) => return Err(failed(path)(error)),
     };
-    serde_json::from_slice(&text).map(Some).map_err(|error| failed(dir)(error.into()))
+    serde_json::from_slice(&text).map(Some).map_err(|error| failed(path)(error.into()))
 }
 
 /// Refuses a directory that has a mark.
@@ -107,21 +118,38 @@ pub(crate) fn check(dir: &Path) -> Result<(), StoreError> {
 
 /// Marks a directory, durably.
 pub(crate) fn write(dir: &Path, mark: &Mark) -> Result<(), StoreError> {
+    write_file(dir, FILE, mark)
+}
+
+/// Notes that a move began while a server runs on a directory, durably.
+pub(crate) fn begin(dir: &Path, mark: &Mark) -> Result<(), StoreError> {
+    write_file(dir, BEGUN, mark)
+}
+
+fn write_file(dir: &Path, name: &str, mark: &Mark) -> Result<(), StoreError> {
     let text = serde_json::to_vec(mark).expect("a mark is plain strings");
-    let unfinished = dir.join("moved.new");
+    let (unfinished, path) = (dir.join("moved.new"), dir.join(name));
     let written = File::create(&unfinished).and_then(|mut file| {
         file.write_all(&text)?;
         file.write_all(b"\n")?;
         file.sync_all()
     });
-    written.and_then(|()| std::fs::rename(&unfinished, file(dir))).map_err(failed(dir))?;
+    written.and_then(|()| std::fs::rename(&unfinished, &path)).map_err(failed(&path))?;
     sync(dir)
 }
 
 /// Takes the mark away, durably.
 pub(crate) fn remove(dir: &Path) -> Result<(), StoreError> {
-    std::fs::remove_file(file(dir)).map_err(failed(dir))?;
+    std::fs::remove_file(file(dir)).map_err(failed(&file(dir)))?;
     sync(dir)
+}
+
+/// Takes the other mark away, if it is there.
+pub(crate) fn forget_begun(dir: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(dir.join(BEGUN)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&dir.join(BEGUN))(error)),
+        _ => Ok(()),
+    }
 }
 
 fn sync(dir: &Path) -> Result<(), StoreError> {

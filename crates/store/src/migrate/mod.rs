@@ -5,10 +5,12 @@
 //!
 //! Invariants:
 //! 1. Nobody serves either end meanwhile, nor the source afterwards: both have a mark ([`marker`]), which a server refuses. The source's last
-//!    mark is there before the destination's goes.
+//!    mark is there before the destination's goes. Before the source has its mark, a part may be moved beside a server that runs on it
+//!    ([`beside`]).
 //! 2. Rows are stored with the position behind them, in one transaction. A move that ended in any way goes on behind what is durable.
-//! 3. What was read of the source stays true, because nobody may change it.
+//! 3. What was read of the source stays true, because nobody may change it. What was read beside a server is looked at again.
 
+mod beside;
 mod down;
 pub(crate) mod marker;
 pub(crate) mod rows;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use beside::Server;
 pub use down::{count_database, down};
 pub use marker::{MoveState, Moving};
 pub use up::{Owned, count_directory, up};
@@ -171,6 +174,8 @@ pub struct Counts {
     pub subjects: u64,
     /// Idempotency keys.
     pub idempotency: u64,
+    /// Deliveries that were moved while a server ran, and once more because they changed or are pending.
+    pub changes: u64,
 }
 
 impl Counts {
@@ -199,6 +204,40 @@ impl Counts {
         done + (self.events as f64 * (behind as f64 / all as f64)).min(self.events as f64) as u64
     }
 
+    /// Adds others.
+    fn add(&mut self, more: &Self) {
+        let Self {
+            resources,
+            audit,
+            sessions,
+            suppressions,
+            bins,
+            requests,
+            events,
+            deliveries,
+            pending,
+            attempts,
+            members,
+            subjects,
+            idempotency,
+            changes,
+        } = more;
+        self.resources += resources;
+        self.audit += audit;
+        self.sessions += sessions;
+        self.suppressions += suppressions;
+        self.bins += bins;
+        self.requests += requests;
+        self.events += events;
+        self.deliveries += deliveries;
+        self.pending += pending;
+        self.attempts += attempts;
+        self.members += members;
+        self.subjects += subjects;
+        self.idempotency += idempotency;
+        self.changes += changes;
+    }
+
     /// Rows by which the progress is counted.
     fn units(&self) -> u64 {
         self.resources + self.audit + self.sessions + self.suppressions + self.bins + self.requests + self.events + self.idempotency
@@ -216,6 +255,8 @@ pub struct Progress {
     pub total: u64,
     /// Rows of all kinds that this run has moved.
     pub rows: u64,
+    /// The move waits for this server to end: little is left to do after it.
+    pub waits_for: Option<Server>,
 }
 
 /// What a run of a move did.
@@ -225,6 +266,10 @@ pub struct Report {
     pub moved: Counts,
     /// Whether it went on with what an earlier run had begun.
     pub resumed: bool,
+    /// Rows that it moved while a server ran on the source.
+    pub ahead: u64,
+    /// How long nobody could serve, from when that server was seen to have ended; `None` if there was none.
+    pub stop: Option<Duration>,
 }
 
 /// Counts what is stored, and tells of it.
@@ -235,6 +280,7 @@ struct Meter<'a> {
     before: u64,
     told: &'a mut (dyn FnMut(Progress) + Send),
     give_up_after: Option<u64>,
+    waits_for: Option<Server>,
 }
 
 impl<'a> Meter<'a> {
@@ -248,7 +294,7 @@ impl<'a> Meter<'a> {
     ) -> Self {
         let total = counts.units();
         let before = counts.before(at, sequences);
-        let mut meter = Self { report: Report::default(), total, before, told, give_up_after: options.give_up_after };
+        let mut meter = Self { report: Report::default(), total, before, told, give_up_after: options.give_up_after, waits_for: None };
         meter.tell(at.phase);
         meter
     }
@@ -268,7 +314,7 @@ impl<'a> Meter<'a> {
 
     fn tell(&mut self, phase: Phase) {
         let done = (self.before + self.report.moved.units()).min(self.total);
-        (self.told)(Progress { phase: phase.name(), done, total: self.total, rows: self.report.moved.rows() });
+        (self.told)(Progress { phase: phase.name(), done, total: self.total, rows: self.report.moved.rows(), waits_for: self.waits_for });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is moved: rows as neither store has them, and how far a move is.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use posthaste_domain::delivery::{Attempt, Delivery};
@@ -15,12 +16,18 @@ use crate::{BinRequest, IdempotencyRecord};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
+    /// Events, and what lies with them, while a server runs on the source.
+    Ahead,
+    /// Idempotency keys of segments that nothing is appended to any more, while a server runs on the source.
+    KeysAhead,
     Resources,
     Audit,
     Sessions,
     Suppressions,
     Bins,
     Requests,
+    /// What became of what was moved while a server ran.
+    Changes,
     /// Events with all that lies with them.
     Events,
     Idempotency,
@@ -31,12 +38,15 @@ impl Phase {
     /// The one after it.
     pub(crate) fn next(self) -> Self {
         match self {
+            Self::Ahead => Self::KeysAhead,
+            Self::KeysAhead => Self::Resources,
             Self::Resources => Self::Audit,
             Self::Audit => Self::Sessions,
             Self::Sessions => Self::Suppressions,
             Self::Suppressions => Self::Bins,
             Self::Bins => Self::Requests,
-            Self::Requests => Self::Events,
+            Self::Requests => Self::Changes,
+            Self::Changes => Self::Events,
             Self::Events => Self::Idempotency,
             Self::Idempotency | Self::Done => Self::Done,
         }
@@ -45,12 +55,15 @@ impl Phase {
     /// For people.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Ahead => "events, beside the server",
+            Self::KeysAhead => "idempotency keys, beside the server",
             Self::Resources => "catalog",
             Self::Audit => "audit log",
             Self::Sessions => "sessions",
             Self::Suppressions => "suppressions",
             Self::Bins => "bins",
             Self::Requests => "caught requests",
+            Self::Changes => "what changed since",
             Self::Events => "events",
             Self::Idempotency => "idempotency keys",
             Self::Done => "done",
@@ -67,11 +80,23 @@ pub(crate) struct Cursor {
     pub(crate) more: String,
 }
 
+/// What was moved while a server ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// The last event.
+    pub(crate) events: i64,
+    /// The last idempotency key, as a cursor of its phase.
+    pub(crate) keys: Cursor,
+}
+
 /// How far a move is. Stored with the rows before it, in the same transaction.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Position {
     pub(crate) phase: Phase,
     pub(crate) cursor: Cursor,
+    /// What need not be moved again.
+    #[serde(default)]
+    pub(crate) done: Done,
 }
 
 impl Position {
@@ -82,12 +107,33 @@ impl Position {
 
     /// Before everything of a phase.
     pub(crate) fn of(phase: Phase) -> Self {
-        Self { phase, cursor: Cursor::default() }
+        Self { phase, cursor: Cursor::default(), done: Done::default() }
     }
 
     /// Behind an event.
     pub(crate) fn behind(sequence: i64) -> Self {
-        Self { phase: Phase::Events, cursor: Cursor { a: sequence, ..Cursor::default() } }
+        Self { cursor: Cursor { a: sequence, ..Cursor::default() }, ..Self::of(Phase::Events) }
+    }
+
+    /// Before what is left of a phase.
+    pub(crate) fn before(&self, phase: Phase) -> Self {
+        let cursor = match phase {
+            Phase::Ahead | Phase::Events => Cursor { a: self.done.events, ..Cursor::default() },
+            Phase::KeysAhead | Phase::Idempotency => self.done.keys.clone(),
+            _ => Cursor::default(),
+        };
+        Self { phase, cursor, done: self.done.clone() }
+    }
+
+    /// Behind rows of the same phase.
+    pub(crate) fn at(&self, cursor: Cursor) -> Self {
+        let mut done = self.done.clone();
+        match self.phase {
+            Phase::Ahead => done.events = cursor.a,
+            Phase::KeysAhead => done.keys = cursor.clone(),
+            _ => {}
+        }
+        Self { phase: self.phase, cursor, done }
     }
 
     /// As it is stored.
@@ -193,6 +239,45 @@ impl Chunk {
     }
 }
 
+/// What has to be known of a chunk that was moved while a server ran, to find what changed since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// The last sequence that the chunk covers. The first is the one behind the note before.
+    pub(crate) end: i64,
+    /// How many events it had. They never change.
+    pub(crate) events: i64,
+    /// Whether a delivery was pending.
+    pub(crate) has_pending: bool,
+    /// What the files looked like before it was read, if that tells whether they were written to since.
+    pub(crate) stamp: Option<String>,
+    /// The [`Delivery`]s as they were, by key: [`mark_of`] each.
+    pub(crate) marks: Vec<u32>,
+}
+
+/// A number that changes with whatever may change of a delivery that has ended; 0, which no such has, of one that is pending.
+pub(crate) fn mark_of(delivery: &Delivery) -> u32 {
+    if !delivery.state.is_terminal() {
+        return 0;
+    }
+    let Delivery { key, state, attempts, first_attempt_ms, due_ms, updated_ms, .. } = delivery;
+    let mut hasher = DefaultHasher::new();
+    (key, state, attempts, first_attempt_ms, due_ms, updated_ms).hash(&mut hasher);
+    (hasher.finish() as u32).max(1)
+}
+
+/// What became of deliveries of a chunk that was moved while a server ran.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    /// The last sequence that the chunk covers.
+    pub(crate) end: i64,
+    /// What changed, and what is pending.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// All attempts of these.
+    pub(crate) attempts: Vec<(DeliveryKey, Attempt)>,
+    /// Deliveries from the first to the last key are not there any more: retention dropped them, so none was pending.
+    pub(crate) dropped: Option<(DeliveryKey, DeliveryKey)>,
+}
+
 /// Rows of one kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
@@ -204,6 +289,9 @@ pub(crate) enum Body {
     Bins(Vec<(i64, i64)>),
     Requests(Vec<(i64, BinRequest)>),
     Chunk(Box<Chunk>),
+    /// One that a server may still change.
+    Ahead(Box<Chunk>, Note),
+    Changes(Box<Changes>),
     Idempotency(Vec<IdempotencyRecord>),
 }
 
@@ -211,6 +299,7 @@ impl Body {
     /// Counts its rows.
     pub(crate) fn count(&self, counts: &mut Counts) {
         let len = |rows: usize| rows as u64;
+        let pending = |deliveries: &[Delivery]| len(deliveries.iter().filter(|delivery| !delivery.state.is_terminal()).count());
         match self {
             Self::Resources(rows) => counts.resources += len(rows.len()),
             Self::Audit(rows) => counts.audit += len(rows.len()),
@@ -219,10 +308,15 @@ impl Body {
             Self::Bins(rows) => counts.bins += len(rows.len()),
             Self::Requests(rows) => counts.requests += len(rows.len()),
             Self::Idempotency(rows) => counts.idempotency += len(rows.len()),
-            Self::Chunk(chunk) => {
+            Self::Changes(changes) => {
+                counts.changes += len(changes.deliveries.len());
+                counts.pending += pending(&changes.deliveries);
+            }
+            Self::Chunk(chunk) | Self::Ahead(chunk, _) => {
                 counts.events += len(chunk.events.len());
                 counts.deliveries += len(chunk.deliveries.len());
-                counts.pending += len(chunk.deliveries.iter().filter(|delivery| !delivery.state.is_terminal()).count());
+                // What is pending beside a server is told once that has ended.
+                counts.pending += if matches!(self, Self::Chunk(_)) { pending(&chunk.deliveries) } else { 0 };
                 counts.attempts += len(chunk.attempts.len());
                 counts.members += chunk.parts.iter().map(|part| len(part.members.len())).sum::<u64>();
                 counts.subjects += len(chunk.subjects.len());
@@ -267,7 +361,7 @@ mod tests {
 
     #[test]
     fn positions_are_ordered_by_phase_and_come_back() {
-        let mut phase = Phase::Resources;
+        let mut phase = Phase::Ahead;
         while phase != Phase::Done {
             assert!(Position::of(phase) < Position::of(phase.next()));
             phase = phase.next();
@@ -275,5 +369,17 @@ mod tests {
         assert!(Position::behind(7) < Position::behind(8) && Position::behind(8) < Position::of(Phase::Idempotency));
         let text = Position::behind(7).text();
         assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), Position::behind(7));
+    }
+
+    #[test]
+    fn what_was_moved_ahead_is_not_moved_again() {
+        let key = Cursor { a: 3, b: 1, text: "k".into(), more: String::new() };
+        let ahead = Position::of(Phase::Ahead).at(Cursor { a: 7, ..Cursor::default() });
+        let keys = ahead.before(Phase::KeysAhead).at(key.clone());
+        let later = keys.before(Phase::Resources).at(Cursor { a: 99, ..Cursor::default() });
+        assert_eq!(later.before(Phase::Events).cursor.a, 7);
+        assert_eq!((later.before(Phase::Idempotency).cursor, later.before(Phase::Changes).cursor), (key, Cursor::default()));
+        let text = later.text();
+        assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), later);
     }
 }

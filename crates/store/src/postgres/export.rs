@@ -174,6 +174,8 @@ impl<'a> Export<'a> {
         let mut at = at.clone();
         loop {
             let found = match at.phase {
+                // Nodes are stopped before their database is left.
+                Phase::Ahead | Phase::KeysAhead | Phase::Changes => None,
                 Phase::Resources => self.resources(&conn, &at.cursor).await?,
                 Phase::Audit => self.audit(&conn, &at.cursor).await?,
                 Phase::Sessions => self.sessions(&at.cursor).await?,
@@ -185,8 +187,8 @@ impl<'a> Export<'a> {
                 Phase::Done => return Ok(None),
             };
             match found {
-                Some((body, cursor)) => return Ok(Some(Step { body, next: Position { phase: at.phase, cursor } })),
-                None => at = Position::of(at.phase.next()),
+                Some((body, cursor)) => return Ok(Some(Step { body, next: at.at(cursor) })),
+                None => at = at.before(at.phase.next()),
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState};
 
+use super::amend::note;
 use super::append::Sources;
 use super::arrivals::OWNERS;
 use super::buckets::{Bucket, Buckets};
@@ -18,7 +19,7 @@ use super::moving::{Database, Filling};
 use super::pending::{PARTS, chunk_of, part_of};
 use super::schema::{self, BLOCK_BITS, TABLES};
 use super::words;
-use crate::migrate::rows::{AuditRow, Body, Chunk, Ends, Position, ResourceRow, Start, SuppressionRow};
+use crate::migrate::rows::{AuditRow, Body, Chunk, Ends, Phase, Position, ResourceRow, Start, SuppressionRow};
 use crate::{BinRequest, IdempotencyRecord, StoreError, varint};
 use posthaste_domain::people::Session;
 
@@ -45,15 +46,30 @@ const LOWER: &str = "UPDATE posthaste.low l SET key = least(l.key, n.key) FROM u
 #[error("another `posthaste migrate` is filling it, or its mark is gone")]
 struct Overtaken;
 
+/// A delivery, by what nodes find it if it is pending.
+pub(super) struct Waiting {
+    pub(super) target: i64,
+    pub(super) stream: i32,
+    pub(super) key: i64,
+    pub(super) state: DeliveryState,
+    pub(super) due_ms: i64,
+}
+
+impl Waiting {
+    fn of(delivery: &Delivery, stream: i32) -> Self {
+        Self { target: delivery.target, stream, key: delivery.key.0, state: delivery.state, due_ms: delivery.due_ms }
+    }
+}
+
 /// A database that is being filled.
 pub(crate) struct Import<'a> {
     database: &'a Database,
-    filling: Filling,
+    pub(super) filling: Filling,
     /// Targets that one node alone will send to.
     owned: BTreeSet<i64>,
     types: HashMap<Arc<str>, i32>,
     sources: Sources,
-    buckets: Buckets,
+    pub(super) buckets: Buckets,
 }
 
 impl<'a> Import<'a> {
@@ -63,6 +79,11 @@ impl<'a> Import<'a> {
         let conn = database.side.conn()?;
         let buckets = Buckets::read(&conn).await?;
         Ok(Self { database, filling, owned, types: HashMap::new(), sources: Sources::default(), buckets })
+    }
+
+    /// From now on these targets have owners.
+    pub(crate) fn has_owners(&mut self, owned: BTreeSet<i64>) {
+        self.owned = owned;
     }
 
     /// How far it is filled.
@@ -97,13 +118,28 @@ impl<'a> Import<'a> {
             Body::Bins(rows) => bins(tx, rows).await?,
             Body::Requests(rows) => requests(tx, rows).await?,
             Body::Idempotency(rows) => self.idempotency(tx, rows).await?,
-            Body::Chunk(chunk) => return self.chunk(tx, chunk).await,
+            Body::Changes(changes) => self.changes(tx, changes).await?,
+            Body::Chunk(chunk) => {
+                let (bucket, buckets) = self.chunk(tx, chunk).await?;
+                self.pending(tx, &bucket, chunk.deliveries.iter().map(|delivery| Waiting::of(delivery, self.stream_of(delivery)))).await?;
+                return Ok(buckets);
+            }
+            Body::Ahead(chunk, seen) => {
+                // What is pending there is still the server's to send.
+                let (_, buckets) = self.chunk(tx, chunk).await?;
+                note(tx, seen).await?;
+                return Ok(buckets);
+            }
         }
         Ok(None)
     }
 
-    async fn chunk(&mut self, tx: &Alone, chunk: &Chunk) -> Result<Option<Buckets>, Failure> {
-        let current = self.buckets.current().filter(|current| current.first >= chunk.bucket.first);
+    /// Answers where it is, and the buckets if there is a new one.
+    async fn chunk(&mut self, tx: &Alone, chunk: &Chunk) -> Result<(Bucket, Option<Buckets>), Failure> {
+        // What is there already stays where it is, though a look at other segments would divide it in another way.
+        let Position { phase, cursor, done } = &self.filling.position;
+        let stored = if *phase == Phase::Events { cursor.a } else { done.events };
+        let current = self.buckets.current().filter(|current| chunk.bucket.first <= current.first.max(stored));
         let (bucket, buckets) = match current {
             Some(current) => (current, None),
             None => {
@@ -126,7 +162,7 @@ impl<'a> Import<'a> {
             rows.row().long(sequence >> BLOCK_BITS).long(*hash).long(*sequence);
         }
         tx.copy(&bucket.sql("posthaste.subject_$_(block, hash, sequence)"), rows).await?;
-        Ok(buckets)
+        Ok((bucket, buckets))
     }
 
     /// Which stream a delivery is of. Batches are gathered by each node, so they have no owner.
@@ -180,20 +216,30 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Deliveries, when they are due, and where something is queued: from where on, or, of the owners' stream, in which chunks.
     async fn deliveries(&self, tx: &Alone, chunk: &Chunk, bucket: &Bucket) -> Result<(), Failure> {
-        let (mut rows, mut due, mut arrivals) = (Rows::new(14), Rows::new(4), Rows::new(6));
+        let mut rows = Rows::new(14);
+        for delivery in &chunk.deliveries {
+            let state = words::state_code(delivery.state);
+            rows.row().long(delivery.target).long(delivery.key.0).long(delivery.workspace).long(delivery.subscription);
+            rows.long(delivery.first_attempt_ms).long(delivery.due_ms).long(0).long(delivery.updated_ms).long(delivery.received_ms);
+            rows.int(self.stream_of(delivery)).int(i32::try_from(delivery.attempts).unwrap_or(i32::MAX));
+            rows.small(state).small(state).flag(delivery.is_batch);
+        }
+        let columns = "posthaste.delivery_$_(target, key, workspace, subscription, first_attempt_ms, due_ms, prior_due_ms, updated_ms, \
+                       received_ms, stream, attempts, state, prior, is_batch)";
+        tx.copy(&bucket.sql(columns), rows).await
+    }
+
+    /// Has nodes find what waits, by ascending keys: when it is due, and where something is queued: from where on, or, of the owners' stream, in which
+    /// chunks.
+    pub(super) async fn pending(&self, tx: &Alone, bucket: &Bucket, waiting: impl Iterator<Item = Waiting>) -> Result<(), Failure> {
+        let (mut due, mut arrivals) = (Rows::new(4), Rows::new(6));
         let mut lows: BTreeMap<i16, i64> = BTreeMap::new();
         let mut queued: BTreeMap<(i64, i64), (i64, i64, i32)> = BTreeMap::new();
-        for delivery in &chunk.deliveries {
-            let (state, key, target) = (words::state_code(delivery.state), delivery.key.0, delivery.target);
-            let stream = self.stream_of(delivery);
-            rows.row().long(target).long(key).long(delivery.workspace).long(delivery.subscription);
-            rows.long(delivery.first_attempt_ms).long(delivery.due_ms).long(0).long(delivery.updated_ms).long(delivery.received_ms);
-            rows.int(stream).int(i32::try_from(delivery.attempts).unwrap_or(i32::MAX)).small(state).small(state).flag(delivery.is_batch);
+        for Waiting { target, stream, key, state, due_ms } in waiting {
             // Keys ascend: the first one of a part, or of a chunk, is its lowest.
-            match delivery.state {
-                DeliveryState::Scheduled => drop(due.row().long(target).int(stream).long(delivery.due_ms).long(key)),
+            match state {
+                DeliveryState::Scheduled => drop(due.row().long(target).int(stream).long(due_ms).long(key)),
                 DeliveryState::Queued if stream == OWNERS => {
                     let place = queued.entry((target, chunk_of(key))).or_insert((key, key, 0));
                     *place = (place.0, key, place.2 + 1);
@@ -205,9 +251,6 @@ impl<'a> Import<'a> {
         for ((target, _), (first, last, count)) in queued {
             arrivals.row().small(part_of(target)).long(target).long(first).long(last).int(count).int(count);
         }
-        let columns = "posthaste.delivery_$_(target, key, workspace, subscription, first_attempt_ms, due_ms, prior_due_ms, updated_ms, \
-                       received_ms, stream, attempts, state, prior, is_batch)";
-        tx.copy(&bucket.sql(columns), rows).await?;
         tx.copy("posthaste.due(target, stream, due_ms, key)", due).await?;
         tx.copy("posthaste.arrival(part, target, first, last, pending, queued)", arrivals).await?;
         if !lows.is_empty() {

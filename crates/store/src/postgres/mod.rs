@@ -16,6 +16,7 @@
 //! Sequences: several nodes take them in blocks ([`crate::Cluster::lease`]). A node that is alone may count on from
 //! [`crate::Journal::recover`]. After [`crate::StoreError::Unavailable`] an append may be stored or not: its sequences are not used again.
 
+mod amend;
 mod append;
 mod arrivals;
 mod bins;

@@ -10,6 +10,7 @@ use tokio_postgres::config::Host;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::amend;
 use super::error::{Failure, unknown};
 use super::link::{Address, Alone, Link};
 use super::nodes;
@@ -67,7 +68,7 @@ fn state_name(state: MoveState) -> &'static str {
     }
 }
 
-async fn exists(tx: &Alone, name: &str) -> Result<bool, Failure> {
+pub(super) async fn exists(tx: &Alone, name: &str) -> Result<bool, Failure> {
     Ok(tx.query("SELECT to_regclass($1) IS NOT NULL", &[&format!("posthaste.{name}")]).await?[0].get(0))
 }
 
@@ -174,6 +175,12 @@ impl Database {
         Ok(if is_used(tx).await? { Destination::Used } else { Destination::Empty })
     }
 
+    /// Whether it is being filled by the move with this mark.
+    pub(crate) async fn is_filled_by(&self, mark: &Mark) -> Result<bool, MigrateError> {
+        let theirs = self.destination().await?;
+        Ok(matches!(theirs, Destination::Marked(theirs) if theirs.id == mark.id && theirs.state == MoveState::Filling))
+    }
+
     /// Marks an empty database, and makes the stream for what comes. Refuses one that is not: somebody may have come since it was looked at.
     pub(crate) async fn begin_filling(&self, mark: &Mark) -> Result<(), MigrateError> {
         let tx = self.locked().await?;
@@ -247,7 +254,9 @@ impl Database {
     /// Takes the mark away.
     pub(crate) async fn unmark(&self) -> Result<(), StoreError> {
         let tx = self.locked().await?;
-        let dropped = tx.script("DROP TABLE posthaste.move").await;
+        let dropped =
+            tx.script("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS posthaste.move_ahead; DROP TABLE posthaste.move");
+        let dropped = dropped.await;
         Ok(tx.finish(dropped).await?)
     }
 }
@@ -274,6 +283,7 @@ async fn fill(tx: &Alone, mark: &Mark) -> Result<(), Failure> {
     }
     schema::migrate(tx).await?;
     tx.script(MAKE).await?;
+    tx.script(amend::MAKE).await?;
     // It never lives: the first node that starts takes over what is its own.
     let node = nodes::register(tx, "posthaste migrate").await?;
     tx.execute("UPDATE posthaste.node SET closed = true WHERE id = $1", &[&node.node]).await?;

@@ -206,6 +206,10 @@ impl Journal for PostgresStore {
         self.command(|reply| Command::Append(group, reply)).await
     }
 
+    fn crowd(&self) -> usize {
+        2
+    }
+
     fn company(&self, took: Duration) -> Duration {
         took.saturating_sub(QUIET).min(COMPANY)
     }

@@ -51,6 +51,15 @@ impl CatalogDb {
         Ok(catalog)
     }
 
+    /// Opens what another process may be writing, to read it.
+    pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("catalog.db");
+        let conn = schema::connect(&path, Access::Read)?;
+        schema::check(&path, &conn, schema::FORMAT)?;
+        let keys = master::load(&dir.join("master.key"))?.ok_or(StoreError::MasterKey)?;
+        Ok(Self { conn, path, keys })
+    }
+
     /// Keeps the file from growing beyond so many pages.
     pub(super) fn cap_pages(&self, pages: Option<u32>) -> Result<(), StoreError> {
         schema::cap(&self.conn, pages).map_err(schema::failed(&self.path))

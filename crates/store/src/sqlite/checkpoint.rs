@@ -212,6 +212,33 @@ mod tests {
         assert_eq!(beside(&next.path, "-wal").metadata().expect("a WAL").len(), ROOM, "it lies in the room");
     }
 
+    /// Whoever opens each segment as soon as it has a name, as a backup does, keeps nobody from writing to it.
+    #[test]
+    fn a_new_segment_may_be_opened_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let segments = Segments::open(dir.path()).expect("a journal");
+        let ((stop, stopped), path) = (std::sync::mpsc::channel::<()>(), dir.path().to_owned());
+        let looking = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                let _looked = Segments::glance(&path).expect("a look");
+            }
+        });
+        for _ in 0..30 {
+            fill(&spare_beside(&segments.current().path), Pace::Fast).expect("room");
+            let next = segments.roll().expect("a new segment");
+            let writer = schema::connect(&next.path, Access::Write).expect("a connection");
+            writer.execute("INSERT INTO word(text) VALUES ('kept')", []).expect("written");
+            drop(writer);
+            let reader = schema::connect(&next.path, Access::Write).expect("another");
+            let read: String = reader.query_row("SELECT text FROM word", [], |row| row.get(0)).expect("a row");
+            assert_eq!(read, "kept");
+            let found: String = reader.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
+            assert_eq!(found, "ok");
+        }
+        drop(stop);
+        looking.join().expect("it looked");
+    }
+
     /// Half of the room, left by a crash, is not used; the rest is made later.
     #[test]
     fn half_a_room_waits_for_the_other_half() {

@@ -103,6 +103,7 @@ impl Import {
             }),
             Body::Requests(rows) => self.in_bins(next, |tx| requests(tx, rows)),
             Body::Chunk(chunk) => self.chunk(chunk),
+            Body::Ahead(..) | Body::Changes(_) => unreachable!("nodes are stopped before their database is read"),
             Body::Idempotency(rows) => {
                 self.idempotency(rows)?;
                 self.beside(next, |_| Ok(()))

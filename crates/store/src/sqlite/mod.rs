@@ -20,9 +20,11 @@
 mod about;
 mod apply;
 mod backup;
+pub(crate) mod beside;
 mod bins;
 mod catalog;
 mod checkpoint;
+pub(crate) mod chunks;
 mod cold;
 mod command;
 mod compress;

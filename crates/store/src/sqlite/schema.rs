@@ -216,6 +216,10 @@ pub(super) enum Misfit {
     Missing,
     #[error("it has no tables")]
     Empty,
+    #[error("what was written is not in the file")]
+    Unfinished,
+    #[error("it is of an older release: start the server of this one first")]
+    Old,
 }
 
 impl Misfit {

@@ -103,16 +103,37 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Creates the file, or completes one whose creation was cut short, after these.
+    ///
+    /// A new one gets its name when it is complete and has its WAL's room beside it: from then on other processes may open it, a backup say,
+    /// and whoever opened it before would keep another WAL than the one that is written.
     fn create(dir: &Path, id: u32, older: &[Arc<Self>]) -> Result<Self, StoreError> {
         let (floor, floor_ms) = older.last().map_or((1, 0), |last| end_of(last));
         let path = file_of(dir, id, Kind::Plain);
-        let mut conn = schema::create(&path, Access::Write)?;
+        let is_new = !path.exists();
+        let made = if is_new { path.with_extension(NEW) } else { path.clone() };
+        if is_new {
+            remove_files(&made);
+        }
+        let mut conn = schema::create(&made, Access::Write)?;
         let older = older.iter().map(|segment| (segment.name_as_older(), 1));
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
-        schema::prepare(&path, &mut conn, &format!("{}{}", schema::SEGMENT, schema::INDEXES), &meta)?;
-        let failed = schema::failed(&path);
+        schema::prepare(&made, &mut conn, &format!("{}{}", schema::SEGMENT, schema::INDEXES), &meta)?;
+        let failed = schema::failed(&made);
         conn.execute_batch(schema::ABOUT).map_err(&failed)?;
-        Self::read(id, path.clone(), &conn).map_err(failed)
+        let segment = Self::read(id, path.clone(), &conn).map_err(&failed)?;
+        if is_new {
+            // All of it has to be in the file, and flushed: the WAL that it was written through does not go along. Closing does not tell whether
+            // that was so.
+            let is_held: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(&failed)?;
+            conn.close().map_err(|(_, error)| failed(error))?;
+            if is_held || beside(&made, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+                return Err(Misfit::Unfinished.of(&made));
+            }
+            give_spare_room(&path);
+            std::fs::rename(&made, &path).map_err(schema::file_error)?;
+            super::sync_dir(dir)?;
+        }
+        Ok(segment)
     }
 
     /// Opens an existing file; `None` when it has no tables.
@@ -149,14 +170,7 @@ impl Segment {
     fn read(id: u32, path: PathBuf, conn: &Connection) -> rusqlite::Result<Self> {
         let floor = schema::meta_value(conn, "floor")?.unwrap_or(1);
         let floor_ms = schema::meta_value(conn, "floor_ms")?.unwrap_or(0);
-        let edge = |order: &str| {
-            let sql = format!("SELECT sequence, received_ms FROM event WHERE sequence > 0 ORDER BY sequence {order} LIMIT 1");
-            conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).or_else(|error| match error {
-                rusqlite::Error::QueryReturnedNoRows => Ok((0, 0)),
-                other => Err(other),
-            })
-        };
-        let ((first_sequence, first_ms), (last_sequence, last_ms)) = (edge("ASC")?, edge("DESC")?);
+        let ((first_sequence, first_ms), (last_sequence, last_ms)) = edges(conn)?;
         let drained = schema::meta_value(conn, "drained")?.is_some();
         let pending = if drained { HashMap::new() } else { count_pending(conn)? };
         let bytes = file_bytes(conn)?;
@@ -173,6 +187,35 @@ impl Segment {
         let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, pending, joined, summary, tally };
         let plain_bytes = schema::meta_value(conn, PLAIN_BYTES)?.map(|bytes| bytes.unsigned_abs());
         Ok(Self::new(id, path, (floor, floor_ms), named_in(conn)?, plain_bytes, state))
+    }
+
+    /// Looks at a file that another process may be writing.
+    fn glance(dir: &Path, id: u32, kind: Kind) -> Result<Glance, StoreError> {
+        let path = file_of(dir, id, kind);
+        let failed = schema::failed(&path);
+        let conn = schema::connect(&path, Access::Read)?;
+        if !schema::is_prepared(&conn).map_err(&failed)? {
+            return Ok(Glance::Empty);
+        }
+        let format = if kind == Kind::Cold { schema::COLD_FORMAT } else { schema::FORMAT };
+        schema::check(&path, &conn, format)?;
+        let look = || -> rusqlite::Result<Glance> {
+            if schema::meta_value(&conn, SUPERSEDED)?.is_some() {
+                return Ok(Glance::Superseded);
+            }
+            let bounds = (schema::meta_value(&conn, "floor")?.unwrap_or(1), schema::meta_value(&conn, "floor_ms")?.unwrap_or(0));
+            let plain_bytes = schema::meta_value(&conn, PLAIN_BYTES)?.map(|bytes| bytes.unsigned_abs());
+            let ((first_sequence, first_ms), (last_sequence, last_ms)) = edges(&conn)?;
+            let bytes = file_bytes(&conn)?;
+            let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, ..SegmentState::default() };
+            Ok(Glance::Segment(Arc::new(Self::new(id, path.clone(), bounds, Vec::new(), plain_bytes, state))))
+        };
+        let found = look().map_err(&failed)?;
+        // A server of this release brings all files up to it before it does anything else.
+        match schema::meta_value(&conn, "format").map_err(failed)? {
+            Some(of) if of < format => Err(Misfit::Old.of(&path)),
+            _ => Ok(found),
+        }
     }
 
     fn new(id: u32, path: PathBuf, (floor, floor_ms): (i64, i64), named: Vec<u32>, plain_bytes: Option<u64>, state: SegmentState) -> Self {
@@ -264,6 +307,15 @@ impl Segment {
     }
 }
 
+/// What a file is that another process may be writing.
+enum Glance {
+    Segment(Arc<Segment>),
+    /// Another file has taken its place.
+    Superseded,
+    /// It has no tables.
+    Empty,
+}
+
 impl Drop for Segment {
     fn drop(&mut self) {
         if self.is_doomed() {
@@ -311,6 +363,8 @@ enum Kind {
     Cold,
 }
 
+/// The extension of a file that is being made.
+const NEW: &str = "new";
 /// Ends the names of compressed files before their extension.
 const COLD: &str = ".cold";
 /// Is in the names of files that the compressor is still at, and of those beside them.
@@ -332,6 +386,13 @@ fn id_of(name: &str) -> Option<(u32, Kind)> {
     Some((number.parse().ok()?, kind))
 }
 
+/// Whether a file is of a segment whose creation was cut short.
+fn is_in_the_making(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(number, end)| {
+        number.parse::<u32>().is_ok() && end.strip_prefix(NEW).is_some_and(|end| end.is_empty() || end.starts_with('-'))
+    })
+}
+
 /// Of a segment with two files, keeps the one that counts: the old one, unless it says that the other has taken its place. That is
 /// one commit, so a crash at any moment leaves one of them to be believed.
 fn decide(dir: &Path, id: u32, files: &mut Vec<(u32, Kind)>) -> Result<(), StoreError> {
@@ -350,6 +411,18 @@ fn decide(dir: &Path, id: u32, files: &mut Vec<(u32, Kind)>) -> Result<(), Store
 pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     let pages: i64 = conn.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
     Ok(pages as u64 * schema::PAGE_BYTES)
+}
+
+/// The first and the last event's sequence and time of receipt; zeros when there is none.
+fn edges(conn: &Connection) -> rusqlite::Result<((i64, i64), (i64, i64))> {
+    let edge = |order: &str| {
+        let sql = format!("SELECT sequence, received_ms FROM event WHERE sequence > 0 ORDER BY sequence {order} LIMIT 1");
+        conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok((0, 0)),
+            other => Err(other),
+        })
+    };
+    Ok((edge("ASC")?, edge("DESC")?))
 }
 
 /// Counts by seeking from target to target in the index, which has the pending ones only.
@@ -395,7 +468,7 @@ impl Segments {
             let Some(name) = name.to_str() else { continue };
             if let Some(file) = id_of(name) {
                 files.push(file);
-            } else if name.contains(UNFINISHED) {
+            } else if name.contains(UNFINISHED) || is_in_the_making(name) {
                 std::fs::remove_file(dir.join(name)).map_err(schema::file_error)?;
             } else if name.ends_with(".db-wal") || name.ends_with(".db-shm") {
                 strays.push(name.to_owned());
@@ -438,6 +511,43 @@ impl Segments {
         Ok(Self { dir: dir.to_owned(), list: RwLock::new(list) })
     }
 
+    /// Those of a `journal/` that another process may be writing, oldest first, with what has to be known to read them.
+    pub(super) fn glance(dir: &Path) -> Result<Vec<Arc<Segment>>, StoreError> {
+        loop {
+            // A file that went meanwhile was dropped, or another has taken its place, which is in the next list.
+            if let Some(list) = Self::glance_once(dir)? {
+                return Ok(list);
+            }
+        }
+    }
+
+    fn glance_once(dir: &Path) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(schema::file_error)? {
+            let name = entry.map_err(schema::file_error)?.file_name();
+            files.extend(name.to_str().and_then(id_of));
+        }
+        // Of two files with a number, the plain one comes first.
+        files.sort_unstable();
+        let mut list: Vec<Arc<Segment>> = Vec::new();
+        for (place, (id, kind)) in files.iter().enumerate() {
+            if list.last().is_some_and(|known| known.id == *id) {
+                continue;
+            }
+            match Segment::glance(dir, *id, *kind) {
+                Ok(Glance::Segment(segment)) => list.push(segment),
+                Ok(Glance::Superseded) if files.get(place + 1) == Some(&(*id, Kind::Cold)) => {}
+                // The one that a start is at has no tables yet.
+                Ok(Glance::Empty) if place + 1 == files.len() => {}
+                Ok(Glance::Empty) => return Err(Misfit::Empty.of(&file_of(dir, *id, *kind))),
+                Ok(Glance::Superseded) => return Ok(None),
+                Err(_) if !file_of(dir, *id, *kind).exists() => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(list))
+    }
+
     /// All, oldest first.
     pub(super) fn all(&self) -> Vec<Arc<Segment>> {
         self.list.read().clone()
@@ -470,7 +580,6 @@ impl Segments {
     pub(super) fn roll(&self) -> Result<Arc<Segment>, StoreError> {
         let older = self.all();
         let segment = Arc::new(Segment::create(&self.dir, self.current().id + 1, &older)?);
-        give_spare_room(&segment.path);
         self.list.write().push(segment.clone());
         Ok(segment)
     }
@@ -505,4 +614,26 @@ fn end_of(segment: &Segment) -> (i64, i64) {
         0 => (segment.floor, segment.floor_ms),
         last => (last + 1, state.last_ms),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a creation that was cut short left behind goes at the next start, and nothing else does.
+    #[test]
+    fn what_was_in_the_making_is_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(Segments::open(dir.path()).expect("a journal"));
+        let left = ["00000002.new", "00000002.new-wal", "00000002.new-shm", "00000002.new-journal", "00000002.db-wal"];
+        let others = ["notes.new", "00000002.newer", "spare-room"];
+        for name in left.iter().chain(&others) {
+            std::fs::write(dir.path().join(name), vec![0; 4096]).expect("written");
+        }
+        let segments = Segments::open(dir.path()).expect("a journal");
+        assert!(left.iter().all(|name| !dir.path().join(name).exists()));
+        assert!(others.iter().all(|name| dir.path().join(name).exists()));
+        assert_eq!(segments.roll().expect("a new segment").id, 2);
+        assert_eq!(Segments::glance(dir.path()).expect("a look").len(), 2);
+    }
 }

@@ -144,7 +144,7 @@ pub async fn configure(store: &Store, dice: &mut Dice, known: &mut Known) {
     store.bins.clear(41).await.expect("clear");
 }
 
-fn attempt(number: u32, at_ms: i64, dice: &mut Dice) -> Attempt {
+pub fn attempt(number: u32, at_ms: i64, dice: &mut Dice) -> Attempt {
     let failed = dice.is(5);
     Attempt {
         number,

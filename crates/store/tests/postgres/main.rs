@@ -1,6 +1,7 @@
 //! The shared store: the contract of all stores, and what it does when nodes and the database fail.
 
 mod alike;
+mod beside;
 mod cluster;
 mod contract;
 mod encrypted;

@@ -160,8 +160,10 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+type Contents = BTreeMap<PathBuf, (Permissions, Option<Vec<u8>>)>;
+
 /// Every file below a directory with its bytes, and every directory, by name; `None` when one went meanwhile.
-fn contents(dir: &Path) -> Option<BTreeMap<PathBuf, (Permissions, Option<Vec<u8>>)>> {
+fn contents(dir: &Path) -> Option<Contents> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {

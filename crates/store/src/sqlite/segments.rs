@@ -8,6 +8,8 @@
 //! Retention leaves gaps in the numbers, so a file that was lost does not show by itself. Therefore the newest segment names all older
 //! ones (`older:<number>` in `meta`), and each sealed one the one after it (`next`); a start that does not find them is refused.
 
+mod glance;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,35 +191,6 @@ impl Segment {
         Ok(Self::new(id, path, (floor, floor_ms), named_in(conn)?, plain_bytes, state))
     }
 
-    /// Looks at a file that another process may be writing.
-    fn glance(dir: &Path, id: u32, kind: Kind) -> Result<Glance, StoreError> {
-        let path = file_of(dir, id, kind);
-        let failed = schema::failed(&path);
-        let conn = schema::connect(&path, Access::Read)?;
-        if !schema::is_prepared(&conn).map_err(&failed)? {
-            return Ok(Glance::Empty);
-        }
-        let format = if kind == Kind::Cold { schema::COLD_FORMAT } else { schema::FORMAT };
-        schema::check(&path, &conn, format)?;
-        let look = || -> rusqlite::Result<Glance> {
-            if schema::meta_value(&conn, SUPERSEDED)?.is_some() {
-                return Ok(Glance::Superseded);
-            }
-            let bounds = (schema::meta_value(&conn, "floor")?.unwrap_or(1), schema::meta_value(&conn, "floor_ms")?.unwrap_or(0));
-            let plain_bytes = schema::meta_value(&conn, PLAIN_BYTES)?.map(|bytes| bytes.unsigned_abs());
-            let ((first_sequence, first_ms), (last_sequence, last_ms)) = edges(&conn)?;
-            let bytes = file_bytes(&conn)?;
-            let state = SegmentState { first_sequence, last_sequence, first_ms, last_ms, bytes, ..SegmentState::default() };
-            Ok(Glance::Segment(Arc::new(Self::new(id, path.clone(), bounds, Vec::new(), plain_bytes, state))))
-        };
-        let found = look().map_err(&failed)?;
-        // A server of this release brings all files up to it before it does anything else.
-        match schema::meta_value(&conn, "format").map_err(failed)? {
-            Some(of) if of < format => Err(Misfit::Old.of(&path)),
-            _ => Ok(found),
-        }
-    }
-
     fn new(id: u32, path: PathBuf, (floor, floor_ms): (i64, i64), named: Vec<u32>, plain_bytes: Option<u64>, state: SegmentState) -> Self {
         Self {
             id,
@@ -305,15 +278,6 @@ impl Segment {
     pub(super) fn is_doomed(&self) -> bool {
         self.doomed.load(Ordering::Acquire)
     }
-}
-
-/// What a file is that another process may be writing.
-enum Glance {
-    Segment(Arc<Segment>),
-    /// Another file has taken its place.
-    Superseded,
-    /// It has no tables.
-    Empty,
 }
 
 impl Drop for Segment {
@@ -509,43 +473,6 @@ impl Segments {
             return Err(Misfit::Missing.of(&file_of(dir, *lost, Kind::Plain)));
         }
         Ok(Self { dir: dir.to_owned(), list: RwLock::new(list) })
-    }
-
-    /// Those of a `journal/` that another process may be writing, oldest first, with what has to be known to read them.
-    pub(super) fn glance(dir: &Path) -> Result<Vec<Arc<Segment>>, StoreError> {
-        loop {
-            // A file that went meanwhile was dropped, or another has taken its place, which is in the next list.
-            if let Some(list) = Self::glance_once(dir)? {
-                return Ok(list);
-            }
-        }
-    }
-
-    fn glance_once(dir: &Path) -> Result<Option<Vec<Arc<Segment>>>, StoreError> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(schema::file_error)? {
-            let name = entry.map_err(schema::file_error)?.file_name();
-            files.extend(name.to_str().and_then(id_of));
-        }
-        // Of two files with a number, the plain one comes first.
-        files.sort_unstable();
-        let mut list: Vec<Arc<Segment>> = Vec::new();
-        for (place, (id, kind)) in files.iter().enumerate() {
-            if list.last().is_some_and(|known| known.id == *id) {
-                continue;
-            }
-            match Segment::glance(dir, *id, *kind) {
-                Ok(Glance::Segment(segment)) => list.push(segment),
-                Ok(Glance::Superseded) if files.get(place + 1) == Some(&(*id, Kind::Cold)) => {}
-                // The one that a start is at has no tables yet.
-                Ok(Glance::Empty) if place + 1 == files.len() => {}
-                Ok(Glance::Empty) => return Err(Misfit::Empty.of(&file_of(dir, *id, *kind))),
-                Ok(Glance::Superseded) => return Ok(None),
-                Err(_) if !file_of(dir, *id, *kind).exists() => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(list))
     }
 
     /// All, oldest first.

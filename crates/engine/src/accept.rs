@@ -17,12 +17,13 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{self, DeliveryKey, MAX_ORDINAL, Sequence};
-use posthaste_store::{Append, IdempotencyRecord, Inherited, Journal, NewDelivery, NewEvent, StoreError};
+use posthaste_domain::policy::Batch;
+use posthaste_store::{Append, IdempotencyRecord, Join, Joiner, Journal, NewDelivery, NewEvent, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::batches::{Batches, Changes};
-use crate::cluster::Visible;
+use crate::batches::{Batches, Changes, Full, Gate, Member};
+use crate::cluster::{Doubt, Visible};
 use crate::error::AcceptError;
 use crate::lanes::{Arrival, Command, How, Lanes, Reread};
 use crate::metrics::Metrics;
@@ -187,7 +188,9 @@ pub(crate) struct Committer {
     /// What is to be read from the journal because other nodes left it there.
     pub takeovers: mpsc::Receiver<Takeover>,
     /// Where deliveries go of which it is not known whether they are stored; `None` for an engine that is alone.
-    pub doubts: Option<mpsc::Sender<Vec<Inherited>>>,
+    pub doubts: Option<mpsc::Sender<Doubt>>,
+    /// Tells lanes which batches are open.
+    pub gate: Gate,
 }
 
 impl Committer {
@@ -198,7 +201,7 @@ impl Committer {
             let now_ms = self.clock.now_ms();
             let closed = self.batches.close_due(now_ms);
             if !closed.is_empty() {
-                self.lanes.arrived(closed).await;
+                self.lanes.arrived(self.handed(closed)).await;
             }
             let next_due = self.batches.next_due_ms().map(|due_ms| Duration::from_millis((due_ms - now_ms).max(1) as u64));
             tokio::select! {
@@ -278,8 +281,9 @@ impl Committer {
             answers.push((ticket, accepted));
         }
         let started = Instant::now();
-        let Group { mut append, mut arrivals, mut batches } = group;
-        append.batches = std::mem::take(&mut batches.parts);
+        let Group { mut append, mut arrivals, mut batches, joins } = group;
+        append.joins = joins.into_values().collect();
+        append.batches = std::mem::take(&mut batches.parts).into_iter().map(|(_, part)| part).collect();
         let count = append.events.len();
         let workspaces: Vec<i64> = append.events.iter().map(|event| event.workspace).collect();
         let appended = self.journal.append(append).await;
@@ -288,7 +292,8 @@ impl Committer {
             Ok(()) => {
                 self.metrics.committed(count, self.last_took);
                 self.counts.accepted(workspaces.into_iter(), now_ms);
-                arrivals.extend(self.batches.committed(batches, now_ms));
+                let closed = self.batches.committed(batches);
+                arrivals.extend(self.handed(closed));
                 // Deliveries start before the senders hear the answer is written: both are after the flush.
                 self.lanes.arrived(arrivals).await;
                 self.committed.send_replace(self.sequences.last());
@@ -303,18 +308,16 @@ impl Committer {
                 }
             }
             Err(error) => {
-                let (closed, lost) = self.batches.failed(batches);
-                // What may have been stored belongs to the batch: it is read once that is known.
                 let is_unsure = self.is_unsure(&error);
-                let (closed, waiting) = if is_unsure { (Vec::new(), closed) } else { (closed, Vec::new()) };
-                self.lanes.arrived(closed).await;
+                let failed = self.batches.failed(batches, is_unsure);
+                self.lanes.arrived(self.handed(failed.closed)).await;
                 let tickets = answers.into_iter().map(|(ticket, _)| ticket);
                 if matches!(error, StoreError::Repeated) {
                     return Some(tickets.chain(followers.into_values().flatten()).collect());
                 }
                 if is_unsure {
-                    let unsure = arrivals.iter().chain(&waiting).map(|arrival| &arrival.delivery.delivery).chain(&lost);
-                    self.doubt(unsure);
+                    let unsure = arrivals.iter().map(|arrival| (arrival.delivery.delivery.target, arrival.delivery.delivery.key));
+                    self.doubt(unsure, failed.unsure);
                 }
                 self.refuse(tickets.collect(), followers, error, now_ms);
             }
@@ -344,16 +347,15 @@ impl Committer {
     }
 
     /// A commit of which nobody knows how it ended may have left deliveries that no lane has.
-    fn doubt<'a>(&self, deliveries: impl Iterator<Item = &'a Delivery>) {
-        let Some(doubts) = &self.doubts else { return };
-        let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
-        for delivery in deliveries {
-            let (target, lowest) = (delivery.target, delivery.key);
-            let lane = lanes.entry(target).or_insert(Inherited { target, queued: 0, scheduled: 0, lowest });
-            lane.lowest = lane.lowest.min(lowest);
+    fn doubt(&self, deliveries: impl Iterator<Item = (i64, DeliveryKey)>, batches: Vec<(i64, DeliveryKey)>) {
+        if let Some(doubts) = &self.doubts {
+            Doubt::of(deliveries, batches).tell(doubts, &self.gate);
         }
-        // If too many are waited for already, the next start finds them.
-        let _ = doubts.try_send(lanes.into_values().collect());
+    }
+
+    /// Closed batches, for their lanes.
+    fn handed(&self, closed: Vec<Full>) -> Vec<Arrival> {
+        closed.into_iter().filter_map(|full| full.hand(&self.gate)).collect()
     }
 
     /// Tells lanes what to read: between two groups, so that each knows which keys will still be pushed.
@@ -407,6 +409,29 @@ impl Committer {
         Accepted { events, replayed: false }
     }
 
+    /// Lets an event join its batch; answers the delivery of one that it opens.
+    fn join(
+        &mut self,
+        group: &mut Group,
+        subscription: &SubscriptionRoute,
+        limits: Batch,
+        event: &Arc<Event>,
+        ordinal: u32,
+        now_ms: i64,
+    ) -> Option<NewDelivery> {
+        let member = Member {
+            subscription: subscription.number,
+            target: subscription.target,
+            limits,
+            is_ordered: subscription.is_ordered,
+            key: DeliveryKey::new(event.sequence, ordinal),
+            bytes: event.payload.len(),
+        };
+        let new = |due_ms| NewDelivery { due_ms: Some(due_ms), for_owner: false, ..owner_batch(subscription, ordinal) };
+        let opened = self.batches.join(&mut group.batches, &member, now_ms, |due_ms| Some(pending(event, &new(due_ms), now_ms)));
+        opened.map(new)
+    }
+
     fn deliveries(&mut self, group: &mut Group, prepared: &Prepared, event: &Arc<Event>, now_ms: i64) -> Vec<NewDelivery> {
         if let (Some(ordinals), [subscription]) = (&prepared.ordinals, &prepared.subscriptions[..]) {
             return addressed(group, ordinals, subscription, prepared.deliver_at_ms, event, now_ms);
@@ -415,13 +440,14 @@ impl Committer {
         for subscription in prepared.subscriptions.iter().take(MAX_ORDINAL as usize) {
             let ordinal = deliveries.len() as u32;
             let new = match (&subscription.policy.batch, prepared.deliver_at_ms) {
-                (Some(limits), None) => {
-                    let key = DeliveryKey::new(event.sequence, ordinal);
-                    match self.batches.join(&mut group.batches, subscription, *limits, event, key, now_ms) {
-                        Some(new) => NewDelivery { ordinal, ..new },
-                        None => continue,
-                    }
+                (Some(limits), None) if subscription.for_owner => {
+                    group.join(subscription, *limits, event, ordinal);
+                    owner_batch(subscription, ordinal)
                 }
+                (Some(limits), None) => match self.join(group, subscription, *limits, event, ordinal, now_ms) {
+                    Some(new) => new,
+                    None => continue,
+                },
                 (_, deliver_at) => {
                     let due_ms = deliver_at.filter(|at| *at > now_ms);
                     NewDelivery {
@@ -443,6 +469,12 @@ impl Committer {
         }
         deliveries
     }
+}
+
+/// The place of a batch that the owner of its target may open.
+fn owner_batch(subscription: &SubscriptionRoute, ordinal: u32) -> NewDelivery {
+    let (subscription, target) = (subscription.number, subscription.target);
+    NewDelivery { ordinal, subscription, target, due_ms: None, is_batch: true, for_owner: true }
 }
 
 /// One delivery for each ordinal of an addressed event.
@@ -477,6 +509,25 @@ struct Group {
     append: Append,
     arrivals: Vec<Arrival>,
     batches: Changes,
+    /// What owners put into batches, by subscription.
+    joins: BTreeMap<i64, Join>,
+}
+
+impl Group {
+    /// Leaves an event to the owner of its target, for a batch.
+    fn join(&mut self, subscription: &SubscriptionRoute, limits: Batch, event: &Event, ordinal: u32) {
+        let joiner = Joiner { sequence: event.sequence, ordinal, bytes: event.payload.len().try_into().unwrap_or(u32::MAX) };
+        let join = || Join {
+            workspace: event.workspace,
+            subscription: subscription.number,
+            target: subscription.target,
+            limits,
+            is_ordered: subscription.is_ordered,
+            at_ms: event.received_ms,
+            members: Vec::new(),
+        };
+        self.joins.entry(subscription.number).or_insert_with(join).members.push(joiner);
+    }
 }
 
 /// A new delivery as its lane has it.

@@ -6,7 +6,7 @@
 //!   answered renews it. A node that others took for gone does nothing more; whoever runs it begins anew.
 //! - Heartbeats wait for nothing but the database. What they bring is followed by a task of its own; a node that cannot follow falls silent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,7 +18,9 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::accept::Takeover;
+use crate::batches::{Batches, Gate};
 use crate::engine::Engine;
+use crate::gatherer::{Gatherer, TookOver};
 use crate::lanes::{Command, Reread};
 use crate::membership::Membership;
 
@@ -112,15 +114,61 @@ impl Engine {
     }
 }
 
+/// What may be stored, or not: the answer to a commit did not come.
+#[derive(Debug, Default)]
+pub(crate) struct Doubt {
+    lanes: Vec<Inherited>,
+    /// Batches among it that nobody sends before it is known what they have.
+    batches: Vec<DeliveryKey>,
+}
+
+impl Doubt {
+    /// Deliveries by target, and batches among others.
+    pub fn of(deliveries: impl Iterator<Item = (i64, DeliveryKey)>, batches: Vec<(i64, DeliveryKey)>) -> Self {
+        let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
+        for (target, lowest) in deliveries.chain(batches.iter().copied()) {
+            let lane = lanes.entry(target).or_insert(Inherited { target, queued: 0, scheduled: 0, lowest });
+            lane.lowest = lane.lowest.min(lowest);
+        }
+        Self { lanes: lanes.into_values().collect(), batches: batches.into_iter().map(|(_, key)| key).collect() }
+    }
+
+    /// Has it looked for once that is decided. If too many wait for that already, the next start finds it.
+    pub fn tell(self, doubts: &mpsc::Sender<Self>, gate: &Gate) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        if let Err(mpsc::error::TrySendError::Full(doubt) | mpsc::error::TrySendError::Closed(doubt)) = doubts.try_send(self) {
+            doubt.open(gate);
+        }
+    }
+
+    /// Its batches may be sent.
+    fn open(&self, gate: &Gate) {
+        for batch in &self.batches {
+            gate.close(*batch);
+        }
+    }
+}
+
+/// What a node of a cluster needs besides its engine.
+pub(crate) struct Shared {
+    pub cluster: Arc<dyn Cluster>,
+    pub takeovers: mpsc::Sender<Takeover>,
+    /// Both ends: the gatherer doubts, too.
+    pub doubts: (mpsc::Sender<Doubt>, mpsc::Receiver<Doubt>),
+    pub visible: Visible,
+    /// Of targets with an owner.
+    pub batches: Batches,
+}
+
 /// Starts what a node of a cluster does.
-pub(crate) fn start(
-    engine: &Engine,
-    cluster: Arc<dyn Cluster>,
-    takeovers: mpsc::Sender<Takeover>,
-    doubts: mpsc::Receiver<Vec<Inherited>>,
-    visible: Visible,
-) {
-    let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default() };
+pub(crate) fn start(engine: &Engine, shared: Shared) {
+    let Shared { cluster, takeovers, doubts: (doubt, doubts), visible, batches } = shared;
+    let took_over = TookOver::default();
+    let gatherer = Gatherer { engine: engine.clone(), cluster: Arc::clone(&cluster), batches, doubts: doubt, took_over: took_over.clone() };
+    engine.tasks().spawn("gatherer", gatherer.run(cluster.bells().arrivals));
+    let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default(), took_over };
     let (beats, beaten) = watch::channel(None);
     engine.tasks().spawn("heartbeat", member.clone().live(beats));
     engine.tasks().spawn("hearing", member.clone().follow_beats(beaten));
@@ -137,6 +185,7 @@ struct Member {
     /// Held from asking the store what there is to send until it is on its way to the lanes: what came later must not get there first, or
     /// a target with order would get it first.
     in_order: Arc<Mutex<()>>,
+    took_over: TookOver,
 }
 
 impl Member {
@@ -339,6 +388,8 @@ impl Member {
         let share = beat.orphans.div_ceil(beat.nodes.max(1) as usize);
         let member = self.clone();
         self.engine.tasks().spawn("takeover", async move {
+            // Batches that were open there.
+            member.took_over.note(member.engine.now_ms());
             let mut limit = share;
             loop {
                 let order = member.in_order.lock().await;
@@ -418,13 +469,13 @@ impl Member {
     }
 
     /// Looks for deliveries of commits of which nobody knows how they ended.
-    async fn resolve(self, mut doubts: mpsc::Receiver<Vec<Inherited>>) {
+    async fn resolve(self, mut doubts: mpsc::Receiver<Doubt>) {
         let cancelled = self.engine.tasks().cancelled();
         tokio::pin!(cancelled);
         loop {
-            let lanes = tokio::select! {
+            let doubt = tokio::select! {
                 () = &mut cancelled => return,
-                Some(lanes) = doubts.recv() => lanes,
+                Some(doubt) = doubts.recv() => doubt,
             };
             // Whatever was begun is stored or undone first: until then a look would tell nothing.
             loop {
@@ -434,7 +485,8 @@ impl Member {
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
-            self.hand_over(lanes, false).await;
+            doubt.open(&self.engine.inner().gate);
+            self.hand_over(doubt.lanes, false).await;
         }
     }
 

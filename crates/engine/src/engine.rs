@@ -19,7 +19,7 @@ use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
-use crate::cluster::Visible;
+use crate::cluster::{Shared, Visible};
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -194,6 +194,8 @@ impl Engine {
         let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &membership);
         let (takeover, takeovers) = mpsc::channel(TAKEOVERS);
         let (doubts, doubtful) = mpsc::channel(TAKEOVERS);
+        // Some of what is scheduled may be batches that were open when the process before this one ended.
+        let others_since_ms = recovered.lanes.iter().any(|lane| lane.scheduled > 0).then(|| clock.now_ms());
         let committer = Committer {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
@@ -205,12 +207,13 @@ impl Engine {
             sequences: Sequences::new(recovered.last_sequence, cluster.clone()),
             last_received_ms: recovered.last_received_ms,
             busy_since: Arc::clone(&busy_since),
-            batches: Batches::new(gate.clone()),
+            batches: Batches::new(gate.clone(), others_since_ms),
             company: 0,
             last_took: Duration::ZERO,
             complaint: Seldom::new(COMPLAINT),
             takeovers,
-            doubts: is_shared.then_some(doubts),
+            doubts: is_shared.then(|| doubts.clone()),
+            gate: gate.clone(),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
 
@@ -256,7 +259,9 @@ impl Engine {
         engine.tasks().spawn("retention", crate::retention::run(engine.clone()));
         engine.continue_replays();
         if let Some(cluster) = cluster {
-            crate::cluster::start(&engine, cluster, takeover, doubtful, visible);
+            let batches = Batches::new(engine.inner().gate.clone(), others_since_ms);
+            let shared = Shared { cluster, takeovers: takeover, doubts: (doubts, doubtful), visible, batches };
+            crate::cluster::start(&engine, shared);
             if engine.living_nodes() > 1 {
                 // Others may still be storing what lies before the last event that was found. Who followed events from here on would miss it.
                 tokio::time::sleep(crate::cluster::SETTLED).await;

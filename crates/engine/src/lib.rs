@@ -21,6 +21,7 @@ mod edit;
 mod engine;
 mod error;
 mod format;
+mod gatherer;
 mod lanes;
 mod manage;
 mod members;

@@ -105,8 +105,10 @@ pub struct SubscriptionRoute {
     pub carrier: Option<MessageChannel>,
     /// Everything resolved.
     pub policy: EffectivePolicy,
-    /// Whether its deliveries are for the owner of the target; see [`LanePolicy::has_owner`]. Those of batches are not.
+    /// Whether its deliveries are for the owner of the target; see [`LanePolicy::has_owner`].
     pub for_owner: bool,
+    /// Whether order is kept at its target.
+    pub is_ordered: bool,
 }
 
 /// One workspace, compiled.
@@ -260,8 +262,10 @@ impl Routing {
             found.push(route);
         }
         let own = |route: SubscriptionRoute| {
-            let has_owner = self.is_shared && lanes.get(&route.target).is_some_and(LanePolicy::has_owner);
-            (route.number, Arc::new(SubscriptionRoute { for_owner: has_owner && route.policy.batch.is_none(), ..route }))
+            let lane = lanes.get(&route.target);
+            let for_owner = self.is_shared && lane.is_some_and(LanePolicy::has_owner);
+            let is_ordered = lane.is_some_and(|lane| lane.fifo);
+            (route.number, Arc::new(SubscriptionRoute { for_owner, is_ordered, ..route }))
         };
         let subscriptions = found.into_iter().map(own).collect();
         let targets = targets
@@ -326,6 +330,7 @@ impl Routing {
             carrier,
             policy: own.or(&target_policy(&target.doc)).or(&fallback).resolve(),
             for_owner: false,
+            is_ordered: false,
         }
     }
 
@@ -346,6 +351,7 @@ impl Routing {
             carrier: None,
             policy: target_policy(&target.doc).or(&Policy::standard()).resolve(),
             for_owner: false,
+            is_ordered: false,
         }
     }
 

@@ -10,15 +10,17 @@
 //! 1. Only the database's clock decides who is gone. Who is gone can neither append nor settle any more, nor come back.
 //! 2. All sequences of a claim that was taken over lie below those that are leased afterwards.
 //! 3. What an owner was told of stays to be told to the next one until it is settled.
+//! 4. An event for a batch with an owner is in one batch: it waits to be joined until the commit that puts it there.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_domain::people::audit::Entry;
 use tokio::sync::watch;
 
-use crate::{CatalogError, Change, Record, StoreError};
+use crate::{BatchPart, CatalogError, Change, Join, Record, StoreError};
 
 /// What a heartbeat hears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,43 @@ pub struct Arrived {
     pub first: DeliveryKey,
     /// The largest key.
     pub last: DeliveryKey,
+}
+
+/// Events for batches, as the owner of their target finds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// To take them by.
+    pub id: i64,
+    /// The events.
+    pub join: Join,
+}
+
+/// A batch that an owner opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its delivery: one of the [`Join`] that opens it.
+    pub key: DeliveryKey,
+    /// Owning workspace.
+    pub workspace: i64,
+    /// The subscription.
+    pub subscription: i64,
+    /// Its target.
+    pub target: i64,
+    /// When it closes if nothing else comes.
+    pub due_ms: i64,
+    /// When its first event was received.
+    pub received_ms: i64,
+}
+
+/// What an owner does with events for batches. Atomic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Which it takes.
+    pub ids: Vec<i64>,
+    /// Batches that it opens.
+    pub opened: Vec<Opened>,
+    /// What batches gain, by target.
+    pub parts: Vec<(i64, BatchPart)>,
 }
 
 /// What changed of the catalog.
@@ -199,6 +238,18 @@ pub trait Cluster: Send + Sync {
 
     /// Deliveries for this node as an owner that it was not told of yet.
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError>;
+
+    /// Events for batches of targets that this node owns: some, those that were stored first before others.
+    async fn joining(&self) -> Result<Vec<Joining>, StoreError>;
+
+    /// Puts events into batches.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when this node does not own all of them any more, or another call took them.
+    async fn join(&self, joined: Joined) -> Result<(), StoreError>;
+
+    /// Batches that an owner opened, by target and delivery, as their lanes have them. What is not scheduled any more is left out.
+    async fn gathered(&self, batches: Vec<(i64, DeliveryKey)>) -> Result<Vec<PendingDelivery>, StoreError>;
 
     /// What changed of the catalog since a version, in the order of versions.
     async fn news(&self, known: i64) -> Result<CatalogNews, StoreError>;

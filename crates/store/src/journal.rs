@@ -8,6 +8,7 @@ use bytes::Bytes;
 use posthaste_domain::delivery::{Attempt, DeliveryState, PendingDelivery};
 use posthaste_domain::event::{Event, Source};
 use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_domain::policy::Batch;
 
 use crate::StoreError;
 
@@ -20,6 +21,38 @@ pub struct Append {
     pub batches: Vec<BatchPart>,
     /// Idempotency keys of the requests in this group.
     pub idempotency: Vec<IdempotencyRecord>,
+    /// Events of this group for batches that the owners of their targets put together. A store of one node alone refuses them.
+    pub joins: Vec<Join>,
+}
+
+/// Events of one group for the batches of one subscription, whose target has an owner; see [`crate::cluster`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Owning workspace of all of this.
+    pub workspace: i64,
+    /// The subscription.
+    pub subscription: i64,
+    /// Its target.
+    pub target: i64,
+    /// When a batch closes.
+    pub limits: Batch,
+    /// Whether batches have to be sent in the order in which they were opened.
+    pub is_ordered: bool,
+    /// When the events were received.
+    pub at_ms: i64,
+    /// The events, ascending.
+    pub members: Vec<Joiner>,
+}
+
+/// An event on its way into a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joiner {
+    /// The event.
+    pub sequence: Sequence,
+    /// Ordinal of the batch's delivery, should this event open it.
+    pub ordinal: u32,
+    /// Bytes of its payload.
+    pub bytes: u32,
 }
 
 /// An event to append.
@@ -54,7 +87,8 @@ pub struct NewDelivery {
     pub target: i64,
     /// `Some` makes it [`DeliveryState::Scheduled`], `None` [`DeliveryState::Queued`].
     pub due_ms: Option<i64>,
-    /// Whether it is a batch (the event is its first member, and a [`BatchPart`] of the same append says so).
+    /// Whether it is a batch (the event is its first member, and a [`BatchPart`] of the same append says so). One that is for an owner as well is only a
+    /// place for a batch that this event may open there; [`Append::joins`] has the event too.
     pub is_batch: bool,
     /// Whether it is for the owner of the target, and not for the node that appends it; see [`crate::cluster`]. Where there is one node alone, it
     /// means nothing.

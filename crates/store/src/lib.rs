@@ -33,11 +33,13 @@ mod tell;
 mod varint;
 
 pub use catalog::{AuditFilter, AuditRecord, Catalog, CatalogError, Change, Record};
-pub use cluster::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, VisitRule};
+pub use cluster::{
+    Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, Joined, Joining, NodeInfo, Opened, Pen, VisitRule,
+};
 pub use history::{BinRequest, BinRoom, Bins, DeliveryFilter, EventFilter, History, Order, Piece, Range, StoreSize, WhenFull};
 pub use journal::{
-    Append, BatchPart, IdempotencyRecord, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule, Retired,
-    Settlement,
+    Append, BatchPart, IdempotencyRecord, Join, Joiner, Journal, LaneSummary, NewDelivery, NewEvent, PageLimit, Recovered, RetentionRule,
+    Retired, Settlement,
 };
 pub use suppressions::{Suppression, SuppressionReason, Suppressions};
 

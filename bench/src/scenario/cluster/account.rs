@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::changes::Changes;
 use super::faults::{Done, Fault, Faults};
 use super::senders::Published;
-use super::{BATCH, CONCURRENCY, LIMITED, ORDERED, RATE, STREAMS, Shared, locked};
+use super::{BATCH, CONCURRENCY, GATHERED, LIMITED, ORDERED, RATE, STREAMS, Shared, locked};
 use crate::BenchError;
 use crate::api::Api;
 use crate::ledger::Verdict;
@@ -37,6 +37,7 @@ struct Left {
     pending: i64,
     given_up: i64,
     arrivals: i64,
+    joining: i64,
     due: i64,
     orphans: i64,
     /// Parts that a node owns beyond its share.
@@ -59,9 +60,8 @@ pub struct Account {
     duplicates: BTreeMap<&'static str, u64>,
     unexplained: u64,
     bound: u64,
-    out_of_order: u64,
-    repeated_late: u64,
-    ordered: u64,
+    /// Of single events, and of batches.
+    order: [Order; 2],
     most_in_second: u64,
     most_in_calm_second: u64,
     forbidden: u64,
@@ -81,7 +81,7 @@ impl Account {
         let done: Vec<Done> = faults.done().into_iter().filter(|done| done.fault != Fault::Pause).collect();
         let counts = faults.counts();
         let (repeated, unexplained) = duplicates(&log, &done);
-        let (out_of_order, repeated_late, ordered) = order(&log, &published);
+        let order = [ORDERED, GATHERED].map(|target| Order::of(target, &log, &published));
         let limited: Vec<u64> = log.iter().filter(|receipt| receipt.target == LIMITED).map(|receipt| receipt.at_us).collect();
         let forbidden: HashSet<(usize, u64)> = changes.forbidden.iter().copied().collect();
         let began_anew = shared.members.iter().map(|member| locked(&member.server).log().matches(LOST).count()).sum();
@@ -105,9 +105,7 @@ impl Account {
             bound: harmful * (at_once + CONCURRENCY * BATCH),
             duplicates: repeated,
             unexplained,
-            out_of_order,
-            repeated_late,
-            ordered,
+            order,
             most_in_second: most_within(&limited, |_| true),
             most_in_calm_second: most_within(&limited, |at_us| is_calm(&done, began_us, at_us)),
             forbidden: log.iter().filter(|receipt| forbidden.contains(&(receipt.target, receipt.number))).count() as u64,
@@ -127,11 +125,13 @@ impl Account {
             (verdict.damaged, "bodies were damaged"),
             (verdict.unacknowledged.saturating_sub(self.published.given_up + self.forbidden), "events arrived that nobody sent so"),
             (self.published.given_up, "events were never acknowledged"),
-            (self.out_of_order, "events of the ordered target came out of order"),
+            (self.order[0].broken, "events of the ordered target came out of order"),
+            (self.order[1].broken, "events came out of order in batches that are in order"),
             (self.forbidden, "events arrived although their subscription was switched off before they were published"),
             (left.pending.unsigned_abs(), "deliveries are still pending in the database"),
             (left.given_up.unsigned_abs(), "deliveries failed or were cancelled"),
             (left.arrivals.unsigned_abs(), "rows are left in posthaste.arrival"),
+            (left.joining.unsigned_abs(), "rows are left in posthaste.joining"),
             (left.due.unsigned_abs(), "rows are left in posthaste.due"),
             (left.orphans.unsigned_abs(), "claims are held by nodes that are gone"),
             (left.surplus.unsigned_abs(), "parts of the targets with an owner are beyond their node's share"),
@@ -186,9 +186,11 @@ impl Account {
             row(&format!("… of {name}"), *count);
         }
         row("… most that the limits allow", self.bound);
-        row("ordered events", self.ordered);
-        row("… out of order", self.out_of_order);
-        row("… repeated after a later one", self.repeated_late);
+        for (order, name) in self.order.iter().zip(["ordered events", "events in ordered batches"]) {
+            row(name, order.events);
+            row("… out of order", order.broken);
+            row("… repeated after a later one", order.repeated_late);
+        }
         row(&format!("most requests in a second, limit {RATE}"), self.most_in_second);
         row("… in a second without faults", self.most_in_calm_second);
         row("pending in the database at the end", self.left.pending.unsigned_abs());
@@ -213,26 +215,36 @@ fn duplicates(log: &[Receipt], done: &[Done]) -> (BTreeMap<&'static str, u64>, u
     (counts, unexplained)
 }
 
-/// At the ordered target: events whose first receipt came after that of a later one of the same sender, later receipts of that kind, and how
-/// many events there were.
-fn order(log: &[Receipt], published: &Published) -> (u64, u64, u64) {
-    let ordered = published.numbers.iter().filter(|(stream, _)| *stream == ORDERED);
-    let senders: HashMap<u64, usize> =
-        ordered.enumerate().flat_map(|(sender, (_, numbers))| numbers.iter().map(move |number| (*number, sender))).collect();
-    let (mut seen, mut last) = (HashSet::new(), HashMap::new());
-    let (mut out_of_order, mut repeated_late) = (0, 0);
-    for receipt in log.iter().filter(|receipt| receipt.target == ORDERED) {
-        let Some(sender) = senders.get(&receipt.number) else { continue };
-        let last = last.entry(*sender).or_insert(0);
-        let is_late = receipt.number < *last;
-        if seen.insert(receipt.number) {
-            out_of_order += u64::from(is_late);
-        } else {
-            repeated_late += u64::from(is_late);
+/// Whether a target got each sender's events in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Order {
+    events: u64,
+    /// Events whose first receipt came after that of a later one of the same sender.
+    broken: u64,
+    /// Later receipts of that kind.
+    repeated_late: u64,
+}
+
+impl Order {
+    fn of(target: usize, log: &[Receipt], published: &Published) -> Self {
+        let ordered = published.numbers.iter().filter(|(stream, _)| *stream == target);
+        let senders: HashMap<u64, usize> =
+            ordered.enumerate().flat_map(|(sender, (_, numbers))| numbers.iter().map(move |number| (*number, sender))).collect();
+        let (mut seen, mut last, mut order) = (HashSet::new(), HashMap::new(), Self::default());
+        for receipt in log.iter().filter(|receipt| receipt.target == target) {
+            let Some(sender) = senders.get(&receipt.number) else { continue };
+            let last = last.entry(*sender).or_insert(0);
+            let is_late = u64::from(receipt.number < *last);
+            if seen.insert(receipt.number) {
+                order.broken += is_late;
+            } else {
+                order.repeated_late += is_late;
+            }
+            *last = receipt.number.max(*last);
         }
-        *last = receipt.number.max(*last);
+        order.events = seen.len() as u64;
+        order
     }
-    (out_of_order, repeated_late, seen.len() as u64)
 }
 
 /// The most of these ascending times in any second of which this is true at both ends.
@@ -275,6 +287,7 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
                       WHERE n.nspname = 'posthaste' AND c.relkind = 'r' AND relname ~ '^delivery_[0-9]+$'";
         let mut left = Left {
             arrivals: session.number("SELECT count(*) FROM posthaste.arrival").await?,
+            joining: session.number("SELECT count(*) FROM posthaste.joining").await?,
             due: session.number("SELECT count(*) FROM posthaste.due").await?,
             orphans: session
                 .number("SELECT count(*) FROM posthaste.claim WHERE holder NOT IN (SELECT id FROM posthaste.node WHERE NOT closed)")
@@ -286,7 +299,7 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
             left.pending += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (0, 1)")).await?;
             left.given_up += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (3, 4)")).await?;
         }
-        if left.pending + left.arrivals + left.due + left.orphans + left.surplus == 0 {
+        if left.pending + left.arrivals + left.joining + left.due + left.orphans + left.surplus == 0 {
             return Ok(left);
         }
         if since.elapsed() > SETTLED {
@@ -316,8 +329,9 @@ mod tests {
     #[test]
     fn order_is_that_of_each_sender() {
         let published = Published { numbers: vec![(ORDERED, vec![0, 2, 5]), (0, vec![3]), (ORDERED, vec![1, 4])], ..Published::default() };
-        assert_eq!(order(&receipts(ORDERED, &[1, 0, 0, 2, 4, 5]), &published), (0, 0, 5));
-        assert_eq!(order(&receipts(ORDERED, &[0, 5, 2, 0, 1]), &published), (1, 1, 4), "2 came after 5, and 0 again");
+        let order = |numbers: &[u64]| Order::of(ORDERED, &receipts(ORDERED, numbers), &published);
+        assert_eq!(order(&[1, 0, 0, 2, 4, 5]), Order { events: 5, broken: 0, repeated_late: 0 });
+        assert_eq!(order(&[0, 5, 2, 0, 1]), Order { events: 4, broken: 1, repeated_late: 1 }, "2 came after 5, and 0 again");
     }
 
     #[test]

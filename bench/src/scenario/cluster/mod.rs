@@ -53,22 +53,27 @@ const LOOK: Duration = Duration::from_millis(20);
 const CONCURRENCY: u64 = 32;
 /// Events of a batch.
 const BATCH: u64 = 20;
+/// Events of a batch where order is kept.
+const GATHER: u64 = 6;
 /// Requests to the limited target, in any second, over all nodes.
 const RATE: u64 = 30;
 /// In parts of a hundred, how many events targets refuse once.
 const REFUSED: u16 = 20;
 
 /// Streams that last; each has the target of the same number. Those of [`changes`] follow.
-const STREAMS: [Stream; 5] = [
+const STREAMS: [Stream; 6] = [
     Stream { event_type: "cluster.plain", senders: 8, pause_ms: (2, 20) },
     Stream { event_type: "cluster.order", senders: 4, pause_ms: (20, 60) },
     Stream { event_type: "cluster.rate", senders: 2, pause_ms: (20, 80) },
     Stream { event_type: "cluster.batch", senders: 2, pause_ms: (5, 20) },
     Stream { event_type: "cluster.flaky", senders: 2, pause_ms: (20, 60) },
+    Stream { event_type: "cluster.gather", senders: 4, pause_ms: (10, 40) },
 ];
 const ORDERED: usize = 1;
 const LIMITED: usize = 2;
 const FLAKY: usize = 4;
+/// Batches in order.
+const GATHERED: usize = 5;
 
 #[derive(Clone, Copy)]
 struct Stream {
@@ -140,7 +145,7 @@ impl Cluster {
         );
         let ((), (), (), published) = published.inspect_err(|_| keep_logs(&shared, bench, seed))?;
         // Whoever refused takes everything now.
-        [ORDERED, FLAKY].into_iter().for_each(|target| shared.sink.set_mode(target, Mode::Ok));
+        [ORDERED, FLAKY, GATHERED].into_iter().for_each(|target| shared.sink.set_mode(target, Mode::Ok));
         drain(&shared).await;
         let mut account = Account::of(&shared, &published, &faults, &changes, began_us).await?;
         account.judge();
@@ -195,6 +200,7 @@ impl Cluster {
             json!({"rate": {"limit": RATE, "per": "1s"}}),
             json!({"batch": {"events": BATCH, "bytes": "1MiB", "wait": "500ms"}}),
             json!({"retry": {"delays": soon}, "jitter": 0}),
+            json!({"order": "fifo", "batch": {"events": GATHER, "bytes": "1MiB", "wait": "300ms"}, "retry": {"delays": soon}, "jitter": 0}),
         ];
         let mut ordered = String::new();
         for (target, policy) in policies.iter().enumerate() {
@@ -207,6 +213,7 @@ impl Cluster {
         }
         shared.sink.set_mode(ORDERED, Mode::Flaky(REFUSED / 4));
         shared.sink.set_mode(FLAKY, Mode::Flaky(REFUSED));
+        shared.sink.set_mode(GATHERED, Mode::Flaky(REFUSED / 20));
         Ok(ordered)
     }
 }

@@ -15,7 +15,7 @@ use super::error::{Failure, Refusal};
 use super::link::{Conn, Query};
 use super::pending::{Claim, chunk_of, part_of};
 use super::{schema, words};
-use crate::{Append, NewEvent, subject, varint};
+use crate::{Append, NewEvent, Opened, subject, varint};
 
 /// Fails unless the stream is still this node's, and keeps it so until the transaction ends. It divides by the number of rows: that is
 /// the one way to fail that all databases of this kind have.
@@ -39,7 +39,7 @@ const TALLY: &str = "INSERT INTO posthaste.tally_$_ AS t (workspace, type, strea
 const SUBJECTS: &str = "INSERT INTO posthaste.subject_$_(block, hash, sequence)
      SELECT sequence >> $1, hash, sequence FROM unnest($2::int8[], $3::int8[]) AS n(hash, sequence) ON CONFLICT DO NOTHING";
 const PARTS: &str = "INSERT INTO posthaste.batch_part_$_(batch, first, stream, last, members)
-     SELECT batch, $2, $1, last, members FROM unnest($3::int8[], $4::int8[], $5::bytea[]) AS n(batch, last, members)";
+     SELECT batch, first, $1, last, members FROM unnest($2::int8[], $3::int8[], $4::int8[], $5::bytea[]) AS n(batch, first, last, members)";
 const IDEMPOTENCY: &str = "INSERT INTO posthaste.idempotency_$_ AS i (workspace, key, hash, first, count, at_ms)
      SELECT DISTINCT ON (workspace, key) workspace, key, hash, first, count, at_ms
      FROM unnest($1::int8[], $2::text[], $3::bytea[], $4::int8[], $5::int4[], $6::int8[]) AS n(workspace, key, hash, first, count, at_ms)
@@ -97,8 +97,9 @@ struct EventRows<'a> {
     payload: Vec<&'a [u8]>,
 }
 
+/// New deliveries of one bucket.
 #[derive(Default)]
-struct DeliveryRows {
+pub(super) struct DeliveryRows {
     stream: Vec<i32>,
     target: Vec<i64>,
     key: Vec<i64>,
@@ -108,6 +109,7 @@ struct DeliveryRows {
     received_ms: Vec<i64>,
     state: Vec<i16>,
     is_batch: Vec<bool>,
+    due: Due,
 }
 
 #[derive(Default)]
@@ -120,11 +122,37 @@ struct IdempotencyRows<'a> {
     at_ms: Vec<i64>,
 }
 
+/// What batches gain in one bucket.
 #[derive(Default)]
-struct PartRows {
+pub(super) struct PartRows {
     batch: Vec<i64>,
+    first: Vec<i64>,
     last: Vec<i64>,
     members: Vec<Vec<u8>>,
+}
+
+impl PartRows {
+    /// Adds members of a batch, ascending and at least one, under the first sequence of what is written with them.
+    pub(super) fn add(&mut self, batch: DeliveryKey, first: i64, members: &[Sequence]) {
+        self.batch.push(batch.0);
+        self.first.push(first);
+        self.last.push(members.last().map_or(0, |last| last.0));
+        self.members.push(varint::pack(members));
+    }
+
+    /// The statement that stores them.
+    pub(super) async fn query<'q>(
+        &'q self,
+        conn: &Conn,
+        bucket: &Bucket,
+        stream: &'q i32,
+        out: &mut Vec<Query<'q>>,
+    ) -> Result<(), Failure> {
+        if !self.batch.is_empty() {
+            out.push((conn.prepare(&bucket.sql(PARTS)).await?, vec![stream, &self.batch, &self.first, &self.last, &self.members]));
+        }
+        Ok(())
+    }
 }
 
 /// Columns of `due`.
@@ -136,12 +164,47 @@ struct Due {
     key: Vec<i64>,
 }
 
+impl DeliveryRows {
+    /// Adds one, which is scheduled if it is due at a time.
+    pub(super) fn add(&mut self, delivery: &Opened, stream: i32, due_ms: Option<i64>, is_batch: bool) {
+        self.stream.push(stream);
+        self.target.push(delivery.target);
+        self.key.push(delivery.key.0);
+        self.workspace.push(delivery.workspace);
+        self.subscription.push(delivery.subscription);
+        self.due_ms.push(due_ms.unwrap_or(0));
+        self.received_ms.push(delivery.received_ms);
+        let state = if due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
+        self.state.push(words::state_code(state));
+        self.is_batch.push(is_batch);
+        if let Some(due_ms) = due_ms {
+            self.due.stream.push(stream);
+            self.due.target.push(delivery.target);
+            self.due.due_ms.push(due_ms);
+            self.due.key.push(delivery.key.0);
+        }
+    }
+
+    /// The statements that store them.
+    pub(super) async fn queries<'q>(&'q self, conn: &Conn, bucket: &Bucket, out: &mut Vec<Query<'q>>) -> Result<(), Failure> {
+        if !self.key.is_empty() {
+            let statement = conn.prepare(&bucket.sql(DELIVERIES)).await?;
+            let head: [&(dyn ToSql + Sync); 5] = [&self.stream, &self.target, &self.key, &self.workspace, &self.subscription];
+            let tail: [&(dyn ToSql + Sync); 4] = [&self.due_ms, &self.received_ms, &self.state, &self.is_batch];
+            out.push((statement, head.into_iter().chain(tail).collect()));
+        }
+        if !self.due.key.is_empty() {
+            out.push((conn.prepare(DUE).await?, vec![&self.due.stream, &self.due.target, &self.due.due_ms, &self.due.key]));
+        }
+        Ok(())
+    }
+}
+
 /// What a group adds to one bucket.
 #[derive(Default)]
 pub(super) struct Addition<'a> {
     events: EventRows<'a>,
     deliveries: DeliveryRows,
-    due: Due,
     arrivals: Heralds,
     parts: PartRows,
     idempotency: IdempotencyRows<'a>,
@@ -171,29 +234,25 @@ impl<'a> Addition<'a> {
             let key = DeliveryKey::new(event.sequence, new.ordinal);
             varint::put(&mut list, u64::from(new.ordinal.wrapping_sub(last)));
             varint::put(&mut list, (new.target as u64) << 1 | u64::from(new.for_owner));
-            let stream = if new.for_owner { OWNERS } else { own };
             last = new.ordinal;
+            if new.for_owner && new.is_batch {
+                // Its owner opens it, perhaps.
+                continue;
+            }
+            let stream = if new.for_owner { OWNERS } else { own };
             // A batch that is full within the group that opened it is due at once.
             let due_ms = new.due_ms.map(|due_ms| closed.get(&key).map_or(due_ms, |closed| due_ms.min(*closed)));
-            let state = if due_ms.is_some() { DeliveryState::Scheduled } else { DeliveryState::Queued };
-            let rows = &mut self.deliveries;
-            rows.stream.push(stream);
-            rows.target.push(new.target);
-            rows.key.push(key.0);
-            rows.workspace.push(event.workspace);
-            rows.subscription.push(new.subscription);
-            rows.due_ms.push(due_ms.unwrap_or(0));
-            rows.received_ms.push(event.received_ms);
-            rows.state.push(words::state_code(state));
-            rows.is_batch.push(new.is_batch);
+            let delivery = Opened {
+                key,
+                workspace: event.workspace,
+                subscription: new.subscription,
+                target: new.target,
+                due_ms: due_ms.unwrap_or(0),
+                received_ms: event.received_ms,
+            };
+            self.deliveries.add(&delivery, stream, due_ms, new.is_batch);
             if new.for_owner {
                 self.arrivals.add(new.target, key, due_ms.is_none());
-            }
-            if let Some(due_ms) = due_ms {
-                self.due.stream.push(stream);
-                self.due.target.push(new.target);
-                self.due.due_ms.push(due_ms);
-                self.due.key.push(key.0);
             }
         }
         self.events.deliveries.push(list);
@@ -235,9 +294,7 @@ impl<'a> Addition<'a> {
         for (batch, mut members) in std::mem::take(&mut self.batches) {
             members.sort_unstable();
             members.dedup();
-            self.parts.batch.push(batch.0);
-            self.parts.last.push(members.last().map_or(0, |last| last.0));
-            self.parts.members.push(varint::pack(&members));
+            self.parts.add(batch, self.first, &members);
         }
     }
 
@@ -286,25 +343,13 @@ impl<'a> Addition<'a> {
             vec![stream, &rows.sequence, &rows.workspace, &rows.received_ms, &rows.type_id, &rows.source, &rows.deliveries, &rows.payload],
         );
         out.push(values);
-        let rows = &self.deliveries;
-        if !rows.key.is_empty() {
-            let statement = prepare(DELIVERIES).await?;
-            let head: [&(dyn ToSql + Sync); 5] = [&rows.stream, &rows.target, &rows.key, &rows.workspace, &rows.subscription];
-            let tail: [&(dyn ToSql + Sync); 4] = [&rows.due_ms, &rows.received_ms, &rows.state, &rows.is_batch];
-            out.push((statement, head.into_iter().chain(tail).collect()));
-        }
-        if !self.due.key.is_empty() {
-            out.push((conn.prepare(DUE).await?, vec![&self.due.stream, &self.due.target, &self.due.due_ms, &self.due.key]));
-        }
+        self.deliveries.queries(conn, bucket, out).await?;
         self.arrivals.queries(conn, out).await?;
         out.push((prepare(TALLY).await?, vec![stream, &self.tally.0, &self.tally.1, &self.tally.2]));
         if !self.subjects.0.is_empty() {
             out.push((prepare(SUBJECTS).await?, vec![&BLOCK_BITS, &self.subjects.0, &self.subjects.1]));
         }
-        let rows = &self.parts;
-        if !rows.batch.is_empty() {
-            out.push((prepare(PARTS).await?, vec![stream, &self.first, &rows.batch, &rows.last, &rows.members]));
-        }
+        self.parts.query(conn, bucket, stream, out).await?;
         let rows = &self.idempotency;
         if !rows.key.is_empty() {
             out.push((conn.prepare(CLAIM_KEYS).await?, vec![&rows.workspace, &rows.key]));

@@ -7,6 +7,7 @@
 use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
 
 use super::error::Failure;
+use super::joining;
 use super::link::{Alone, Conn};
 use super::schema::{self, LOCK, LOCK_SCHEMA, TABLES};
 use crate::{Order, Range};
@@ -134,6 +135,9 @@ pub(super) async fn has_pending(tx: &Alone, bucket: &Bucket, buckets: &Buckets) 
     }
     let owners = "SELECT 1 FROM posthaste.arrival WHERE first BETWEEN $1 AND $2 LIMIT 1";
     if !tx.query(owners, &[&first, &last]).await?.is_empty() {
+        return Ok(true);
+    }
+    if joining::has_events_of(tx, bucket).await? {
         return Ok(true);
     }
     let queued = bucket.sql(

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio::time::timeout;
 
@@ -14,9 +15,9 @@ use super::listen::Bell;
 use super::pending::part_of;
 use super::shared::Busy;
 use super::store::PostgresStore;
-use super::{calls, catalog, nodes, visits};
+use super::{calls, catalog, joining, nodes, visits};
 use crate::postgres::command::Command;
-use crate::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, NodeInfo, Pen, StoreError, VisitRule};
+use crate::{Arrived, Beat, Bells, Call, CallKind, CatalogNews, Cluster, Inherited, Joined, Joining, NodeInfo, Pen, StoreError, VisitRule};
 
 /// How often it is looked whether all know, where no bell rings.
 const LOOK: Duration = Duration::from_millis(250);
@@ -74,6 +75,19 @@ impl Cluster for PostgresStore {
 
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
         self.shared.take_arrivals().await
+    }
+
+    async fn joining(&self) -> Result<Vec<Joining>, StoreError> {
+        let parts = self.shared.counted_parts();
+        Ok(joining::look(&*self.shared.lane()?, &parts).await?)
+    }
+
+    async fn join(&self, joined: Joined) -> Result<(), StoreError> {
+        self.command(|reply| Command::Join(joined, reply)).await
+    }
+
+    async fn gathered(&self, batches: Vec<(i64, DeliveryKey)>) -> Result<Vec<PendingDelivery>, StoreError> {
+        Ok(joining::gathered(&self.shared, &*self.shared.lane()?, &batches).await?)
     }
 
     async fn news(&self, known: i64) -> Result<CatalogNews, StoreError> {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::pending::Claim;
 use super::shared::Busy;
 use crate::gathering::{Weighed, Weight};
-use crate::{Append, Recovered, Settlement, StoreError};
+use crate::{Append, Joined, Recovered, Settlement, StoreError};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Hold(Vec<Claim>, Reply<()>),
     /// Has every append that was begun be stored or undone.
     Decide(Reply<()>),
+    /// Puts events into batches, see [`super::joining`].
+    Join(Joined, Reply<()>),
     /// Gives a part of what this node owns away, see [`super::shared::Shared::give`].
     Give(Busy, Reply<bool>),
     /// Writes down from where on something may be queued.

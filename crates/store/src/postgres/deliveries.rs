@@ -9,6 +9,7 @@ use posthaste_domain::id::{DeliveryKey, ORDINAL_BITS, Sequence};
 
 use super::buckets::Bucket;
 use super::error::Failure;
+use super::joining;
 use super::link::Conn;
 use super::lists::{self, Types, ordered};
 use super::rows::{self, List};
@@ -230,6 +231,9 @@ pub(super) async fn deliveries_of_each(
         for (sequence, list) in rows::lists(conn, &bucket, &numbers).await? {
             let own = keys.entry(Sequence(sequence)).or_default();
             own.extend(list.places(Sequence(sequence)).map(|(key, _)| key));
+            if list.has_owners() {
+                own.extend(joining::batches_of(conn, &bucket, Sequence(sequence)).await?);
+            }
             for row in conn.keyed(&bucket.sql(JOINED), &[&list.stream, &sequence]).await? {
                 let batch = DeliveryKey(row.get(0));
                 if varint::unpack(row.get(1)).binary_search(&Sequence(sequence)).is_ok() && !own.contains(&batch) {
@@ -244,6 +248,7 @@ pub(super) async fn deliveries_of_each(
         let own = keys.get(sequence).into_iter().flatten();
         let mut own: Vec<Delivery> = own.filter_map(|key| found.get(key)).filter(|own| own.workspace == workspace).cloned().collect();
         own.sort_unstable_by_key(|delivery| delivery.key);
+        own.dedup_by_key(|delivery| delivery.key);
         own
     };
     Ok(sequences.iter().map(of_one).collect())

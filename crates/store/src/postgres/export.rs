@@ -15,6 +15,7 @@ use tokio_postgres::Row;
 
 use super::buckets::{Bucket, Buckets};
 use super::error::{Failure, unknown};
+use super::joining;
 use super::link::Conn;
 use super::moving::Database;
 use super::rows::{self, List};
@@ -37,7 +38,7 @@ const ATTEMPT_SIZES: &str = "SELECT delivery, octet_length(body) FROM posthaste.
      ORDER BY delivery LIMIT $3";
 const ATTEMPTS: &str = "SELECT delivery, at_ms, duration_us, number, status, fault, error, message, request, response, body
      FROM posthaste.attempt_$_ WHERE delivery BETWEEN $1 AND $2 ORDER BY delivery, number";
-const STREAMS: &str = "SELECT DISTINCT stream FROM posthaste.low WHERE bucket = $1";
+const STREAMS: &str = "SELECT stream FROM posthaste.low WHERE bucket = $1 UNION SELECT 0";
 /// Parts of commits that began in a range and reach behind its low end.
 const PARTS: &str =
     "SELECT batch, members FROM posthaste.batch_part_$_ WHERE stream = ANY($1) AND first > $2 AND first <= $3 AND last > $4";
@@ -102,6 +103,7 @@ impl<'a> Export<'a> {
     pub(crate) async fn open(database: &'a Database, limits: Limits) -> Result<Self, StoreError> {
         let conn = database.side.conn()?;
         let buckets = Buckets::read(&conn).await?;
+        joining::join_all(&conn, &buckets).await?;
         let names = conn.keyed("SELECT id, name FROM posthaste.type", &[]).await?;
         let types = names.iter().map(|row| (row.get(0), words::shared(row.get(1)))).collect();
         Ok(Self { database, limits, buckets, types, streams: (0, Vec::new()), block: None, open: None })

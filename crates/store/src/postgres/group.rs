@@ -9,6 +9,7 @@ use super::append::{self, Addition, Sources};
 use super::buckets::{Bucket, Buckets};
 use super::command::Command;
 use super::error::{Failure, Refusal};
+use super::joining::Joins;
 use super::link::{Conn, Query};
 use super::lows::Lows;
 use super::pending::{Claim, Pending, Place};
@@ -35,6 +36,7 @@ pub(super) struct Group<'a> {
     node: i64,
     stream: i32,
     pub(super) additions: Vec<(Bucket, Addition<'a>)>,
+    joins: Joins,
     closings: Vec<(Bucket, Places)>,
     /// One delivery may be settled more than once: then the statements follow each other.
     rounds: Vec<(Bucket, Round<'a>)>,
@@ -57,6 +59,7 @@ impl<'a> Group<'a> {
             node: shared.identity.node,
             stream: shared.identity.stream,
             additions: Vec::new(),
+            joins: Joins::default(),
             closings: Vec::new(),
             rounds: Vec::new(),
             verdicts: commands.iter().map(|_| Ok(())).collect(),
@@ -163,6 +166,7 @@ impl<'a> Group<'a> {
                 of_bucket(&mut self.additions, bucket).member(batch, member);
             }
         }
+        append.joins.iter().for_each(|join| self.joins.add(join));
         for record in &append.idempotency {
             if let Some(bucket) = buckets.of(record.first.0) {
                 of_bucket(&mut self.additions, bucket).idempotency(record);
@@ -195,6 +199,7 @@ impl<'a> Group<'a> {
         for (bucket, addition) in &self.additions {
             addition.queries(conn, bucket, &self.stream, !lows.has(bucket.id, self.stream), &mut queries).await?;
         }
+        self.joins.queries(conn, &mut queries).await?;
         for (bucket, places) in &self.closings {
             let values: Query<'q> =
                 (conn.prepare(&bucket.sql(CLOSE)).await?, vec![&self.node, &places.target, &places.stream, &places.key, &places.due_ms]);
@@ -247,7 +252,8 @@ fn has_event(append: &Append, sequence: Sequence) -> bool {
     append.events.binary_search_by_key(&sequence, |event| event.sequence).is_ok()
 }
 
-fn of_bucket<T: Default>(parts: &mut Vec<(Bucket, T)>, bucket: Bucket) -> &mut T {
+/// What a bucket has, from nothing on.
+pub(super) fn of_bucket<T: Default>(parts: &mut Vec<(Bucket, T)>, bucket: Bucket) -> &mut T {
     let place = parts.iter().position(|(known, _)| known.id == bucket.id).unwrap_or_else(|| {
         parts.push((bucket, T::default()));
         parts.len() - 1

@@ -165,9 +165,9 @@ impl<'a> Import<'a> {
         Ok((bucket, buckets))
     }
 
-    /// Which stream a delivery is of. Batches are gathered by each node, so they have no owner.
+    /// Which stream a delivery is of.
     fn stream_of(&self, delivery: &Delivery) -> i32 {
-        if !delivery.is_batch && self.owned.contains(&delivery.target) { OWNERS } else { self.filling.stream }
+        if self.owned.contains(&delivery.target) { OWNERS } else { self.filling.stream }
     }
 
     async fn learn_types(&mut self, tx: &Alone, chunk: &Chunk) -> Result<(), Failure> {

@@ -31,6 +31,7 @@ mod error;
 pub(crate) mod export;
 mod group;
 pub(crate) mod import;
+mod joining;
 mod link;
 mod listen;
 mod lists;

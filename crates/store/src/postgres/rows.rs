@@ -124,6 +124,11 @@ impl List {
         Some(self.deliveries[at].1)
     }
 
+    /// Whether any is, or may be, for the owner of its target.
+    pub(super) fn has_owners(&self) -> bool {
+        self.deliveries.iter().any(|(_, place)| place.stream == OWNERS)
+    }
+
     /// All of them, by key.
     pub(super) fn places(&self, sequence: Sequence) -> impl DoubleEndedIterator<Item = (DeliveryKey, Place)> {
         self.deliveries.iter().map(move |(ordinal, place)| (DeliveryKey::new(sequence, *ordinal), *place))

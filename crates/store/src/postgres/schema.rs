@@ -21,6 +21,7 @@
 //!   that all rows of a page can be settled by one transaction (a row takes 116 bytes). Old versions go when the page is next looked at, without a vacuum.
 //! - `arrival` has rows for deliveries to targets with an owner, and `call` for what nodes ask each other; both are inserted, updated once and
 //!   deleted, some for each commit at most.
+//! - `joining` has rows for events on their way into batches of targets with an owner; they are inserted and deleted, one for each commit and subscription.
 //! - `due` has rows for scheduled deliveries alone; they are inserted and deleted, and are not on the path of a delivery that succeeds at once.
 //! - `tally` has a row per workspace, type and stream, updated by one node: HOT as well.
 
@@ -29,10 +30,10 @@ use super::link::Alone;
 use crate::StoreError;
 
 /// Migrations that this release knows: the first is number 1.
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 2] = [FIRST, JOINING];
 
 /// The oldest release that may use the database, as the number of its last migration. Written by the contracting migration.
-const OLDEST: i64 = 1;
+const OLDEST: i64 = 2;
 
 /// What the locks of this schema begin with: `POST` in ASCII.
 pub(super) const LOCK: i32 = 0x504F_5354;
@@ -185,6 +186,26 @@ CREATE TABLE posthaste.request(
 );
 ";
 
+/// Who does not know it would own targets and leave what waits for them. No release was made before it, so it contracts at once.
+const JOINING: &str = "
+CREATE TABLE posthaste.joining(    -- events that the owners of their targets have still to put into batches
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  part smallint NOT NULL,          -- target & 7
+  target bigint NOT NULL,
+  subscription bigint NOT NULL,
+  workspace bigint NOT NULL,
+  events bigint NOT NULL,          -- limits of a batch
+  bytes bigint NOT NULL,
+  wait_ms bigint NOT NULL,
+  is_ordered boolean NOT NULL,
+  at_ms bigint NOT NULL,
+  first bigint NOT NULL,           -- sequences
+  last bigint NOT NULL,
+  members bytea NOT NULL           -- LEB128, for each event: sequence less the one before, ordinal, bytes of the payload
+);
+CREATE INDEX joining_part ON posthaste.joining(part, first);
+";
+
 /// Tables of one bucket; `$` stands for its number.
 const BUCKET: &str = "
 CREATE TABLE posthaste.event_$(
@@ -234,7 +255,8 @@ CREATE TABLE posthaste.attempt_$(
 ALTER TABLE posthaste.attempt_$ ALTER body SET STORAGE EXTERNAL;
 CREATE TABLE posthaste.batch_part_$( -- lies where its members lie
   batch bigint NOT NULL,
-  first bigint NOT NULL,           -- first sequence of the commit that wrote it; commits of a stream do not overlap
+  first bigint NOT NULL,           -- first sequence of the commit that wrote it; commits of a stream do not overlap. Stream 0: the first member,
+                                   -- and all members are of one run of 4,096 sequences
   stream integer NOT NULL,
   last bigint NOT NULL,            -- the last member
   members bytea NOT NULL,          -- sequences: LEB128 of the first, then of the differences

@@ -193,6 +193,8 @@ impl Shared {
         }
         let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
         if !owned.is_empty() {
+            // Something scheduled may be for an owner, though this node accepted it.
+            self.owned.lock().extend(lanes.keys().filter(|target| owned.contains(&part_of(**target))));
             for arrived in arrivals.inherit(conn, self.identity.node, &owned, &buckets, &self.pending).await? {
                 let lane = nodes::lane(&mut lanes, arrived.target);
                 lane.queued += arrived.count;
@@ -263,11 +265,7 @@ impl Shared {
         let mut arrivals = self.arrivals.lock().await;
         self.recount(&conn).await?;
         let mut opened = self.opened(&conn).await?;
-        let held: Vec<i16> = {
-            let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
-            let is_counted = |claim: &Claim| pending.holds(*claim) && !uncounted.contains(claim);
-            (0..PARTS).filter(|part| is_counted(&(OWNERS, *part))).collect()
-        };
+        let held = self.counted_parts();
         match arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await {
             Ok(arrived) => {
                 self.owned.lock().extend(arrived.iter().map(|one| one.target));
@@ -278,6 +276,13 @@ impl Shared {
             Err(_) if !opened.is_empty() => Ok(opened),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Parts of the owners' stream that this node holds, and of which it knows what is pending.
+    pub(super) fn counted_parts(&self) -> Vec<i16> {
+        let (pending, uncounted) = (self.pending.lock(), self.uncounted.lock());
+        let is_counted = |claim: &Claim| pending.holds(*claim) && !uncounted.contains(claim);
+        (0..PARTS).filter(|part| is_counted(&(OWNERS, *part))).collect()
     }
 
     /// Gives a part of the owners' stream away, one of which nothing is queued and nothing busy. Only the writer may ask for it.

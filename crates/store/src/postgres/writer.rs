@@ -19,6 +19,7 @@ use super::buckets::Bucket;
 use super::command::Command;
 use super::error::{Failure, Kind};
 use super::group::{Group, Verdict};
+use super::joining;
 use super::link::{BEGIN_KEYED, Conn};
 use super::lows::Lows;
 use super::nodes;
@@ -123,6 +124,7 @@ impl Writer {
             Command::Decide(reply) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
             // Between two groups: what is opened again is so before or after it.
             Command::Give(busy, reply) => drop(reply.send(self.shared.give(&busy).await.map_err(StoreError::from))),
+            Command::Join(joined, reply) => drop(reply.send(joining::join(&self.shared, &joined).await.map_err(StoreError::from))),
             Command::KeepLows(reply) => drop(reply.send(self.keep_lows().await.map_err(StoreError::from))),
             Command::Forget(bucket) => self.lows.forget(bucket),
             Command::Append(..) | Command::Settle(..) | Command::Close(_) => {}

@@ -36,6 +36,9 @@ pub(super) enum Refusal {
     /// A [`crate::BatchPart`] names an event that this append does not hold.
     #[error("batch member {0} is not an event of the same append")]
     ForeignMember(i64),
+    /// A [`crate::Join`] has nobody who would take it.
+    #[error("sequence {0} is for a batch of an owner, and there are no owners here")]
+    NoOwner(i64),
 }
 
 /// Why a change was not made.
@@ -210,6 +213,9 @@ pub(super) fn append(tx: &Connection, memory: &mut Memory, group: &Append, floor
 }
 
 fn batch_parts(tx: &Connection, group: &Append, floor: i64, changes: &mut Changes) -> Result<(), ApplyError> {
+    if let Some(joiner) = group.joins.iter().find_map(|join| join.members.first()) {
+        return Err(ApplyError::Refused(Refusal::NoOwner(joiner.sequence.0)));
+    }
     let Some(first) = group.events.first() else {
         return match group.batches.iter().find_map(|part| part.members.first()) {
             Some(member) => Err(ApplyError::Refused(Refusal::ForeignMember(member.0))),

@@ -8,6 +8,7 @@ mod encrypted;
 mod fight;
 mod filled;
 mod gifts;
+mod joining;
 mod lost;
 mod migrate;
 mod plans;

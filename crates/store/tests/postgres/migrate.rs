@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::alike::assert_alike;
 use super::filled::{Dice, Known, TARGETS, configure, fill, group, outcomes};
+use super::joining;
 use super::server::{Server, options};
 use super::support::{ALL, append, delivered, event, key, queued};
 
@@ -315,7 +316,7 @@ async fn what_waits_for_an_owner_keeps_its_order() {
     let store = sqlite(&rig.path());
     for n in 1..=40 {
         let mut event = event(n, if n % 2 == 0 { OWNED } else { FREE });
-        // One is scheduled, and one opens a batch, which each node gathers for itself.
+        // One is scheduled, and one opened a batch.
         event.deliveries[0].due_ms = [6, 8].contains(&n).then_some(5_000 + n);
         event.deliveries[0].is_batch = n == 8;
         let batches = if n == 8 { vec![BatchPart { batch: key(n), members: vec![Sequence(n)], closed_due_ms: None }] } else { Vec::new() };
@@ -338,7 +339,7 @@ async fn what_waits_for_an_owner_keeps_its_order() {
         let due = node.due(OWNED, (0, DeliveryKey(0)), i64::MAX, ALL).await.expect("due");
         due.iter().map(|pending| pending.delivery.key.sequence().0).collect::<Vec<i64>>()
     };
-    assert_eq!((due(&one).await, due(&two).await), (vec![6], vec![8]));
+    assert_eq!((due(&one).await, due(&two).await), (vec![6, 8], vec![]));
     // What the other node accepts comes behind it.
     let new = two.lease(1).await.expect("a lease").0;
     let mut later = event(new, OWNED);
@@ -355,6 +356,9 @@ async fn what_waits_for_an_owner_keeps_its_order() {
     two.adopt(100).await.expect("adopt");
     let left = [vec![2], even(6), vec![new]].concat();
     assert_eq!(queued(&two, OWNED).await, left);
+    // Nobody puts these into a batch any more.
+    let waiting = two.lease(2).await.expect("a lease").0;
+    joining::append(&two, OWNED, &[waiting, waiting + 1]).await;
     two.close().await;
 
     let back = rig.dir.path().join("back");
@@ -362,6 +366,11 @@ async fn what_waits_for_an_owner_keeps_its_order() {
     let store = sqlite(&back);
     let lane = store.journal.queued(OWNED, DeliveryKey(0), ALL).await.expect("queued");
     assert_eq!(lane.iter().map(|pending| pending.delivery.key.sequence().0).collect::<Vec<i64>>(), left);
+    let scheduled = store.journal.due(OWNED, (0, DeliveryKey(0)), i64::MAX, ALL).await.expect("due");
+    let scheduled: Vec<(i64, bool)> = scheduled.iter().map(|one| (one.delivery.key.sequence().0, one.delivery.is_batch)).collect();
+    assert_eq!(scheduled, [(waiting, true), (6, false), (8, true)]);
+    let members = store.journal.members(key(waiting), Sequence(0), ALL).await.expect("members");
+    assert_eq!(members.iter().map(|event| event.sequence.0).collect::<Vec<i64>>(), [waiting, waiting + 1]);
     store.journal.close().await;
 }
 

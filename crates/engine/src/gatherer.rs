@@ -1,0 +1,154 @@
+//! Batches of targets with an owner: this node puts together what all nodes accept for those that it owns.
+//!
+//! Whoever accepts an event leaves it to the owner, in the commit that stores the event. The owner takes what waits, in the order in which it was stored,
+//! and puts it into batches with a commit of its own. So a target with an order gets batches in order, of events in order, and its limits and
+//! few places are kept, whichever nodes the events came to.
+//!
+//! Invariants:
+//! - An event that was taken is in a batch, and one that was not is taken by the next owner: both are one transaction of the store.
+//! - A lane gets a batch once it is closed and what it has is stored. Its delivery is read before its gate closes: a lane that met it in a page does not send
+//!   it meanwhile.
+//! - Parts with an open batch stay where they are (`Cluster::give`): what is open here is of targets that this node owns, as long as it lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use posthaste_domain::id::DeliveryKey;
+use posthaste_store::{Cluster, Joined, Joining, Opened, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::batches::{Batches, Changes, Full, Member};
+use crate::cluster::Doubt;
+use crate::engine::Engine;
+
+/// How often it is looked whether something waits, though nobody rang.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// When this node took over work of another one, for the batches that were open there. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TookOver(Arc<AtomicI64>);
+
+impl TookOver {
+    /// It did so now.
+    pub fn note(&self, now_ms: i64) {
+        self.0.store(now_ms, Ordering::Release);
+    }
+
+    /// When, if that was not asked for before.
+    fn take(&self) -> Option<i64> {
+        Some(self.0.swap(0, Ordering::AcqRel)).filter(|at_ms| *at_ms > 0)
+    }
+}
+
+/// The task that does it.
+pub(crate) struct Gatherer {
+    pub engine: Engine,
+    pub cluster: Arc<dyn Cluster>,
+    pub batches: Batches,
+    pub doubts: mpsc::Sender<Doubt>,
+    pub took_over: TookOver,
+}
+
+impl Gatherer {
+    /// Runs until the engine's tasks are cancelled.
+    pub async fn run(mut self, mut bell: watch::Receiver<u64>) {
+        let cancelled = self.engine.tasks().cancelled();
+        tokio::pin!(cancelled);
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.close_due().await;
+            let now_ms = self.engine.now_ms();
+            let next_due = self.batches.next_due_ms().map(|due_ms| Duration::from_millis((due_ms - now_ms).max(1) as u64));
+            tokio::select! {
+                () = &mut cancelled => return,
+                () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
+                _ = ticks.tick() => {}
+                Ok(()) = bell.changed() => {}
+            }
+            loop {
+                match self.step().await {
+                    Ok(true) => self.close_due().await,
+                    Ok(false) => break,
+                    Err(StoreError::Closed) => return,
+                    // The next tick tries again.
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Takes some of what waits; `false`: nothing does.
+    async fn step(&mut self) -> Result<bool, StoreError> {
+        let found = self.cluster.joining().await?;
+        if found.is_empty() {
+            return Ok(false);
+        }
+        if let Some(at_ms) = self.took_over.take() {
+            self.batches.took_over(at_ms);
+        }
+        let now_ms = self.engine.now_ms();
+        let (mut changes, mut joined) = (Changes::default(), Joined::default());
+        for Joining { id, join } in found {
+            joined.ids.push(id);
+            for one in &join.members {
+                let member = Member {
+                    subscription: join.subscription,
+                    target: join.target,
+                    limits: join.limits,
+                    is_ordered: join.is_ordered,
+                    key: DeliveryKey::new(one.sequence, one.ordinal),
+                    bytes: one.bytes as usize,
+                };
+                if let Some(due_ms) = self.batches.join(&mut changes, &member, now_ms, |_| None) {
+                    let Member { subscription, target, key, .. } = member;
+                    joined.opened.push(Opened { key, workspace: join.workspace, subscription, target, due_ms, received_ms: join.at_ms });
+                }
+            }
+        }
+        joined.parts = std::mem::take(&mut changes.parts);
+        let answer = self.cluster.join(joined).await;
+        let closed = match &answer {
+            Ok(()) => self.batches.committed(changes),
+            Err(error) => {
+                let failed = self.batches.failed(changes, matches!(error, StoreError::Unavailable(_)));
+                self.doubt(failed.unsure);
+                failed.closed
+            }
+        };
+        self.hand(closed).await;
+        answer.map(|()| true)
+    }
+
+    async fn close_due(&mut self) {
+        let closed = self.batches.close_due(self.engine.now_ms());
+        self.hand(closed).await;
+    }
+
+    /// Gives closed batches to their lanes.
+    async fn hand(&self, closed: Vec<Full>) {
+        if closed.is_empty() {
+            return;
+        }
+        let batches: Vec<(i64, DeliveryKey)> = closed.iter().map(|full| (full.target, full.key)).collect();
+        let Ok(found) = self.cluster.gathered(batches.clone()).await else { return self.doubt(batches) };
+        let gate = &self.engine.inner().gate;
+        let fulls = found.into_iter().map(|delivery| {
+            let (key, target, due_ms) = (delivery.delivery.key, delivery.delivery.target, delivery.delivery.due_ms);
+            Full { key, target, due_ms, delivery: Some(delivery) }
+        });
+        let arrivals = fulls.filter_map(|full| full.hand(gate)).collect();
+        self.engine.inner().lanes.arrived(arrivals).await;
+        // What was cancelled is not there any more.
+        for (_, key) in batches {
+            gate.close(key);
+        }
+    }
+
+    /// Has lanes look for batches once the database answers.
+    fn doubt(&self, batches: Vec<(i64, DeliveryKey)>) {
+        Doubt::of(std::iter::empty(), batches).tell(&self.doubts, &self.engine.inner().gate);
+    }
+}

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use posthaste_domain::id::DeliveryKey;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::types::ToSql;
 
+use super::append::HOLD;
 use super::error::{Failure, Late, unknown};
 use super::link::{BEGIN_KEYED, Conn};
 use super::listen::Bell;
@@ -29,7 +31,7 @@ const GIVE_UP: &str = "DELETE FROM posthaste.call WHERE id = ANY($1)";
 const TAKE: &str = "UPDATE posthaste.call SET taken = true WHERE node = $1 AND NOT taken RETURNING id, kind, keys, at_ms, target";
 const ANSWER: &str = "UPDATE posthaste.call SET answer = $2 WHERE id = $1";
 
-fn code(kind: CallKind) -> i16 {
+fn code_of(kind: CallKind) -> i16 {
     match kind {
         CallKind::Reopen => 0,
         CallKind::Cancel => 1,
@@ -72,15 +74,19 @@ pub(super) async fn call(
     target: i64,
     at_ms: i64,
 ) -> Result<Vec<DeliveryKey>, StoreError> {
-    let conn = shared.lane()?;
+    let (conn, own) = (shared.lane()?, shared.identity);
     let asked = holders(shared, &conn, keys).await?;
     let mut answers = shared.tower.hear(Bell::Answers);
     let mut open: Vec<i64> = Vec::new();
     for (node, keys) in &asked {
         let ask = conn.prepare(ASK).await?;
         let ring = conn.prepare(Bell::News.ring()).await?;
-        let made = conn.transaction(BEGIN_KEYED, &[(ask, vec![node, &code(kind), keys, &at_ms, &target]), (ring, Vec::new())]).await?;
-        open.extend(made[0].iter().map(|row| row.get::<_, i64>(0)));
+        // Who slept does not know what has been done meanwhile.
+        let hold = (conn.prepare(HOLD).await?, vec![&own.stream as &(dyn ToSql + Sync), &own.node]);
+        let code = code_of(kind);
+        let queries = [hold, (ask, vec![node, &code, keys, &at_ms, &target]), (ring, Vec::new())];
+        let made = conn.transaction(BEGIN_KEYED, &queries).await?;
+        open.extend(made[1].iter().map(|row| row.get::<_, i64>(0)));
     }
     let deadline = Instant::now() + PATIENCE;
     let mut done = Vec::new();

@@ -18,6 +18,7 @@ use std::time::Duration;
 use posthaste_domain::id::DeliveryKey;
 use tokio_postgres::Row;
 
+use super::append::HOLD;
 use super::arrivals::OWNERS;
 use super::buckets::Buckets;
 use super::error::Failure;
@@ -161,6 +162,11 @@ pub(super) async fn leave(tx: &Alone, node: i64) -> Result<(), Failure> {
 pub(super) async fn living(tx: &Alone, node: i64) -> Result<(), Failure> {
     let rows = tx.query("SELECT 1 FROM posthaste.node WHERE id = $1 AND NOT closed FOR SHARE", &[&node]).await?;
     if rows.is_empty() { Err(Failure::other(StoreError::Fenced)) } else { Ok(()) }
+}
+
+/// The same by its stream, which no heartbeat writes to: for what changes often.
+pub(super) async fn holding(tx: &Alone, own: Identity) -> Result<(), Failure> {
+    tx.query(HOLD, &[&own.stream, &own.node]).await.map(drop)
 }
 
 /// Takes over at most so many claims of nodes that are gone, and forgets what is left of those; answers all claims of this node.

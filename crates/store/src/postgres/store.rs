@@ -340,10 +340,15 @@ impl Catalog for PostgresStore {
     }
 
     async fn drop_audit(&self, before_ms: i64) -> Result<usize, StoreError> {
+        let own = self.shared.identity;
         self.whole(
             |shared| &shared.side,
             move |tx| async move {
-                let dropped = people::drop_before(&tx, before_ms).await;
+                let dropped = async {
+                    nodes::holding(&tx, own).await?;
+                    people::drop_before(&tx, before_ms).await
+                };
+                let dropped = dropped.await;
                 tx.finish(dropped).await
             },
         )
@@ -362,10 +367,15 @@ impl Catalog for PostgresStore {
     }
 
     async fn put_session(&self, session: Session) -> Result<(), StoreError> {
+        let own = self.shared.identity;
         self.whole(
             |shared| &shared.side,
             move |tx| async move {
-                let put = people::put_session(&tx, &session).await;
+                let put = async {
+                    nodes::holding(&tx, own).await?;
+                    people::put_session(&tx, &session).await
+                };
+                let put = put.await;
                 tx.finish(put).await
             },
         )
@@ -373,10 +383,15 @@ impl Catalog for PostgresStore {
     }
 
     async fn end_sessions(&self, ids: Vec<String>, entries: Vec<Entry>) -> Result<(), StoreError> {
+        let own = self.shared.identity;
         self.whole(
             |shared| &shared.side,
             move |tx| async move {
-                let ended = people::end_sessions(&tx, &ids, &entries).await;
+                let ended = async {
+                    nodes::holding(&tx, own).await?;
+                    people::end_sessions(&tx, &ids, &entries).await
+                };
+                let ended = ended.await;
                 tx.finish(ended).await
             },
         )
@@ -387,10 +402,15 @@ impl Catalog for PostgresStore {
 #[async_trait]
 impl Bins for PostgresStore {
     async fn put(&self, bin: i64, request: BinRequest, room: BinRoom) -> Result<Option<i64>, StoreError> {
+        let own = self.shared.identity;
         self.whole(
             |shared| &shared.visitors,
             move |tx| async move {
-                let put = bins::put_request(&tx, bin, &request, room).await;
+                let put = async {
+                    nodes::holding(&tx, own).await?;
+                    bins::put_request(&tx, bin, &request, room).await
+                };
+                let put = put.await;
                 tx.finish(put).await
             },
         )
@@ -409,10 +429,15 @@ impl Bins for PostgresStore {
     }
 
     async fn clear(&self, bin: i64) -> Result<(), StoreError> {
+        let own = self.shared.identity;
         self.whole(
             |shared| &shared.visitors,
             move |tx| async move {
-                let cleared = bins::clear(&tx, bin).await;
+                let cleared = async {
+                    nodes::holding(&tx, own).await?;
+                    bins::clear(&tx, bin).await
+                };
+                let cleared = cleared.await;
                 tx.finish(cleared).await
             },
         )
@@ -423,7 +448,7 @@ impl Bins for PostgresStore {
 #[async_trait]
 impl Suppressions for PostgresStore {
     async fn suppress(&self, workspace: i64, suppression: Suppression) -> Result<(), StoreError> {
-        Ok(suppressions::suppress(&*self.shared.lane()?, workspace, &suppression).await?)
+        Ok(suppressions::suppress(&*self.shared.lane()?, self.shared.identity, workspace, &suppression).await?)
     }
 
     async fn suppressed(
@@ -446,6 +471,6 @@ impl Suppressions for PostgresStore {
     }
 
     async fn unsuppress(&self, workspace: i64, scope: &str, address: &str) -> Result<bool, StoreError> {
-        Ok(suppressions::remove(&*self.shared.lane()?, workspace, scope, address).await?)
+        Ok(suppressions::remove(&*self.shared.lane()?, self.shared.identity, workspace, scope, address).await?)
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
+use super::append::HOLD;
 use super::error::{Failure, unknown};
-use super::link::Conn;
+use super::link::{BEGIN_KEYED, Conn};
+use super::nodes::Identity;
 use super::words::{put, take};
 use crate::{Suppression, SuppressionReason};
 
@@ -15,12 +18,11 @@ fn stored(text: &str) -> String {
 }
 
 /// See `Suppressions::suppress`.
-pub(super) async fn suppress(conn: &Conn, workspace: i64, suppression: &Suppression) -> Result<(), Failure> {
+pub(super) async fn suppress(conn: &Conn, own: Identity, workspace: i64, suppression: &Suppression) -> Result<(), Failure> {
     let sql = "INSERT INTO posthaste.suppression(workspace, scope, address, reason, at_ms) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (workspace, scope, address) DO UPDATE SET reason = excluded.reason";
     let (scope, address) = (stored(&suppression.scope), stored(&suppression.address));
-    conn.keyed(sql, &[&workspace, &scope, &address, &suppression.reason.name(), &suppression.at_ms]).await?;
-    Ok(())
+    change(conn, own, sql, &[&workspace, &scope, &address, &suppression.reason.name(), &suppression.at_ms]).await.map(drop)
 }
 
 /// See `Suppressions::suppressed`.
@@ -66,9 +68,16 @@ pub(super) async fn list(
 }
 
 /// See `Suppressions::unsuppress`.
-pub(super) async fn remove(conn: &Conn, workspace: i64, scope: &str, address: &str) -> Result<bool, Failure> {
+pub(super) async fn remove(conn: &Conn, own: Identity, workspace: i64, scope: &str, address: &str) -> Result<bool, Failure> {
     let sql = "DELETE FROM posthaste.suppression WHERE workspace = $1 AND scope = $2 AND address = $3 RETURNING 1";
-    Ok(!conn.keyed(sql, &[&workspace, &stored(scope), &stored(address)]).await?.is_empty())
+    Ok(!change(conn, own, sql, &[&workspace, &stored(scope), &stored(address)]).await?.is_empty())
+}
+
+/// A statement of a node that others do not take for gone.
+async fn change(conn: &Conn, own: Identity, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+    let (hold, statement) = (conn.prepare(HOLD).await?, conn.prepare(sql).await?);
+    let answers = conn.transaction(BEGIN_KEYED, &[(hold, vec![&own.stream, &own.node]), (statement, values.to_vec())]).await;
+    Ok(answers?.pop().unwrap_or_default())
 }
 
 fn read(row: &Row) -> Result<Suppression, Failure> {

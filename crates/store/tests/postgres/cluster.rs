@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_domain::people::Session;
 use posthaste_store::postgres::{PostgresOptions, PostgresStore};
 use posthaste_store::{
     Arrived, BinRequest, BinRoom, Bins, CallKind, Catalog, CatalogError, Change, Cluster, History, Journal, NewDelivery, RetentionRule,
-    Settlement, StoreError, VisitRule, WhenFull,
+    Settlement, StoreError, Suppression, SuppressionReason, Suppressions, VisitRule, WhenFull,
 };
 use tokio::time::timeout;
 
@@ -22,6 +23,20 @@ fn lapse(lapse: Duration) -> PostgresOptions {
 }
 
 const NEVER: Duration = Duration::from_secs(3_600);
+
+fn request() -> BinRequest {
+    let text = |text: &str| text.to_owned();
+    BinRequest { number: 0, at_ms: 1, method: text("GET"), target: text("/"), headers: Vec::new(), body: Bytes::new(), ip: None }
+}
+
+fn session(id: &str) -> Session {
+    let text = |text: &str| text.to_owned();
+    Session { id: text(id), token_hash: text(id), member: text("m"), user_agent: text("a"), ip: text("i"), created_ms: 1, seen_ms: 1 }
+}
+
+fn suppression() -> Suppression {
+    Suppression { scope: String::new(), address: "a@b.example".to_owned(), reason: SuppressionReason::Bounce, at_ms: 1 }
+}
 
 async fn settle(store: &PostgresStore, outcome: Settlement) -> Result<(), StoreError> {
     store.settle([outcome].into()).await
@@ -51,6 +66,18 @@ async fn who_lost_its_claims_changes_nothing() {
     let changed = stalled.pen(0).await.expect("a pen").write(Vec::new(), Vec::new()).await;
     assert!(matches!(changed, Err(CatalogError::Store(StoreError::Fenced))));
     assert!(stalled.reopen(vec![key(1)], 5).await.expect("reopen").is_empty());
+    let late: [Result<(), StoreError>; 6] = [
+        stalled.put_session(session("s1")).await,
+        stalled.end_sessions(vec!["s1".into()], Vec::new()).await,
+        stalled.put(1, request(), BinRoom { requests: 9, bytes: 1 << 20, when_full: WhenFull::DropOldest }).await.map(drop),
+        stalled.clear(1).await,
+        stalled.suppress(1, suppression()).await,
+        stalled.unsuppress(1, "", "a@b.example").await.map(drop),
+    ];
+    for (place, late) in late.into_iter().enumerate() {
+        assert!(matches!(late, Err(StoreError::Fenced)), "{place}: {late:?}");
+    }
+    assert!(matches!(stalled.call(CallKind::Reopen, vec![key(1)], 5, 5).await, Err(StoreError::Fenced)));
     assert!(stalled.held().await.expect("held").is_empty());
     assert_eq!(other.attempts(key(1)).await.expect("attempts"), []);
     assert_eq!(other.event(1, Sequence(4)).await.expect("event"), None);
@@ -160,9 +187,9 @@ async fn opening_is_safe() {
     let admin = server.connect(&database).await;
     let row =
         admin.query_one("SELECT count(*), (SELECT count(*) FROM posthaste.migration) FROM posthaste.bucket", &[]).await.expect("counts");
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1), "one bucket, and one made ahead");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 2), "one bucket and one made ahead, and each migration once");
     admin.execute("INSERT INTO posthaste.migration(number, oldest) VALUES (900, 7)", &[]).await.expect("insert");
-    assert!(matches!(open().await, Err(StoreError::TooNew { found: 7, known: 1 })));
+    assert!(matches!(open().await, Err(StoreError::TooNew { found: 7, known: 2 })));
 }
 
 /// While the database is away, calls fail at once; when it comes back, so does everything.
@@ -335,15 +362,6 @@ async fn who_hangs_up_takes_nothing_along() {
     let store = Server::shared().open(dir.path(), lapse(NEVER)).await;
     let admin = Server::shared().connect(&Server::shared().database(dir.path()).await).await;
     let room = BinRoom { requests: 5, bytes: 1 << 20, when_full: WhenFull::DropOldest };
-    let request = || BinRequest {
-        number: 0,
-        at_ms: 1,
-        method: "GET".to_owned(),
-        target: "/".to_owned(),
-        headers: Vec::new(),
-        body: Bytes::new(),
-        ip: None,
-    };
     admin.batch_execute("BEGIN; LOCK TABLE posthaste.bin, posthaste.session").await.expect("locked");
     let soon = Duration::from_millis(200);
     let (put, listed) = tokio::join!(timeout(soon, store.put(1, request(), room)), timeout(soon, store.sessions()));

@@ -185,7 +185,7 @@ pub fn group(first: i64, count: i64, dice: &mut Dice, known: &mut Known) -> Appe
                 target: TARGETS.start + 8 * (workspace - 1) + dice.roll(8) as i64,
                 due_ms: (is_batch || dice.is(3)).then(|| 5_000 + dice.roll(1000) as i64),
                 is_batch,
-                for_owner: dice.is(2),
+                for_owner: dice.is(2) && !is_batch,
             };
             let key = DeliveryKey::new(sequence, ordinal);
             known.deliveries.push(key);

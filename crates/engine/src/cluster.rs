@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::gatherer::{Gatherer, TookOver};
 use crate::lanes::{Command, Reread};
 use crate::membership::Membership;
+use crate::replays::Giving;
 
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -373,7 +374,7 @@ impl Member {
                 return;
             }
             let targets = member.engine.inner().lanes.busy().await;
-            let replays = member.engine.inner().replays.lock().iter().copied().collect();
+            let (_giving, replays) = Giving::begin(&member.engine);
             match member.cluster.give(targets, replays).await {
                 Ok(true) => tracing::info!("gave an eighth of the targets with an owner to a node that has fewer"),
                 Ok(false) | Err(StoreError::Closed) => {}

@@ -1,6 +1,6 @@
 //! The engine: the path of an event, and the handle that every surface holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::lanes::{Budget, Command, LaneHealth, Lanes, ShardParts, Yielding};
 use crate::membership::Membership;
 use crate::messages::Heavy;
 use crate::metrics::{Metrics, Totals};
+use crate::replays::Replays;
 use crate::routing::Routing;
 use crate::seldom::Seldom;
 use crate::sequences::Sequences;
@@ -109,7 +110,7 @@ pub(crate) struct Inner {
     pub(crate) cluster: Option<Arc<dyn Cluster>>,
     pub(crate) membership: Membership,
     /// Replays that run in this process.
-    pub(crate) replays: Mutex<HashSet<i64>>,
+    pub(crate) replays: Mutex<Replays>,
 }
 
 impl Engine {

@@ -192,7 +192,7 @@ impl Engine {
 
     /// Runs a replay, unless it is over, runs already, or is another node's.
     pub(crate) fn continue_replay(&self, entry: &Entry<Replay>) {
-        if entry.doc.state != ReplayState::Running || !self.owns(entry.number) || !self.inner().replays.lock().insert(entry.number) {
+        if entry.doc.state != ReplayState::Running || !self.owns(entry.number) || !self.inner().replays.lock().begin(entry.number) {
             return;
         }
         let (workspace, id, number) = (entry.workspace, entry.id.clone(), entry.number);
@@ -281,6 +281,41 @@ pub struct StartedReplay {
     pub replayed: bool,
 }
 
+/// Numbers of the replays that this node works for.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    running: HashSet<i64>,
+    /// How many are giving away what they are part of: none begins meanwhile, or two nodes would work for it.
+    giving: u32,
+}
+
+impl Replays {
+    /// Whether one begins; it does not if it runs already.
+    fn begin(&mut self, number: i64) -> bool {
+        self.giving == 0 && self.running.insert(number)
+    }
+}
+
+/// No replay begins here while this is held.
+pub(crate) struct Giving<'a>(&'a Engine);
+
+impl<'a> Giving<'a> {
+    /// Answers those that run.
+    pub fn begin(engine: &'a Engine) -> (Self, Vec<i64>) {
+        let mut replays = engine.inner().replays.lock();
+        replays.giving += 1;
+        (Self(engine), replays.running.iter().copied().collect())
+    }
+}
+
+impl Drop for Giving<'_> {
+    fn drop(&mut self) {
+        self.0.inner().replays.lock().giving -= 1;
+        // Those that would have begun meanwhile.
+        self.0.continue_replays();
+    }
+}
+
 /// A replay that runs in this process.
 struct Running<'a> {
     engine: &'a Engine,
@@ -289,10 +324,25 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.engine.inner().replays.lock().remove(&self.number);
+        self.engine.inner().replays.lock().running.remove(&self.number);
     }
 }
 
 fn again(delivery: PendingDelivery) -> Arrival {
     Arrival { delivery, how: How::Again }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_begins_while_something_is_given_away() {
+        let mut replays = Replays::default();
+        assert!(replays.begin(1) && !replays.begin(1));
+        replays.giving += 1;
+        assert!(!replays.begin(2));
+        replays.giving -= 1;
+        assert!(replays.begin(2));
+    }
 }

@@ -41,6 +41,17 @@ pub struct States {
     pub pending: u64,
 }
 
+/// Bulk replays, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many there are.
+    pub count: u64,
+    /// How many are not at their end.
+    pub running: u64,
+    /// Deliveries that they sent again.
+    pub resent: u64,
+}
+
 /// How long a connection may lie unused; the server closes it after a minute.
 const FRESH: Duration = Duration::from_secs(30);
 
@@ -200,6 +211,23 @@ impl Api {
     /// Pauses or resumes (`pause`, `resume`) a target.
     pub async fn switch(&mut self, target: &str, action: &str) -> Result<(), BenchError> {
         self.call("POST", &format!("/posthaste/v1/targets/{target}/{action}"), "{}").await.map(drop)
+    }
+
+    /// Begins to send again what was delivered to a target.
+    pub async fn replay(&mut self, target: &str) -> Result<(), BenchError> {
+        self.make("replays", &json!({"target_id": target, "states": ["delivered"]})).await.map(drop)
+    }
+
+    /// What became of the last thousand replays.
+    pub async fn replayed(&mut self) -> Result<Replayed, BenchError> {
+        let list = self.get("/posthaste/v1/replays?limit=1000").await?;
+        let list: Value = serde_json::from_slice(&list).unwrap_or_default();
+        let add = |sum: Replayed, replay: &Value| Replayed {
+            count: sum.count + 1,
+            running: sum.running + u64::from(replay["state"] == "running"),
+            resent: sum.resent + replay["resent"].as_u64().unwrap_or_default(),
+        };
+        Ok(list["items"].as_array().into_iter().flatten().fold(Replayed::default(), add))
     }
 
     /// The text of `/metrics`.

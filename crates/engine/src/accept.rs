@@ -309,7 +309,7 @@ impl Committer {
             }
             Err(error) => {
                 let is_unsure = self.is_unsure(&error);
-                let failed = self.batches.failed(batches, is_unsure);
+                let failed = self.batches.failed(batches, is_unsure, now_ms);
                 self.lanes.arrived(self.handed(failed.closed)).await;
                 let tickets = answers.into_iter().map(|(ticket, _)| ticket);
                 if matches!(error, StoreError::Repeated) {

@@ -131,7 +131,7 @@ impl Batches {
         Self { open: HashMap::new(), due: BTreeSet::new(), gate, since_ms }
     }
 
-    /// There are batches that were open elsewhere until now.
+    /// There may be batches that were open elsewhere until now.
     pub fn took_over(&mut self, now_ms: i64) {
         self.since_ms = Some(now_ms);
     }
@@ -193,8 +193,9 @@ impl Batches {
         changes.closed.into_iter().map(|first| first.full).collect()
     }
 
-    /// The group is not on disk, or it `is_unsure` whether it is. The next events open new batches.
-    pub fn failed(&mut self, changes: Changes, is_unsure: bool) -> Failed {
+    /// The group is not on disk, or it `is_unsure` whether it is. The next events open new batches, which do not overtake these.
+    pub fn failed(&mut self, changes: Changes, is_unsure: bool, now_ms: i64) -> Failed {
+        self.since_ms = Some(now_ms);
         let touched = changes.touched.iter().filter_map(|subscription| {
             let first = self.open.remove(subscription)?.first?;
             self.due.remove(&(first.full.due_ms, *subscription));
@@ -274,7 +275,7 @@ mod tests {
             // Fills it, and opens another one.
             join(&mut batches, &mut second, 2, false, 1);
             join(&mut batches, &mut second, 3, false, 1);
-            let failed = batches.failed(second, is_unsure);
+            let failed = batches.failed(second, is_unsure, 1);
             let [stored, new] = [1, 3].map(|n| DeliveryKey::new(Sequence(n), 0));
             assert_eq!((gate.is_open(stored), gate.is_open(new)), (true, is_unsure));
             let keys: HashSet<(i64, DeliveryKey)> = failed.unsure.into_iter().collect();

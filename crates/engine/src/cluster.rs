@@ -36,7 +36,7 @@ const PROMPT: Duration = Duration::from_millis(250);
 /// How often what a node says of itself is counted anew.
 const REPORT: Duration = Duration::from_secs(5);
 /// Pause before something is tried again that the database did not answer.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 /// Up to which sequence the events of all nodes are there, for those who follow them as they come.
 ///
@@ -156,8 +156,7 @@ impl Doubt {
 pub(crate) struct Shared {
     pub cluster: Arc<dyn Cluster>,
     pub takeovers: mpsc::Sender<Takeover>,
-    /// Both ends: the gatherer doubts, too.
-    pub doubts: (mpsc::Sender<Doubt>, mpsc::Receiver<Doubt>),
+    pub doubts: mpsc::Receiver<Doubt>,
     pub visible: Visible,
     /// Of targets with an owner.
     pub batches: Batches,
@@ -165,11 +164,12 @@ pub(crate) struct Shared {
 
 /// Starts what a node of a cluster does.
 pub(crate) fn start(engine: &Engine, shared: Shared) {
-    let Shared { cluster, takeovers, doubts: (doubt, doubts), visible, batches } = shared;
-    let took_over = TookOver::default();
-    let gatherer = Gatherer { engine: engine.clone(), cluster: Arc::clone(&cluster), batches, doubts: doubt, took_over: took_over.clone() };
-    engine.tasks().spawn("gatherer", gatherer.run(cluster.bells().arrivals));
-    let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default(), took_over };
+    let Shared { cluster, takeovers, doubts, visible, batches } = shared;
+    let bell = cluster.bells().arrivals;
+    let member = Member { engine: engine.clone(), cluster, takeovers, visible, in_order: Arc::default(), took_over: TookOver::default() };
+    let (took_over, in_order) = (member.took_over.clone(), Arc::clone(&member.in_order));
+    let gatherer = Gatherer { engine: engine.clone(), cluster: Arc::clone(&member.cluster), batches, took_over, in_order };
+    engine.tasks().spawn("gatherer", gatherer.run(bell));
     let (beats, beaten) = watch::channel(None);
     engine.tasks().spawn("heartbeat", member.clone().live(beats));
     engine.tasks().spawn("hearing", member.clone().follow_beats(beaten));
@@ -389,13 +389,13 @@ impl Member {
         let share = beat.orphans.div_ceil(beat.nodes.max(1) as usize);
         let member = self.clone();
         self.engine.tasks().spawn("takeover", async move {
-            // Batches that were open there.
-            member.took_over.note(member.engine.now_ms());
             let mut limit = share;
             loop {
                 let order = member.in_order.lock().await;
                 match member.cluster.adopt(limit).await {
                     Ok(lanes) => {
+                        // Batches may have been open there.
+                        member.took_over.note(member.engine.now_ms());
                         member.hand_over(lanes, true).await;
                         member.engine.continue_replays();
                         break;
@@ -434,7 +434,10 @@ impl Member {
         let last_key = DeliveryKey::new(Sequence(bound.0), MAX_ORDINAL);
         let lanes = lanes.iter().map(|lane| self.engine.reread(lane, last_key)).collect();
         // What this node appends from now on has to lie above `bound` as well.
-        let _ = self.takeovers.send(Takeover { lanes, gives_up_block: true, told: None }).await;
+        let (told, heard) = oneshot::channel();
+        if self.takeovers.send(Takeover { lanes, gives_up_block: true, told: Some(told) }).await.is_ok() {
+            let _ = heard.await;
+        }
     }
 
     /// Sends what all nodes accept for the targets that this one owns.

@@ -213,7 +213,7 @@ impl Engine {
             last_took: Duration::ZERO,
             complaint: Seldom::new(COMPLAINT),
             takeovers,
-            doubts: is_shared.then(|| doubts.clone()),
+            doubts: is_shared.then_some(doubts),
             gate: gate.clone(),
         };
         tasks.spawn("committer", committer.run(ticket_queue));
@@ -261,7 +261,7 @@ impl Engine {
         engine.continue_replays();
         if let Some(cluster) = cluster {
             let batches = Batches::new(engine.inner().gate.clone(), others_since_ms);
-            let shared = Shared { cluster, takeovers: takeover, doubts: (doubts, doubtful), visible, batches };
+            let shared = Shared { cluster, takeovers: takeover, doubts: doubtful, visible, batches };
             crate::cluster::start(&engine, shared);
             if engine.living_nodes() > 1 {
                 // Others may still be storing what lies before the last event that was found. Who followed events from here on would miss it.

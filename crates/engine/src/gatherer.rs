@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use posthaste_domain::id::DeliveryKey;
 use posthaste_store::{Cluster, Joined, Joining, Opened, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::batches::{Batches, Changes, Full, Member};
-use crate::cluster::Doubt;
+use crate::cluster::PAUSE;
 use crate::engine::Engine;
 
 /// How often it is looked whether something waits, though nobody rang.
@@ -47,8 +47,9 @@ pub(crate) struct Gatherer {
     pub engine: Engine,
     pub cluster: Arc<dyn Cluster>,
     pub batches: Batches,
-    pub doubts: mpsc::Sender<Doubt>,
     pub took_over: TookOver,
+    /// Held while another one's work is taken over, until the lanes know of it: what comes later must not get there first.
+    pub in_order: Arc<Mutex<()>>,
 }
 
 impl Gatherer {
@@ -82,6 +83,7 @@ impl Gatherer {
 
     /// Takes some of what waits; `false`: nothing does.
     async fn step(&mut self) -> Result<bool, StoreError> {
+        let _order = Arc::clone(&self.in_order).lock_owned().await;
         let found = self.cluster.joining().await?;
         if found.is_empty() {
             return Ok(false);
@@ -113,27 +115,51 @@ impl Gatherer {
         let closed = match &answer {
             Ok(()) => self.batches.committed(changes),
             Err(error) => {
-                let failed = self.batches.failed(changes, matches!(error, StoreError::Unavailable(_)));
-                self.doubt(failed.unsure);
+                let failed = self.batches.failed(changes, matches!(error, StoreError::Unavailable(_)), now_ms);
+                // Until then nobody knows what they have, and nothing may go before them.
+                self.decided(&failed.unsure).await;
+                self.hand(failed.unsure).await;
                 failed.closed
             }
         };
-        self.hand(closed).await;
+        self.hand_full(closed).await;
         answer.map(|()| true)
     }
 
     async fn close_due(&mut self) {
         let closed = self.batches.close_due(self.engine.now_ms());
-        self.hand(closed).await;
+        self.hand_full(closed).await;
     }
 
-    /// Gives closed batches to their lanes.
-    async fn hand(&self, closed: Vec<Full>) {
+    /// Waits until what was begun is stored or undone.
+    async fn decided(&self, unsure: &[(i64, DeliveryKey)]) {
+        while !unsure.is_empty() && self.goes_on(&self.cluster.decided().await) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether something that was answered so has to be tried again.
+    fn goes_on<T>(&self, answer: &Result<T, StoreError>) -> bool {
+        let is_over = matches!(answer, Ok(_) | Err(StoreError::Closed | StoreError::Fenced));
+        !is_over && !self.engine.tasks().is_cancelled()
+    }
+
+    async fn hand_full(&self, closed: Vec<Full>) {
+        self.hand(closed.iter().map(|full| (full.target, full.key)).collect()).await;
+    }
+
+    /// Gives closed batches to their lanes, as they are stored; tries until the database answers.
+    async fn hand(&self, closed: Vec<(i64, DeliveryKey)>) {
         if closed.is_empty() {
             return;
         }
-        let batches: Vec<(i64, DeliveryKey)> = closed.iter().map(|full| (full.target, full.key)).collect();
-        let Ok(found) = self.cluster.gathered(batches.clone()).await else { return self.doubt(batches) };
+        let found = loop {
+            let found = self.cluster.gathered(closed.clone()).await;
+            if !self.goes_on(&found) {
+                break found.unwrap_or_default();
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
         let gate = &self.engine.inner().gate;
         let fulls = found.into_iter().map(|delivery| {
             let (key, target, due_ms) = (delivery.delivery.key, delivery.delivery.target, delivery.delivery.due_ms);
@@ -142,13 +168,8 @@ impl Gatherer {
         let arrivals = fulls.filter_map(|full| full.hand(gate)).collect();
         self.engine.inner().lanes.arrived(arrivals).await;
         // What was cancelled is not there any more.
-        for (_, key) in batches {
+        for (_, key) in closed {
             gate.close(key);
         }
-    }
-
-    /// Has lanes look for batches once the database answers.
-    fn doubt(&self, batches: Vec<(i64, DeliveryKey)>) {
-        Doubt::of(std::iter::empty(), batches).tell(&self.doubts, &self.engine.inner().gate);
     }
 }

@@ -233,7 +233,9 @@ impl Engine {
         // Messages are sent again only when they are asked for by name: whoever replays webhooks does not mean to write to people twice.
         let routes = self.inner().routing.of(&self.inner().catalogue, workspace);
         let carried = |d: &&Delivery| routes.subscriptions.get(&d.subscription).is_some_and(|s| s.carrier.is_some());
-        let keys: Vec<DeliveryKey> = page.iter().filter(|d| doc.target_id.is_some() || !carried(d)).map(|d| d.key).collect();
+        let wanted = |d: &&Delivery| (doc.target_id.is_some() || !carried(d)) && d.updated_ms <= entry.created_ms;
+        // What changed since the replay began was sent again by it: a page whose end could not be stored is done a second time, perhaps elsewhere.
+        let keys: Vec<DeliveryKey> = page.iter().filter(wanted).map(|d| d.key).collect();
         let resent = self.reopen(keys).await?.len() as u64;
         // What was sent is counted, even if the replay was stopped in this moment.
         loop {

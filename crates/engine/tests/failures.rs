@@ -9,7 +9,7 @@ use std::time::Duration;
 use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
-use posthaste_domain::resource::{Account, Subscription, Target, TargetStatus};
+use posthaste_domain::resource::{Account, Replay, ReplayState, Subscription, Target, TargetStatus};
 use posthaste_engine::{AcceptError, Accepted, EngineSettings};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
@@ -134,6 +134,53 @@ async fn incident_10_shutdown_on_a_full_disk() {
     let delivery = rig.until_state(key(&accepted), DeliveryState::Delivered).await;
     // Once more than the receiver needed, with the id that says so.
     assert_eq!(script.seen("a").iter().map(|seen| seen.delivery_id.clone()).collect::<Vec<_>>(), [delivery.id(), delivery.id()]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// A replay whose progress could not be stored does its page again, and sends nothing again that it had sent.
+#[tokio::test]
+async fn a_page_of_a_replay_that_is_done_twice_sends_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Script::default();
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.subscribe("a", &["x"], None).await;
+    let accepted = rig.publish("x", &["1"], None).await.expect("accepted");
+    rig.until_state(key(&accepted), DeliveryState::Delivered).await;
+    rig.clock.advance(HOUR);
+    let to_ms = rig.clock.now_ms();
+    let replay = Replay {
+        target_id: None,
+        event_type: None,
+        states: vec!["delivered".into()],
+        from_ms: 0,
+        to_ms,
+        state: ReplayState::Running,
+        total: None,
+        scanned: 0,
+        resent: 0,
+        position: 0,
+        request: None,
+    };
+    let done = |rig: &Rig| rig.engine.list::<Replay>(rig.workspace).iter().all(|entry| entry.doc.state == ReplayState::Done);
+    rig.clock.advance(HOUR);
+    let started = rig.engine.start_replay(rig.workspace, replay.clone()).await.expect("a replay");
+    rig.clock.advance(HOUR);
+    rig.until("it is done", done).await;
+    rig.until("it was sent again", |r| r.script.seen("a").len() == 2).await;
+    rig.until_state(key(&accepted), DeliveryState::Delivered).await;
+    let again =
+        rig.engine.update(rig.workspace, &started.entry.id, None, replay.clone()).await.expect("as it was before its progress was stored");
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+    drop(rig);
+
+    let rig = Rig::start(dir.path(), &script, EngineSettings::default()).await;
+    rig.until("it is done again", done).await;
+    let entry = rig.engine.get::<Replay>(rig.workspace, &again.id).expect("it is there");
+    assert_eq!((entry.doc.scanned, entry.doc.resent), (1, 0));
+    // Another one sends it once more.
+    rig.clock.advance(HOUR + HOUR + HOUR + HOUR);
+    rig.engine.start_replay(rig.workspace, replay).await.expect("a replay");
+    rig.until("it was sent again", |_| script.seen("a").len() == 3).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use super::changes::Changes;
 use super::faults::{Done, Fault, Faults};
+use super::replays::Replays;
 use super::senders::Published;
-use super::{BATCH, CONCURRENCY, GATHERED, LIMITED, ORDERED, RATE, STREAMS, Shared, locked};
+use super::{BATCH, CONCURRENCY, GATHERED, LIMITED, ORDERED, RATE, REPLAYED, STREAMS, Shared, locked};
 use crate::BenchError;
 use crate::api::Api;
 use crate::ledger::Verdict;
@@ -57,6 +58,9 @@ pub struct Account {
     stale: u64,
     unknown: u64,
     began_anew: usize,
+    replays: Replays,
+    /// Receipts of the replayed target beyond the first of each event.
+    received_again: u64,
     duplicates: BTreeMap<&'static str, u64>,
     unexplained: u64,
     bound: u64,
@@ -102,6 +106,8 @@ impl Account {
             stale: changes.stale,
             unknown: unknown(shared, &changes.subscriptions).await?,
             began_anew,
+            replays: Replays::default(),
+            received_again: 0,
             bound: harmful * (at_once + CONCURRENCY * BATCH),
             duplicates: repeated,
             unexplained,
@@ -114,6 +120,16 @@ impl Account {
             published,
             problems: Vec::new(),
         })
+    }
+
+    /// Adds what was sent again. What came more often than that is duplicates.
+    pub fn replayed(&mut self, shared: &Shared, replays: Replays) {
+        let log = shared.sink.receipts().log();
+        let numbers: Vec<u64> = log.iter().filter(|receipt| receipt.target == REPLAYED).map(|receipt| receipt.number).collect();
+        let distinct = numbers.iter().collect::<HashSet<_>>().len();
+        (self.replays, self.received_again) = (replays, (numbers.len() - distinct) as u64);
+        let beyond = self.received_again.saturating_sub(replays.replayed.resent);
+        self.duplicates.insert(STREAMS[REPLAYED].event_type, beyond);
     }
 
     /// Finds what should not be.
@@ -136,6 +152,11 @@ impl Account {
             (left.orphans.unsigned_abs(), "claims are held by nodes that are gone"),
             (left.surplus.unsigned_abs(), "parts of the targets with an owner are beyond their node's share"),
             (self.unknown, "subscriptions are not known to every node"),
+            (self.replays.replayed.running, "replays are not at their end"),
+            (
+                self.replays.replayed.resent.saturating_sub(self.received_again),
+                "deliveries were sent again by replays and not received again",
+            ),
             (self.unexplained, "duplicates came long after any fault"),
         ];
         let mut problems: Vec<String> =
@@ -186,6 +207,10 @@ impl Account {
             row(&format!("… of {name}"), *count);
         }
         row("… most that the limits allow", self.bound);
+        row("bulk replays", self.replays.replayed.count);
+        row("… requests for one without a success", self.replays.unsure);
+        row("… deliveries sent again", self.replays.replayed.resent);
+        row("… and received again", self.received_again);
         for (order, name) in self.order.iter().zip(["ordered events", "events in ordered batches"]) {
             row(name, order.events);
             row("… out of order", order.broken);
@@ -205,7 +230,8 @@ impl Account {
 fn duplicates(log: &[Receipt], done: &[Done]) -> (BTreeMap<&'static str, u64>, u64) {
     let mut seen = HashSet::new();
     let (mut counts, mut unexplained) = (BTreeMap::new(), 0);
-    for receipt in log {
+    // What is sent again on purpose has an account of its own.
+    for receipt in log.iter().filter(|receipt| receipt.target != REPLAYED) {
         if !seen.insert((receipt.target, receipt.number)) {
             *counts.entry(STREAMS.get(receipt.target).map_or("cluster.change", |stream| stream.event_type)).or_default() += 1;
             let explains = |done: &Done| (done.from_us..done.until_us + AFTERMATH_US).contains(&receipt.at_us);

@@ -7,6 +7,7 @@
 mod account;
 mod changes;
 mod faults;
+mod replays;
 mod senders;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use crate::timing::Clock;
 
 use account::Account;
 use faults::Faults;
+use replays::Replays;
 
 const TIME: Duration = Duration::from_secs(30);
 /// The end of it without faults, so that what is left is not all of it.
@@ -61,19 +63,22 @@ const RATE: u64 = 30;
 const REFUSED: u16 = 20;
 
 /// Streams that last; each has the target of the same number. Those of [`changes`] follow.
-const STREAMS: [Stream; 6] = [
+const STREAMS: [Stream; 7] = [
     Stream { event_type: "cluster.plain", senders: 8, pause_ms: (2, 20) },
     Stream { event_type: "cluster.order", senders: 4, pause_ms: (20, 60) },
     Stream { event_type: "cluster.rate", senders: 2, pause_ms: (20, 80) },
     Stream { event_type: "cluster.batch", senders: 2, pause_ms: (5, 20) },
     Stream { event_type: "cluster.flaky", senders: 2, pause_ms: (20, 60) },
     Stream { event_type: "cluster.gather", senders: 4, pause_ms: (10, 40) },
+    Stream { event_type: "cluster.replay", senders: 2, pause_ms: (40, 100) },
 ];
 const ORDERED: usize = 1;
 const LIMITED: usize = 2;
 const FLAKY: usize = 4;
 /// Batches in order.
 const GATHERED: usize = 5;
+/// What was sent there is sent again.
+const REPLAYED: usize = 6;
 
 #[derive(Clone, Copy)]
 struct Stream {
@@ -124,11 +129,11 @@ impl Cluster {
         let lives = (time.as_secs() as usize).clamp(4, 500);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(self.prepare(bench, time, lives, stopped).await?);
-        let ordered = self.make_targets(&shared).await?;
+        let targets = self.make_targets(&shared).await?;
 
         let began_us = shared.clock.us();
-        let mut faults = Faults::new(&self.faults, Instant::now() + time.saturating_sub(CALM), ordered);
-        let mut changes = changes::Changes::new(lives);
+        let mut faults = Faults::new(&self.faults, Instant::now() + time.saturating_sub(CALM), targets[ORDERED].clone());
+        let (mut changes, mut replays) = (changes::Changes::new(lives), Replays::default());
         let senders = senders::start(&shared, &mut rng);
         let ending = async {
             sleep(time).await;
@@ -136,18 +141,21 @@ impl Cluster {
             let _ = stop.send(true);
             Ok(())
         };
-        let (fault_rng, change_rng) = (Rng::new(rng.next()), Rng::new(rng.next()));
+        let (fault_rng, change_rng, replay_rng) = (Rng::new(rng.next()), Rng::new(rng.next()), Rng::new(rng.next()));
         let published = tokio::try_join!(
             ending,
             stopping(&stop, faults.run(&shared, fault_rng)),
             stopping(&stop, changes.run(&shared, change_rng)),
+            stopping(&stop, replays.run(&shared, &targets[REPLAYED], replay_rng)),
             stopping(&stop, senders::join(senders)),
         );
-        let ((), (), (), published) = published.inspect_err(|_| keep_logs(&shared, bench, seed))?;
+        let ((), (), (), (), published) = published.inspect_err(|_| keep_logs(&shared, bench, seed))?;
         // Whoever refused takes everything now.
         [ORDERED, FLAKY, GATHERED].into_iter().for_each(|target| shared.sink.set_mode(target, Mode::Ok));
+        replays.finish(&shared).await?;
         drain(&shared).await;
         let mut account = Account::of(&shared, &published, &faults, &changes, began_us).await?;
+        account.replayed(&shared, replays);
         account.judge();
         report.add_table(account.table(seed, time));
         if !account.problems.is_empty() {
@@ -191,8 +199,8 @@ impl Cluster {
         Ok(shared)
     }
 
-    /// Answers the id of the ordered one.
-    async fn make_targets(&self, shared: &Shared) -> Result<String, BenchError> {
+    /// Answers the ids of all.
+    async fn make_targets(&self, shared: &Shared) -> Result<Vec<String>, BenchError> {
         let soon: Vec<&str> = vec!["200ms"; 20];
         let policies = [
             json!({"concurrency": CONCURRENCY}),
@@ -201,20 +209,19 @@ impl Cluster {
             json!({"batch": {"events": BATCH, "bytes": "1MiB", "wait": "500ms"}}),
             json!({"retry": {"delays": soon}, "jitter": 0}),
             json!({"order": "fifo", "batch": {"events": GATHER, "bytes": "1MiB", "wait": "300ms"}, "retry": {"delays": soon}, "jitter": 0}),
+            json!({}),
         ];
-        let mut ordered = String::new();
+        let mut targets = Vec::new();
         for (target, policy) in policies.iter().enumerate() {
             let address = shared.members[target % shared.members.len()].address;
             let plan = vec![(format!("target {target}"), shared.sink.url(target))];
             let made = api::make_targets(address, plan, STREAMS[target].event_type, Some(policy)).await?;
-            if target == ORDERED {
-                ordered = made.into_iter().next().map(|made| made.target).unwrap_or_default();
-            }
+            targets.extend(made.into_iter().map(|made| made.target));
         }
         shared.sink.set_mode(ORDERED, Mode::Flaky(REFUSED / 4));
         shared.sink.set_mode(FLAKY, Mode::Flaky(REFUSED));
         shared.sink.set_mode(GATHERED, Mode::Flaky(REFUSED / 20));
-        Ok(ordered)
+        Ok(targets)
     }
 }
 

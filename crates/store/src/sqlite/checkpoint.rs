@@ -56,11 +56,12 @@ fn fill(path: &Path, pace: Pace) -> std::io::Result<()> {
         return Ok(());
     }
     // In small pieces: the kernel keeps what is written in large ones as large pages, and looks through a whole one at each flush.
-    let zeros = [0; schema::PAGE_BYTES as usize];
+    const PIECE: u64 = 4096;
+    let zeros = [0; PIECE as usize];
     let filled = (|| {
         let mut left = ROOM - length;
         while left > 0 {
-            let count = left.min(schema::PAGE_BYTES);
+            let count = left.min(PIECE);
             file.write_all(&zeros[..count as usize])?;
             left -= count;
             if pace == Pace::Gentle && left.is_multiple_of(GENTLE_PIECE) {

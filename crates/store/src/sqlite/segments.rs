@@ -116,7 +116,7 @@ impl Segment {
         if is_new {
             remove_files(&made);
         }
-        let mut conn = schema::create(&made, Access::Write)?;
+        let mut conn = schema::create_segment(&made)?;
         let older = older.iter().map(|segment| (segment.name_as_older(), 1));
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
         schema::prepare(&made, &mut conn, &format!("{}{}", schema::SEGMENT, schema::INDEXES), &meta)?;
@@ -374,7 +374,7 @@ fn decide(dir: &Path, id: u32, files: &mut Vec<(u32, Kind)>) -> Result<(), Store
 /// Size of the database as of the last commit of this connection.
 pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     let pages: i64 = conn.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
-    Ok(pages as u64 * schema::PAGE_BYTES)
+    Ok(pages as u64 * schema::page_bytes(conn)?)
 }
 
 /// The first and the last event's sequence and time of receipt; zeros when there is none.

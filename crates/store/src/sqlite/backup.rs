@@ -116,13 +116,12 @@ fn copy(from: &Path, to: &Path, name: &str, progress: &mut impl FnMut(BackupProg
     // A read transaction over the whole copy: it stays one snapshot, and writers do not make it begin again.
     source.execute_batch("BEGIN").map_err(failed(from))?;
     source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed(from))?;
-    let page_bytes = schema::page_bytes(&source).map_err(failed(from))?;
     let mut target = Connection::open(to).map_err(failed(to))?;
     let copy = Backup::new(&source, &mut target).map_err(failed(to))?;
     loop {
         let step = copy.step(STEP_PAGES).map_err(failed(to))?;
         let pages = copy.progress();
-        let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * page_bytes;
+        let bytes = |pages: i32| u64::try_from(pages).unwrap_or_default() * schema::PAGE_BYTES;
         progress(BackupProgress { file: name.to_owned(), copied: bytes(pages.pagecount - pages.remaining), total: bytes(pages.pagecount) });
         if matches!(step, StepResult::Done) {
             return Ok(());

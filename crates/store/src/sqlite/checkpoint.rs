@@ -56,12 +56,11 @@ fn fill(path: &Path, pace: Pace) -> std::io::Result<()> {
         return Ok(());
     }
     // In small pieces: the kernel keeps what is written in large ones as large pages, and looks through a whole one at each flush.
-    const PIECE: u64 = 4096;
-    let zeros = [0; PIECE as usize];
+    let zeros = [0; schema::PAGE_BYTES as usize];
     let filled = (|| {
         let mut left = ROOM - length;
         while left > 0 {
-            let count = left.min(PIECE);
+            let count = left.min(schema::PAGE_BYTES);
             file.write_all(&zeros[..count as usize])?;
             left -= count;
             if pace == Pace::Gentle && left.is_multiple_of(GENTLE_PIECE) {

@@ -18,12 +18,8 @@ pub(super) const FORMAT: i64 = 2;
 /// Format of segments whose payloads are compressed ([`super::cold`]); all else in them is of [`FORMAT`].
 pub(super) const COLD_FORMAT: i64 = 3;
 
-/// Bytes of a page of a file that is made. Larger ones pack what is in them better.
+/// Bytes of a page. Larger ones pack payloads better, smaller ones make commits of few rows cheaper: each touches about ten pages.
 pub(super) const PAGE_BYTES: u64 = 4096;
-
-/// Bytes of a page of a new segment. A commit of few rows touches about ten pages, so smaller ones make it cheaper (`docs/performance.md`, "Bytes"); earlier
-/// releases made them with [`PAGE_BYTES`], and such segments are used on.
-pub(super) const SEGMENT_PAGE_BYTES: u64 = 2048;
 
 /// Tables of a journal segment.
 pub(super) const SEGMENT: &str = "
@@ -235,27 +231,15 @@ impl Misfit {
 
 /// Opens a file that has to be there. Creating one here would take the place of one that was lost.
 pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreError> {
-    open(path, access, None).map_err(|error| if path.exists() { failed(path)(error) } else { Misfit::Missing.of(path) })
+    open(path, access, OpenFlags::empty()).map_err(|error| if path.exists() { failed(path)(error) } else { Misfit::Missing.of(path) })
 }
 
 /// Opens a file, creating it if it is not there.
 pub(super) fn create(path: &Path, access: Access) -> Result<Connection, StoreError> {
-    open(path, access, Some(PAGE_BYTES)).map_err(failed(path))
+    open(path, access, OpenFlags::SQLITE_OPEN_CREATE).map_err(failed(path))
 }
 
-/// The same for a segment that is written to.
-pub(super) fn create_segment(path: &Path) -> Result<Connection, StoreError> {
-    open(path, Access::Write, Some(SEGMENT_PAGE_BYTES)).map_err(failed(path))
-}
-
-/// Bytes of a page of this file.
-pub(super) fn page_bytes(conn: &Connection) -> rusqlite::Result<u64> {
-    conn.prepare_cached("PRAGMA page_size")?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
-}
-
-/// Opens a file; one that is not there is created with pages of so many bytes, if any are said.
-fn open(path: &Path, access: Access, page_bytes: Option<u64>) -> rusqlite::Result<Connection> {
-    let create = page_bytes.map_or(OpenFlags::empty(), |_| OpenFlags::SQLITE_OPEN_CREATE);
+fn open(path: &Path, access: Access, create: OpenFlags) -> rusqlite::Result<Connection> {
     // Readers open the file read-write as well: a WAL file left by a crash can only be read by one who may recover it.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     let conn = Connection::open_with_flags(path, flags)?;
@@ -267,10 +251,7 @@ fn open(path: &Path, access: Access, page_bytes: Option<u64>) -> rusqlite::Resul
             conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")?;
         }
         Access::Write | Access::WriteRelaxed => {
-            if let Some(bytes) = page_bytes {
-                // It is too late for a file that is there.
-                conn.pragma_update(None, "page_size", bytes as i64)?;
-            }
+            conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
             conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
             conn.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;")?;
             if access == Access::Write {

@@ -13,7 +13,7 @@ mod glance;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use posthaste_domain::delivery::DeliveryState;
@@ -26,6 +26,9 @@ use super::summary::Summary;
 use super::tally::Tally;
 use super::{rows, upgrade};
 use crate::{DeliveryFilter, StoreError};
+
+/// Most segments that a start opens side by side.
+const OPENED_AT_ONCE: usize = 4;
 
 /// Pending deliveries of one target in one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +119,7 @@ impl Segment {
         if is_new {
             remove_files(&made);
         }
-        let mut conn = schema::create_segment(&made)?;
+        let mut conn = schema::create(&made, Access::Write)?;
         let older = older.iter().map(|segment| (segment.name_as_older(), 1));
         let meta: Vec<_> = [("floor".to_owned(), floor), ("floor_ms".to_owned(), floor_ms)].into_iter().chain(older).collect();
         schema::prepare(&made, &mut conn, &format!("{}{}", schema::SEGMENT, schema::INDEXES), &meta)?;
@@ -371,10 +374,34 @@ fn decide(dir: &Path, id: u32, files: &mut Vec<(u32, Kind)>) -> Result<(), Store
     super::sync_dir(dir)
 }
 
+/// Opens all segments, some side by side: what is pending in each has to be counted.
+fn open_all(dir: &Path, files: &[(u32, Kind)]) -> Vec<Result<Option<Segment>, StoreError>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(OPENED_AT_ONCE);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut opened = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((id, kind)) = files.get(place) else { return opened };
+            opened.push((place, Segment::open(dir, *id, *kind, place + 1 < files.len())));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.min(files.len())).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for helper in helpers {
+            all.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_unstable_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, opened)| opened).collect()
+}
+
 /// Size of the database as of the last commit of this connection.
 pub(super) fn file_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     let pages: i64 = conn.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?;
-    Ok(pages as u64 * schema::page_bytes(conn)?)
+    Ok(pages as u64 * schema::PAGE_BYTES)
 }
 
 /// The first and the last event's sequence and time of receipt; zeros when there is none.
@@ -451,8 +478,8 @@ impl Segments {
         }
         let ids: Vec<u32> = files.iter().map(|file| file.0).collect();
         let mut list: Vec<Arc<Segment>> = Vec::new();
-        for (i, (id, kind)) in files.iter().enumerate() {
-            match Segment::open(dir, *id, *kind, i + 1 < files.len())? {
+        for (i, ((id, kind), opened)) in files.iter().zip(open_all(dir, &files)).enumerate() {
+            match opened? {
                 // It was made, but the one before it went on: it begins later now.
                 Some(segment) if segment.is_empty() && list.last().is_some_and(|last| segment.floor < end_of(last).0) => {
                     list.push(Arc::new(Segment::create(dir, *id, &list)?));

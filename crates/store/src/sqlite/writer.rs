@@ -73,8 +73,6 @@ pub(super) struct OpenSegment {
     unmeasured: u64,
     /// Pages in the WAL after the last commit.
     wal_pages: Arc<AtomicU64>,
-    /// How large each is.
-    page_bytes: u64,
     /// WAL bytes when a checkpoint was last asked for.
     asked_at: u64,
     // Last, because the files of a dropped segment may go only after the connection.
@@ -340,7 +338,7 @@ impl Writer {
 
     pub(super) fn after_commit(&mut self, segment: &Arc<Segment>, drained: bool) {
         let Some(open) = self.open.get_mut(&segment.id) else { return };
-        let wal = open.wal_pages.load(Ordering::Relaxed) * open.page_bytes;
+        let wal = open.wal_pages.load(Ordering::Relaxed) * schema::PAGE_BYTES;
         if wal < open.asked_at {
             open.asked_at = 0;
         }
@@ -398,10 +396,9 @@ impl Writer {
             if self.page_cap.is_some() {
                 schema::cap(&conn, self.page_cap).map_err(segment.failed())?;
             }
-            let page_bytes = schema::page_bytes(&conn).map_err(segment.failed())?;
-            let (id, memory, segment) = (segment.id, Memory::default(), segment.clone());
-            let open = OpenSegment { conn, memory, used: 0, unmeasured: 0, wal_pages, page_bytes, asked_at: 0, segment };
-            self.open.insert(id, open);
+            let open =
+                OpenSegment { conn, memory: Memory::default(), used: 0, unmeasured: 0, wal_pages, asked_at: 0, segment: segment.clone() };
+            self.open.insert(segment.id, open);
         }
         let open = self.open.get_mut(&segment.id).expect("inserted above");
         open.used = self.tick;

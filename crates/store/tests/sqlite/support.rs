@@ -198,7 +198,7 @@ pub fn directory_of_child() -> Option<PathBuf> {
 /// Where the last frame of a WAL ends. Behind it are zeros: room that it was given from the beginning.
 pub fn wal_end(wal: &Path) -> u64 {
     const HEADER: usize = 32;
-    const FRAME: usize = 24 + 2048;
+    const FRAME: usize = 24 + 4096;
     let bytes = std::fs::read(wal).unwrap_or_default();
     let frames = bytes.get(HEADER..).unwrap_or_default().chunks(FRAME);
     let used = frames.take_while(|frame| frame.iter().any(|byte| *byte != 0)).count();

@@ -15,7 +15,7 @@ use super::support::{
 /// Bytes before the first frame of a WAL, and before the page in a frame.
 const WAL_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
-const FRAME: u64 = FRAME_HEADER + 2048;
+const FRAME: u64 = FRAME_HEADER + 4096;
 
 /// A data directory whose store was not closed: events 1 to 3 were answered, the commit of event 4 lies in the WAL from `from` to `to`.
 struct Torn {

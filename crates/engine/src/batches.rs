@@ -19,6 +19,9 @@ use posthaste_store::BatchPart;
 
 use crate::lanes::{Arrival, How};
 
+/// How far the clocks of two nodes may be apart.
+const SKEW_MS: i64 = 250;
+
 /// Knows which batches are open. Clones are the same gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
@@ -82,6 +85,8 @@ struct Open {
     batcher: Batcher,
     /// `None` when no batch is open.
     first: Option<First>,
+    /// Time and key of the last one that was closed by an event.
+    last: (i64, DeliveryKey),
 }
 
 /// The open batches of all subscriptions.
@@ -146,7 +151,8 @@ impl Batches {
     ) -> Option<i64> {
         let Member { subscription, target, limits, is_ordered, key, bytes } = *member;
         let gate = &self.gate;
-        let open = self.open.entry(subscription).or_insert_with(|| Open { batcher: Batcher::new(limits), first: None });
+        let open =
+            self.open.entry(subscription).or_insert_with(|| Open { batcher: Batcher::new(limits), first: None, last: (0, DeliveryKey(0)) });
         if let Some(cancelled) = open.first.take_if(|first| !gate.is_open(first.full.key)) {
             self.due.remove(&(cancelled.full.due_ms, subscription));
             open.batcher.close();
@@ -156,21 +162,29 @@ impl Batches {
         let joined = open.batcher.join(key.sequence().0 as u64, bytes, now_ms, || key.0 as u64);
         // What is older goes first, and it is due when its wait is over.
         let wait_ms = i64::try_from(limits.wait.as_millis()).unwrap_or(i64::MAX);
-        let earliest_ms = self.since_ms.filter(|_| is_ordered).map_or(now_ms, |since| now_ms.max(since.saturating_add(wait_ms)));
+        let others_ms = self.since_ms.filter(|_| is_ordered).map(|since| since.saturating_add(wait_ms).saturating_add(SKEW_MS));
+        let earliest_ms = others_ms.map_or(now_ms, |others| now_ms.max(others));
         changes.touched.insert(subscription);
+        let last = &mut open.last;
         let mut close = |changes: &mut Changes, first: &mut Option<First>, batch: u64| {
-            changes.part(target, DeliveryKey(batch as i64)).closed_due_ms.get_or_insert(earliest_ms);
-            if let Some(mut first) = first.take() {
-                self.due.remove(&(first.full.due_ms, subscription));
-                first.full.due_ms = earliest_ms;
-                changes.closed.push(first);
+            let Some(mut first) = first.take() else { return };
+            self.due.remove(&(first.full.due_ms, subscription));
+            // It is not due later for being full.
+            first.full.due_ms = if first.durable { earliest_ms.min(first.full.due_ms) } else { earliest_ms };
+            // Of two that are due at once the smaller key goes first, which a late event has.
+            if is_ordered && (first.full.due_ms, first.full.key) < *last {
+                first.full.due_ms = last.0 + i64::from(first.full.key < last.1);
             }
+            *last = (first.full.due_ms, first.full.key);
+            changes.part(target, DeliveryKey(batch as i64)).closed_due_ms.get_or_insert(first.full.due_ms);
+            changes.closed.push(first);
         };
         if let Some(before) = joined.closed_before {
             close(changes, &mut open.first, before.key);
         }
+        let due_ms = if joined.closed { earliest_ms } else { joined.due_ms };
         if joined.opened {
-            let full = Full { key, target, due_ms: joined.due_ms, delivery: delivery(joined.due_ms) };
+            let full = Full { key, target, due_ms, delivery: delivery(due_ms) };
             self.gate.open.lock().insert(key);
             open.first = Some(First { full, durable: false });
         }
@@ -180,7 +194,7 @@ impl Batches {
         } else if joined.opened {
             self.due.insert((joined.due_ms, subscription));
         }
-        joined.opened.then_some(joined.due_ms)
+        joined.opened.then_some(due_ms)
     }
 
     /// The group is on disk: answers the batches that it closed.
@@ -195,13 +209,15 @@ impl Batches {
 
     /// The group is not on disk, or it `is_unsure` whether it is. The next events open new batches, which do not overtake these.
     pub fn failed(&mut self, changes: Changes, is_unsure: bool, now_ms: i64) -> Failed {
-        self.since_ms = Some(now_ms);
         let touched = changes.touched.iter().filter_map(|subscription| {
             let first = self.open.remove(subscription)?.first?;
             self.due.remove(&(first.full.due_ms, *subscription));
             Some(first)
         });
         let all: Vec<First> = touched.chain(changes.closed).collect();
+        if is_unsure || all.iter().any(|first| first.durable) {
+            self.since_ms = Some(now_ms);
+        }
         if is_unsure {
             return Failed { unsure: all.iter().map(|first| (first.full.target, first.full.key)).collect(), ..Failed::default() };
         }
@@ -252,7 +268,7 @@ mod tests {
     #[test]
     fn a_full_batch_waits_for_those_that_were_open_before() {
         for (is_ordered, since_ms, due_ms) in
-            [(true, Some(1_000), 1_500), (false, Some(1_000), 1_200), (true, None, 1_200), (true, Some(600), 1_200)]
+            [(true, Some(1_000), 1_750), (false, Some(1_000), 1_200), (true, None, 1_200), (true, Some(400), 1_200)]
         {
             let mut batches = Batches::new(Gate::default(), since_ms);
             let mut changes = Changes::default();
@@ -261,6 +277,19 @@ mod tests {
             assert_eq!(changes.parts[0].1.closed_due_ms, Some(due_ms), "{is_ordered}, {since_ms:?}");
             assert_eq!(batches.committed(changes).iter().map(|full| full.due_ms).collect::<Vec<_>>(), [due_ms]);
         }
+    }
+
+    /// Also one that is full with its first event, and one whose first event came late.
+    #[test]
+    fn batches_of_one_event_keep_their_order() {
+        let mut batches = Batches::new(Gate::default(), Some(1_000));
+        let mut changes = Changes::default();
+        for n in [5, 3, 4] {
+            let large = Member { bytes: 1_000, ..member(n, true) };
+            assert!(batches.join(&mut changes, &large, 1_100, |_| None).is_some_and(|due_ms| due_ms >= 1_750));
+        }
+        let closed: Vec<(i64, i64)> = batches.committed(changes).iter().map(|full| (full.due_ms, full.key.sequence().0)).collect();
+        assert_eq!(closed, [(1_750, 5), (1_751, 3), (1_751, 4)]);
     }
 
     /// A batch of which nobody knows what it has is not sent before somebody does, and gains nothing more.

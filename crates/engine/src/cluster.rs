@@ -140,12 +140,12 @@ impl Doubt {
             return;
         }
         if let Err(mpsc::error::TrySendError::Full(doubt) | mpsc::error::TrySendError::Closed(doubt)) = doubts.try_send(self) {
-            doubt.open(gate);
+            doubt.release(gate);
         }
     }
 
     /// Its batches may be sent.
-    fn open(&self, gate: &Gate) {
+    fn release(&self, gate: &Gate) {
         for batch in &self.batches {
             gate.close(*batch);
         }
@@ -394,8 +394,10 @@ impl Member {
                 let order = member.in_order.lock().await;
                 match member.cluster.adopt(limit).await {
                     Ok(lanes) => {
-                        // Batches may have been open there.
-                        member.took_over.note(member.engine.now_ms());
+                        // Some of it may be batches that were open there.
+                        if lanes.iter().any(|lane| lane.scheduled > 0) {
+                            member.took_over.note(member.engine.now_ms());
+                        }
                         member.hand_over(lanes, true).await;
                         member.engine.continue_replays();
                         break;
@@ -489,7 +491,7 @@ impl Member {
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
-            doubt.open(&self.engine.inner().gate);
+            doubt.release(&self.engine.inner().gate);
             self.hand_over(doubt.lanes, false).await;
         }
     }

@@ -22,6 +22,7 @@ use tokio::time::MissedTickBehavior;
 use crate::batches::{Batches, Changes, Full, Member};
 use crate::cluster::PAUSE;
 use crate::engine::Engine;
+use crate::lanes::{Arrival, Command, How, Reread};
 
 /// How often it is looked whether something waits, though nobody rang.
 const LOOK: Duration = Duration::from_secs(1);
@@ -83,8 +84,10 @@ impl Gatherer {
 
     /// Takes some of what waits; `false`: nothing does.
     async fn step(&mut self) -> Result<bool, StoreError> {
-        let _order = Arc::clone(&self.in_order).lock_owned().await;
-        let found = self.cluster.joining().await?;
+        let found = {
+            let _order = self.in_order.lock().await;
+            self.cluster.joining().await?
+        };
         if found.is_empty() {
             return Ok(false);
         }
@@ -160,16 +163,22 @@ impl Gatherer {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        let gate = &self.engine.inner().gate;
-        let fulls = found.into_iter().map(|delivery| {
+        let inner = self.engine.inner();
+        let mut arrivals = Vec::with_capacity(found.len());
+        for delivery in found {
             let (key, target, due_ms) = (delivery.delivery.key, delivery.delivery.target, delivery.delivery.due_ms);
-            Full { key, target, due_ms, delivery: Some(delivery) }
-        });
-        let arrivals = fulls.filter_map(|full| full.hand(gate)).collect();
-        self.engine.inner().lanes.arrived(arrivals).await;
+            if inner.gate.close(key) {
+                arrivals.push(Arrival { delivery, how: How::Later(due_ms) });
+            } else {
+                // Somebody is cancelling it. If that fails, it is there to be sent: the lane looks.
+                let lane = Reread { workspace: delivery.delivery.workspace, count: 1, lowest: key, last_key: key };
+                inner.lanes.send(target, Command::Reread { target, lane }).await;
+            }
+        }
+        inner.lanes.arrived(arrivals).await;
         // What was cancelled is not there any more.
         for (_, key) in closed {
-            gate.close(key);
+            inner.gate.close(key);
         }
     }
 }

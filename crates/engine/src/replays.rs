@@ -192,7 +192,12 @@ impl Engine {
 
     /// Runs a replay, unless it is over, runs already, or is another node's.
     pub(crate) fn continue_replay(&self, entry: &Entry<Replay>) {
-        if entry.doc.state != ReplayState::Running || !self.owns(entry.number) || !self.inner().replays.lock().begin(entry.number) {
+        if entry.doc.state != ReplayState::Running || !self.inner().replays.lock().begin(entry.number) {
+            return;
+        }
+        // From here on it is not given away.
+        if !self.owns(entry.number) {
+            self.inner().replays.lock().running.remove(&entry.number);
             return;
         }
         let (workspace, id, number) = (entry.workspace, entry.id.clone(), entry.number);

@@ -244,7 +244,11 @@ impl LaneState {
     pub fn postpone(&mut self, item: PendingDelivery, due_ms: i64) {
         self.breaker.cancelled();
         let (key, bytes) = (item.delivery.key, weight(&item));
-        self.with(|lane| lane.finished(key, Finish::Retry { item, bytes, due_ms }));
+        // Not as a retry, which nothing may overtake.
+        self.with(|lane| {
+            lane.finished(key, Finish::Done);
+            lane.schedule(item, key, bytes, due_ms)
+        });
     }
 
     /// What to take out now that the target is gone; each counts as ended.

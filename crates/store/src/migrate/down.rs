@@ -49,6 +49,7 @@ pub async fn down(
     let lock = blocking(move || Ok(take(&path)?)).await?;
     let resumed = agree(&database, dir, &keys, options).await?;
     put_keys(dir, master_key)?;
+    database.join_all().await?;
     let mut export = Export::open(&database, options.limits()).await?;
     let (ends, start) = (export.ends().await?, export.start());
     let rolls = Rolls { bytes: options.segment_bytes, age_ms: options.age_ms() };

@@ -36,7 +36,7 @@ const TAKE: &str =
      UPDATE posthaste.arrival a SET taken = true FROM h
      WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)
        AND a.id IN (SELECT id FROM posthaste.arrival WHERE NOT taken AND part IN (SELECT part FROM h) ORDER BY part, id LIMIT $3)
-     RETURNING a.id, a.target, a.first, a.last, a.pending, a.queued";
+     RETURNING a.id, a.target, a.first, a.last, a.pending, a.queued, (SELECT max(first) FROM posthaste.bucket)";
 /// A page of all rows of some parts, for whoever holds them from now on; and how many of these parts this node holds.
 const INHERIT: &str =
     "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($2) FOR SHARE),
@@ -97,11 +97,18 @@ pub(super) struct Arrivals {
     taken: BTreeMap<(i16, i64), Vec<i64>>,
     /// An answer did not come: some rows may be taken that nobody knows of.
     is_unsure: bool,
+    /// The first sequence of the last bucket there was when rows were taken.
+    newest: i64,
 }
 
 impl Arrivals {
     fn note(&mut self, id: i64, target: i64, key: i64) {
         self.taken.entry((part_of(target), chunk_of(key))).or_default().push(id);
+    }
+
+    /// The first sequence of the last bucket that something was heard of in.
+    pub(super) fn newest(&self) -> i64 {
+        self.newest
     }
 
     /// Another node has this part now, and its rows.
@@ -140,6 +147,7 @@ impl Arrivals {
         for row in &answers[0] {
             let (id, target, first, last): (i64, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
             let (count, queued): (i32, i32) = (row.get(4), row.get(5));
+            self.newest = self.newest.max(row.get::<_, Option<i64>>(6).unwrap_or_default());
             self.note(id, target, first);
             pending.lock().add((OWNERS, part_of(target)), chunk_of(first), i64::from(queued));
             arrived.push(Arrived { target, count: count.unsigned_abs().into(), first: DeliveryKey(first), last: DeliveryKey(last) });

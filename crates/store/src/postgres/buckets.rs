@@ -147,8 +147,8 @@ pub(super) async fn has_pending(tx: &Alone, bucket: &Bucket, buckets: &Buckets) 
     if !tx.query(&queued, &[&bucket.id]).await?.is_empty() {
         return Ok(true);
     }
-    let joined = bucket.sql("SELECT DISTINCT batch FROM posthaste.batch_part_$_ WHERE batch < $1");
-    for row in tx.query(&joined, &[&first]).await? {
+    let joined = bucket.sql("SELECT DISTINCT batch FROM posthaste.batch_part_$_ WHERE batch NOT BETWEEN $1 AND $2");
+    for row in tx.query(&joined, &[&first, &last]).await? {
         let batch = DeliveryKey(row.get(0));
         let Some(home) = buckets.of(batch.sequence().0) else { continue };
         // Batches are few among deliveries, and the index of keys finds this one's page.

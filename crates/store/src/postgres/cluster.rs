@@ -78,8 +78,7 @@ impl Cluster for PostgresStore {
     }
 
     async fn joining(&self) -> Result<Vec<Joining>, StoreError> {
-        let parts = self.shared.counted_parts();
-        Ok(joining::look(&*self.shared.lane()?, &parts).await?)
+        Ok(joining::waiting(&self.shared, &*self.shared.lane()?).await?)
     }
 
     async fn join(&self, joined: Joined) -> Result<(), StoreError> {

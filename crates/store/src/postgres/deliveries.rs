@@ -228,11 +228,12 @@ pub(super) async fn deliveries_of_each(
     let mut keys: HashMap<Sequence, Vec<DeliveryKey>> = HashMap::new();
     for (bucket, events) in rows::by_bucket(shared, sequences.iter().map(|sequence| DeliveryKey::new(*sequence, 0))) {
         let numbers: Vec<i64> = events.iter().map(|key| key.sequence().0).collect();
+        let mut owned = Vec::new();
         for (sequence, list) in rows::lists(conn, &bucket, &numbers).await? {
             let own = keys.entry(Sequence(sequence)).or_default();
             own.extend(list.places(Sequence(sequence)).map(|(key, _)| key));
             if list.has_owners() {
-                own.extend(joining::batches_of(conn, &bucket, Sequence(sequence)).await?);
+                owned.push(sequence);
             }
             for row in conn.keyed(&bucket.sql(JOINED), &[&list.stream, &sequence]).await? {
                 let batch = DeliveryKey(row.get(0));
@@ -240,6 +241,9 @@ pub(super) async fn deliveries_of_each(
                     own.push(batch);
                 }
             }
+        }
+        for (sequence, batch) in joining::batches_of(conn, &bucket, &owned).await? {
+            keys.entry(sequence).or_default().push(batch);
         }
     }
     let all: Vec<DeliveryKey> = keys.values().flatten().copied().collect();

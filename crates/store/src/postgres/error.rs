@@ -80,7 +80,7 @@ impl From<Error> for Failure {
             };
         };
         let (wrap, kind): (Wrap, Kind) = match &state {
-            // Only the look at one's own stream divides, see `append`.
+            // Only looks divide: at one's own stream (see `append`), and at what is joined (see `joining`).
             state if *state == SqlState::DIVISION_BY_ZERO => return Self { error: StoreError::Fenced, kind: Kind::OfOne },
             // Only the look at idempotency keys casts what cannot be.
             state if *state == SqlState::INVALID_TEXT_REPRESENTATION => return Self { error: StoreError::Repeated, kind: Kind::OfOne },

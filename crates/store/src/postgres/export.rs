@@ -15,7 +15,6 @@ use tokio_postgres::Row;
 
 use super::buckets::{Bucket, Buckets};
 use super::error::{Failure, unknown};
-use super::joining;
 use super::link::Conn;
 use super::moving::Database;
 use super::rows::{self, List};
@@ -103,7 +102,6 @@ impl<'a> Export<'a> {
     pub(crate) async fn open(database: &'a Database, limits: Limits) -> Result<Self, StoreError> {
         let conn = database.side.conn()?;
         let buckets = Buckets::read(&conn).await?;
-        joining::join_all(&conn, &buckets).await?;
         let names = conn.keyed("SELECT id, name FROM posthaste.type", &[]).await?;
         let types = names.iter().map(|row| (row.get(0), words::shared(row.get(1)))).collect();
         Ok(Self { database, limits, buckets, types, streams: (0, Vec::new()), block: None, open: None })

@@ -11,7 +11,8 @@
 //! 2. Only the holder of a part takes its rows: the claim is locked until the transaction ends.
 //! 3. Members of one row of `batch_part` lie in one chunk, so that the batch of an event is found among the few rows that begin in its chunk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -27,14 +28,15 @@ use super::error::{Failure, Kind};
 use super::group::of_bucket;
 use super::link::{Alone, BEGIN_KEYED, Conn, Query};
 use super::listen::Bell;
-use super::pending::{chunk_of, keys_of};
+use super::pending::{PARTS as PARTS_OF_STREAM, chunk_of, keys_of};
 use super::rows;
 use super::settle::{CLOSE, Place, Places};
 use super::shared::Shared;
 use crate::{BatchPart, Join, Joined, Joiner, Joining, Opened, varint};
 
-/// Rows that are looked at together.
+/// Rows, and events, that are taken together.
 const TOGETHER: i64 = 256;
+const MEMBERS: usize = 20_000;
 
 const ADD: &str =
     "INSERT INTO posthaste.joining(part, target, subscription, workspace, events, bytes, wait_ms, is_ordered, at_ms, first, last, members)
@@ -42,15 +44,25 @@ const ADD: &str =
      FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::bool[], $8::int8[], $9::int8[], $10::int8[],
                  $11::bytea[])
        AS n(target, subscription, workspace, events, bytes, wait_ms, is_ordered, at_ms, first, last, members)";
-const LOOK: &str = "SELECT id, target, subscription, workspace, events, bytes, wait_ms, is_ordered, at_ms, members FROM posthaste.joining
-     WHERE part = ANY($1) ORDER BY first, id LIMIT $2";
+const LOOK: &str = "SELECT id, target, subscription, workspace, events, bytes, wait_ms, is_ordered, at_ms, members,
+       (SELECT max(first) FROM posthaste.bucket)
+     FROM posthaste.joining WHERE part = ANY($1) ORDER BY first, id LIMIT $2";
 /// Divides by zero unless all of them were there, and of parts that this node holds.
 const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim
                      WHERE stream = 0 AND holder = $1 AND part IN (SELECT part FROM posthaste.joining WHERE id = ANY($2)) FOR SHARE),
        gone AS (DELETE FROM posthaste.joining j USING h WHERE j.id = ANY($2) AND j.part = h.part RETURNING 1)
      SELECT 1 / (count(*) = cardinality($2::int8[]))::int FROM gone";
+/// The same where no node lives.
+const TAKE_ALL: &str = "WITH gone AS (DELETE FROM posthaste.joining WHERE id = ANY($1) RETURNING 1)
+     SELECT 1 / (count(*) = cardinality($1::int8[]))::int FROM gone";
+/// Divides by zero unless all of these batches of a bucket are scheduled, and keeps them so.
+const SCHEDULED: &str = "WITH b AS MATERIALIZED (
+       SELECT d.key FROM unnest($1::int8[], $2::int8[]) AS i(target, key)
+       JOIN posthaste.delivery_$_ d ON d.target = i.target AND d.stream = 0 AND d.key = i.key WHERE d.state = 1 FOR UPDATE OF d)
+     SELECT 1 / (count(*) = cardinality($2::int8[]))::int FROM b";
+const LAST_DUE: &str = "SELECT max(due_ms) FROM posthaste.due WHERE target = $1 AND stream = 0";
 /// Parts that were written for owners with members of a chunk.
-const PARTS: &str = "SELECT batch, members FROM posthaste.batch_part_$_ WHERE stream = 0 AND first BETWEEN $1 AND $2 AND last >= $2";
+const PARTS: &str = "SELECT batch, members FROM posthaste.batch_part_$_ WHERE stream = 0 AND first BETWEEN $1 AND $2 AND last >= $3";
 
 /// What a group of appends has for owners.
 #[derive(Default)]
@@ -127,12 +139,31 @@ fn read(row: &Row) -> Joining {
     Joining { id: row.get(0), join }
 }
 
+/// Some of what waits for these parts, and the first sequence of the bucket that was the last one then. At most [`MEMBERS`] events, but at least one
+/// row.
+async fn look(conn: &Conn, parts: &[i16]) -> Result<(Vec<Joining>, i64), Failure> {
+    let rows = conn.keyed(LOOK, &[&parts, &TOGETHER]).await?;
+    let newest = rows.first().and_then(|row| row.get::<_, Option<i64>>(10)).unwrap_or_default();
+    let (mut found, mut members) = (Vec::with_capacity(rows.len()), 0);
+    for joining in rows.iter().map(read) {
+        members += joining.join.members.len();
+        if members > MEMBERS && !found.is_empty() {
+            break;
+        }
+        found.push(joining);
+    }
+    Ok((found, newest))
+}
+
 /// See `Cluster::joining`.
-pub(super) async fn look(conn: &Conn, parts: &[i16]) -> Result<Vec<Joining>, Failure> {
+pub(super) async fn waiting(shared: &Shared, conn: &Conn) -> Result<Vec<Joining>, Failure> {
+    let parts = shared.counted_parts();
     if parts.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(conn.keyed(LOOK, &[&parts, &TOGETHER]).await?.iter().map(read).collect())
+    let (found, newest) = look(conn, &parts).await?;
+    shared.knows(conn, newest).await?;
+    Ok(found)
 }
 
 /// What is joined, by bucket.
@@ -140,19 +171,22 @@ struct Work {
     opened: Vec<(Bucket, DeliveryRows)>,
     parts: Vec<(Bucket, PartRows)>,
     closings: Vec<(Bucket, Places)>,
+    /// Batches that were opened before: none of them may have been sent, or cancelled.
+    gaining: Vec<(Bucket, Places)>,
 }
 
 impl Work {
     fn plan(joined: &Joined, buckets: &Buckets) -> Self {
-        let mut work = Self { opened: Vec::new(), parts: Vec::new(), closings: Vec::new() };
+        let mut work = Self { opened: Vec::new(), parts: Vec::new(), closings: Vec::new(), gaining: Vec::new() };
         let closed = |part: &BatchPart| Some((part.batch, part.closed_due_ms?));
         let closed: HashMap<DeliveryKey, i64> = joined.parts.iter().filter_map(|(_, part)| closed(part)).collect();
         for opened in &joined.opened {
-            let due_ms = closed.get(&opened.key).map_or(opened.due_ms, |closed| opened.due_ms.min(*closed));
+            let due_ms = closed.get(&opened.key).copied().unwrap_or(opened.due_ms);
             if let Some(bucket) = buckets.of(opened.key.sequence().0) {
                 of_bucket(&mut work.opened, bucket).add(opened, OWNERS, Some(due_ms), true);
             }
         }
+        let opened: HashSet<DeliveryKey> = joined.opened.iter().map(|opened| opened.key).collect();
         for (target, part) in &joined.parts {
             let mut members = part.members.clone();
             members.sort_unstable();
@@ -162,12 +196,12 @@ impl Work {
                     of_bucket(&mut work.parts, bucket).add(part.batch, run[0].0, run);
                 }
             }
-            let opened_here = || joined.opened.iter().any(|opened| opened.key == part.batch);
-            if let (Some(due_ms), Some(bucket)) = (part.closed_due_ms, buckets.of(part.batch.sequence().0))
-                && !opened_here()
-            {
+            let Some(bucket) = buckets.of(part.batch.sequence().0).filter(|_| !opened.contains(&part.batch)) else { continue };
+            let place = Place { target: *target, stream: OWNERS };
+            of_bucket(&mut work.gaining, bucket).add(part.batch, place);
+            if let Some(due_ms) = part.closed_due_ms {
                 let places = of_bucket(&mut work.closings, bucket);
-                places.add(part.batch, Place { target: *target, stream: OWNERS });
+                places.add(part.batch, place);
                 places.due_ms.push(due_ms);
             }
         }
@@ -175,6 +209,9 @@ impl Work {
     }
 
     async fn queries<'q>(&'q self, conn: &Conn, node: &'q i64, out: &mut Vec<Query<'q>>) -> Result<(), Failure> {
+        for (bucket, places) in &self.gaining {
+            out.push((conn.prepare(&bucket.sql(SCHEDULED)).await?, vec![&places.target, &places.key]));
+        }
         for (bucket, rows) in &self.opened {
             rows.queries(conn, bucket, out).await?;
         }
@@ -233,12 +270,20 @@ pub(super) async fn gathered(shared: &Shared, conn: &Conn, batches: &[(i64, Deli
     Ok(found)
 }
 
-/// The batches of owners that an event is in.
-pub(super) async fn batches_of(conn: &Conn, bucket: &Bucket, sequence: Sequence) -> Result<Vec<DeliveryKey>, Failure> {
-    let first = DeliveryKey(keys_of(chunk_of(DeliveryKey::new(sequence, 0).0)).0).sequence().0;
-    let rows = conn.keyed(&bucket.sql(PARTS), &[&first, &sequence.0]).await?;
-    let has = |row: &&Row| varint::unpack(row.get(1)).binary_search(&sequence).is_ok();
-    Ok(rows.iter().filter(has).map(|row| DeliveryKey(row.get(0))).collect())
+/// The batches of owners that events of a bucket are in.
+pub(super) async fn batches_of(conn: &Conn, bucket: &Bucket, sequences: &[i64]) -> Result<Vec<(Sequence, DeliveryKey)>, Failure> {
+    let mut sequences = sequences.to_vec();
+    sequences.sort_unstable();
+    let chunk = |sequence: i64| chunk_of(DeliveryKey::new(Sequence(sequence), 0).0);
+    let mut found = Vec::new();
+    for run in sequences.chunk_by(|a, b| chunk(*a) == chunk(*b)) {
+        let begin = DeliveryKey(keys_of(chunk(run[0])).0).sequence().0;
+        for row in conn.keyed(&bucket.sql(PARTS), &[&begin, &run[run.len() - 1], &run[0]]).await? {
+            let members = varint::unpack(row.get(1)).into_iter().filter(|member| run.binary_search(&member.0).is_ok());
+            found.extend(members.map(|member| (member, DeliveryKey(row.get(0)))));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether events of a bucket wait to be joined.
@@ -248,28 +293,56 @@ pub(super) async fn has_events_of(tx: &Alone, bucket: &Bucket) -> Result<bool, F
     Ok(!rows.is_empty())
 }
 
-/// Has every event that waits be in a batch, each row in one of its own, where no node lives that would do it.
+/// Has every event that waits be in a batch, where no node lives that would do it: behind those of its target that are there, and within the limits.
 pub(super) async fn join_all(conn: &Conn, buckets: &Buckets) -> Result<(), Failure> {
-    const GONE: &str = "DELETE FROM posthaste.joining WHERE id = ANY($1)";
-    let parts: Vec<i16> = (0..super::pending::PARTS).collect();
+    let parts: Vec<i16> = (0..PARTS_OF_STREAM).collect();
+    let mut last_due: HashMap<i64, i64> = HashMap::new();
     loop {
-        let found = look(conn, &parts).await?;
+        let (found, _) = look(conn, &parts).await?;
         if found.is_empty() {
             return Ok(());
         }
         let mut joined = Joined::default();
         for Joining { id, join } in found {
-            let Some(first) = join.members.first() else { continue };
-            let key = DeliveryKey::new(first.sequence, first.ordinal);
             joined.ids.push(id);
-            let Join { workspace, subscription, target, at_ms, .. } = join;
-            joined.opened.push(Opened { key, workspace, subscription, target, due_ms: at_ms, received_ms: at_ms });
-            let members = join.members.iter().map(|member| member.sequence).collect();
-            joined.parts.push((target, BatchPart { batch: key, members, closed_due_ms: None }));
+            let target = join.target;
+            if let Entry::Vacant(place) = last_due.entry(target) {
+                let rows = conn.keyed(LAST_DUE, &[&target]).await?;
+                place.insert(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(join.at_ms));
+            }
+            for members in within(&join) {
+                let due_ms = last_due.get_mut(&target).map_or(join.at_ms, |last| {
+                    *last = (*last + 1).max(join.at_ms);
+                    *last
+                });
+                let key = DeliveryKey::new(members[0].sequence, members[0].ordinal);
+                let Join { workspace, subscription, at_ms, .. } = join;
+                joined.opened.push(Opened { key, workspace, subscription, target, due_ms, received_ms: at_ms });
+                let members = members.iter().map(|member| member.sequence).collect();
+                joined.parts.push((target, BatchPart { batch: key, members, closed_due_ms: None }));
+            }
         }
         let work = Work::plan(&joined, buckets);
-        let mut queries: Vec<Query<'_>> = vec![(conn.prepare(GONE).await?, vec![&joined.ids])];
+        let mut queries: Vec<Query<'_>> = vec![(conn.prepare(TAKE_ALL).await?, vec![&joined.ids])];
         work.queries(conn, &0, &mut queries).await?;
         conn.transaction(BEGIN_KEYED, &queries).await?;
     }
+}
+
+/// The events of a join as batches.
+fn within(join: &Join) -> Vec<&[Joiner]> {
+    let mut batches = Vec::new();
+    let (mut from, mut bytes) = (0, 0u64);
+    for (place, member) in join.members.iter().enumerate() {
+        let is_full = place - from >= join.limits.events as usize || bytes.saturating_add(member.bytes.into()) > join.limits.bytes;
+        if place > from && is_full {
+            batches.push(&join.members[from..place]);
+            (from, bytes) = (place, 0);
+        }
+        bytes = bytes.saturating_add(member.bytes.into());
+    }
+    if from < join.members.len() {
+        batches.push(&join.members[from..]);
+    }
+    batches
 }

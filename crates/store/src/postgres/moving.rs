@@ -11,7 +11,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::amend;
+use super::buckets::Buckets;
 use super::error::{Failure, unknown};
+use super::joining;
 use super::link::{Address, Alone, Link};
 use super::nodes;
 use super::schema::{self, LOCK, LOCK_SCHEMA};
@@ -242,6 +244,12 @@ impl Database {
         };
         let begun = begun.await;
         tx.finish(begun).await
+    }
+
+    /// Has what waited for the owners of targets be in batches: there are none where it goes. Only for a database that is being left.
+    pub(crate) async fn join_all(&self) -> Result<(), StoreError> {
+        let conn = self.side.conn()?;
+        Ok(joining::join_all(&conn, &Buckets::read(&conn).await?).await?)
     }
 
     /// Notes that all of it was moved.

@@ -12,13 +12,12 @@
 //! 3. Only a node whose own heartbeats were answered for as long as silence is forgiven says that another is gone: after the database was away,
 //!    everybody has the time to be heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use posthaste_domain::id::DeliveryKey;
 use tokio_postgres::Row;
 
-use super::append::HOLD;
 use super::arrivals::OWNERS;
 use super::buckets::Buckets;
 use super::error::Failure;
@@ -164,9 +163,11 @@ pub(super) async fn living(tx: &Alone, node: i64) -> Result<(), Failure> {
     if rows.is_empty() { Err(Failure::other(StoreError::Fenced)) } else { Ok(()) }
 }
 
-/// The same by its stream, which no heartbeat writes to: for what changes often.
+/// The same without having them wait, for what changes often: a look at its stream, which no heartbeat writes to.
 pub(super) async fn holding(tx: &Alone, own: Identity) -> Result<(), Failure> {
-    tx.query(HOLD, &[&own.stream, &own.node]).await.map(drop)
+    const IS_OPEN: &str = "SELECT 1 FROM posthaste.stream WHERE stream = $1 AND node = $2 AND is_open";
+    let rows = tx.query(IS_OPEN, &[&own.stream, &own.node]).await?;
+    if rows.is_empty() { Err(Failure::other(StoreError::Fenced)) } else { Ok(()) }
 }
 
 /// Takes over at most so many claims of nodes that are gone, and forgets what is left of those; answers all claims of this node.
@@ -249,8 +250,11 @@ pub(super) async fn held(conn: &Conn, node: i64) -> Result<Vec<Held>, Failure> {
     Ok(rows.iter().map(|row| Held { stream: row.get(0), part: row.get(1), fence: row.get(2) }).collect())
 }
 
-/// Counts what is pending in these claims, but for what is queued for owners.
-pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) -> Result<(BTreeMap<i64, Inherited>, Pending), Failure> {
+/// What is pending in some claims.
+pub(super) type Counted = (BTreeMap<i64, Inherited>, Pending, BTreeSet<i64>);
+
+/// Counts what is pending in these claims, but for what is queued for owners; names the targets that something is scheduled for in the owners' stream.
+pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) -> Result<Counted, Failure> {
     let mut lanes: BTreeMap<i64, Inherited> = BTreeMap::new();
     let mut pending = Pending::default();
     claims.iter().for_each(|claim| pending.hold(*claim));
@@ -277,12 +281,16 @@ pub(super) async fn recover(conn: &Conn, claims: &[Claim], buckets: &Buckets) ->
             }
         }
     }
-    let due = "SELECT d.target, count(*) FROM posthaste.due d
+    let mut owned = BTreeSet::new();
+    let due = "SELECT d.target, count(*), bool_or(d.stream = 0) FROM posthaste.due d
                JOIN unnest($1::int4[], $2::int2[]) AS c(stream, part) ON c.stream = d.stream AND c.part = (d.target & 7) GROUP BY d.target";
     for row in conn.query(SCAN, due, &[&streams, &parts]).await? {
         lane(&mut lanes, row.get(0)).scheduled += row.get::<_, i64>(1).unsigned_abs();
+        if row.get(2) {
+            owned.insert(row.get(0));
+        }
     }
-    Ok((lanes, pending))
+    Ok((lanes, pending, owned))
 }
 
 /// The lane of a target among those that were found.

@@ -162,7 +162,9 @@ pub(super) async fn members(
     let mut page = Page::new(limit);
     let buckets = shared.buckets();
     let Some(home) = buckets.of(batch.sequence().0) else { return Ok(Vec::new()) };
-    for bucket in buckets.0.iter().filter(|bucket| bucket.first >= home.first && bucket.sequences().1 > after.0) {
+    // An event that was late may have joined a batch that was opened behind the end of its own bucket.
+    let before = buckets.0.iter().rev().find(|bucket| bucket.first < home.first).map_or(home.first, |bucket| bucket.first);
+    for bucket in buckets.0.iter().filter(|bucket| bucket.first >= before && bucket.sequences().1 > after.0) {
         let parts = conn.keyed(&bucket.sql(PARTS), &[&batch.0, &after.0]).await?;
         let members: BTreeSet<Sequence> =
             parts.iter().flat_map(|row| varint::unpack(row.get(0))).filter(|member| *member > after).collect();

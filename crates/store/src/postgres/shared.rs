@@ -180,7 +180,7 @@ impl Shared {
     pub(super) async fn count(&self, conn: &Conn, claims: &[Claim], are_all: bool) -> Result<Vec<Inherited>, Failure> {
         self.refresh(conn).await?;
         let buckets = self.buckets();
-        let (mut lanes, pending) = nodes::recover(conn, claims, &buckets).await?;
+        let (mut lanes, pending, scheduled) = nodes::recover(conn, claims, &buckets).await?;
         // Until all that was there before is taken, nobody takes what is new.
         let mut arrivals = self.arrivals.lock().await;
         {
@@ -193,8 +193,7 @@ impl Shared {
         }
         let owned: Vec<i16> = claims.iter().filter(|(stream, _)| *stream == OWNERS).map(|(_, part)| *part).collect();
         if !owned.is_empty() {
-            // Something scheduled may be for an owner, though this node accepted it.
-            self.owned.lock().extend(lanes.keys().filter(|target| owned.contains(&part_of(**target))));
+            self.owned.lock().extend(scheduled);
             for arrived in arrivals.inherit(conn, self.identity.node, &owned, &buckets, &self.pending).await? {
                 let lane = nodes::lane(&mut lanes, arrived.target);
                 lane.queued += arrived.count;
@@ -268,6 +267,7 @@ impl Shared {
         let held = self.counted_parts();
         match arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await {
             Ok(arrived) => {
+                self.knows(&conn, arrivals.newest()).await?;
                 self.owned.lock().extend(arrived.iter().map(|one| one.target));
                 opened.extend(arrived);
                 Ok(opened)
@@ -334,6 +334,11 @@ impl Shared {
         }
         *self.buckets.write() = Arc::new(found);
         Ok(())
+    }
+
+    /// Looks the buckets up unless the one that begins there is known: what was just heard of may lie in it.
+    pub(super) async fn knows(&self, conn: &Conn, newest: i64) -> Result<(), Failure> {
+        if self.buckets().current().is_some_and(|current| current.first >= newest) { Ok(()) } else { self.refresh(conn).await }
     }
 
     /// The number of a type, if it is remembered.

@@ -212,3 +212,67 @@ async fn what_waits_is_not_dropped() {
     owner.close().await;
     other.close().await;
 }
+
+/// The owner learns of a new bucket from what it finds: it is told of no other way at once.
+#[tokio::test]
+async fn what_was_stored_in_a_new_bucket_is_found_there() {
+    let (owner, other, _dir) = pair().await;
+    let first = owner.lease(1).await.expect("a lease").0;
+    append(&other, 5, &[first]).await;
+    let found = owner.joining().await.expect("joining");
+    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
+    owner.join(joined).await.expect("join");
+    other.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("retire");
+    let next = other.lease(3).await.expect("a lease").0;
+    append(&other, 5, &[next]).await;
+    append(&other, 13, &[next + 1]).await;
+    let single = NewDelivery { for_owner: true, ..event(next + 2, 21).deliveries[0].clone() };
+    other.append(super::support::append(vec![NewEvent { deliveries: vec![single], ..event(next + 2, 21) }])).await.expect("append");
+    // A batch of the old bucket gains one of the new one; another is opened there.
+    let found = owner.joining().await.expect("joining");
+    let parts = vec![part(5, first, &[next], Some(7)), part(13, next + 1, &[next + 1], None)];
+    owner.join(Joined { ids: ids(&found), opened: vec![opened(next + 1, 13, 60)], parts }).await.expect("join");
+    assert_eq!(members(&owner, first).await, [first, next]);
+    let batches = owner.gathered(vec![(5, key(first)), (13, key(next + 1))]).await.expect("gathered");
+    assert_eq!(batches.iter().map(|one| one.delivery.due_ms).collect::<Vec<_>>(), [7, 60]);
+    assert_eq!((due(&owner, 5).await, due(&owner, 13).await), (vec![(first, 7)], vec![(next + 1, 60)]));
+    owner.close().await;
+    other.close().await;
+}
+
+/// The same of deliveries that are sent one by one.
+#[tokio::test]
+async fn an_owner_finds_single_deliveries_in_a_new_bucket() {
+    let (owner, other, _dir) = pair().await;
+    other.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("retire");
+    let first = other.lease(1).await.expect("a lease").0;
+    other.append(super::support::append(vec![event(first, 5)])).await.expect("append");
+    other.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("retire");
+    let next = other.lease(1).await.expect("a lease").0;
+    let single = NewDelivery { for_owner: true, ..event(next, 21).deliveries[0].clone() };
+    other.append(super::support::append(vec![NewEvent { deliveries: vec![single], ..event(next, 21) }])).await.expect("append");
+    assert_eq!(owner.arrivals().await.expect("arrivals").len(), 1);
+    assert_eq!(super::support::queued(&owner, 21).await, [next]);
+    owner.close().await;
+    other.close().await;
+}
+
+/// A batch that was sent or cancelled meanwhile gains nothing: the events wait for the next one.
+#[tokio::test]
+async fn a_finished_batch_gains_nothing() {
+    let (owner, other, _dir) = pair().await;
+    let first = owner.lease(2).await.expect("a lease").0;
+    append(&other, 5, &[first]).await;
+    let found = owner.joining().await.expect("joining");
+    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
+    owner.join(joined).await.expect("join");
+    owner.settle([delivered(first, 5)].into()).await.expect("settle");
+    append(&other, 5, &[first + 1]).await;
+    let found = owner.joining().await.expect("joining");
+    let joined = Joined { ids: ids(&found), opened: Vec::new(), parts: vec![part(5, first, &[first + 1], None)] };
+    assert!(matches!(owner.join(joined).await, Err(StoreError::Fenced)));
+    assert_eq!(ids(&owner.joining().await.expect("joining")), ids(&found));
+    assert_eq!(members(&owner, first).await, [first]);
+    owner.close().await;
+    other.close().await;
+}

@@ -368,7 +368,7 @@ async fn what_waits_for_an_owner_keeps_its_order() {
     assert_eq!(lane.iter().map(|pending| pending.delivery.key.sequence().0).collect::<Vec<i64>>(), left);
     let scheduled = store.journal.due(OWNED, (0, DeliveryKey(0)), i64::MAX, ALL).await.expect("due");
     let scheduled: Vec<(i64, bool)> = scheduled.iter().map(|one| (one.delivery.key.sequence().0, one.delivery.is_batch)).collect();
-    assert_eq!(scheduled, [(waiting, true), (6, false), (8, true)]);
+    assert_eq!(scheduled, [(6, false), (8, true), (waiting, true)]);
     let members = store.journal.members(key(waiting), Sequence(0), ALL).await.expect("members");
     assert_eq!(members.iter().map(|event| event.sequence.0).collect::<Vec<i64>>(), [waiting, waiting + 1]);
     store.journal.close().await;

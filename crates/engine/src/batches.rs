@@ -182,7 +182,8 @@ impl Batches {
         if let Some(before) = joined.closed_before {
             close(changes, &mut open.first, before.key);
         }
-        let due_ms = if joined.closed { earliest_ms } else { joined.due_ms };
+        // Nor is what is not full due before what is.
+        let due_ms = if joined.closed { earliest_ms } else { joined.due_ms.max(others_ms.unwrap_or(joined.due_ms)) };
         if joined.opened {
             let full = Full { key, target, due_ms, delivery: delivery(due_ms) };
             self.gate.open.lock().insert(key);
@@ -192,7 +193,7 @@ impl Batches {
         if joined.closed {
             close(changes, &mut open.first, joined.batch_key);
         } else if joined.opened {
-            self.due.insert((joined.due_ms, subscription));
+            self.due.insert((due_ms, subscription));
         }
         joined.opened.then_some(due_ms)
     }
@@ -272,9 +273,13 @@ mod tests {
         {
             let mut batches = Batches::new(Gate::default(), since_ms);
             let mut changes = Changes::default();
-            assert_eq!(join(&mut batches, &mut changes, 1, is_ordered, 1_100), Some(1_600));
+            let opened = join(&mut batches, &mut changes, 1, is_ordered, 1_100);
+            assert_eq!(opened, Some(if due_ms == 1_750 { 1_750 } else { 1_600 }));
             assert_eq!(join(&mut batches, &mut changes, 2, is_ordered, 1_200), None);
             assert_eq!(changes.parts[0].1.closed_due_ms, Some(due_ms), "{is_ordered}, {since_ms:?}");
+            // The next one is not full, and not due before it.
+            assert!(join(&mut batches, &mut changes, 3, is_ordered, 1_210).is_some_and(|next_ms| next_ms >= due_ms));
+            assert!(batches.next_due_ms().is_some_and(|next_ms| next_ms >= due_ms));
             assert_eq!(batches.committed(changes).iter().map(|full| full.due_ms).collect::<Vec<_>>(), [due_ms]);
         }
     }

@@ -19,7 +19,7 @@ use crate::accept::{AcceptRequest, Accepted, Committer};
 use crate::attempt::Sender;
 use crate::batches::{Batches, Gate};
 use crate::catalogue::Catalogue;
-use crate::cluster::{Shared, Visible};
+use crate::cluster::Shared;
 use crate::door::Door;
 use crate::error::{AcceptError, EngineError};
 use crate::format::Formats;
@@ -38,6 +38,7 @@ use crate::settings::EngineSettings;
 use crate::settle::{self, Level, Settler};
 use crate::steward::{self, Steward};
 use crate::tasks::Tasks;
+use crate::visible::Visible;
 
 /// How long a commit that failed keeps the server from being ready. Short, because only a commit can show that it is over.
 const FAILURE_MEMORY_MS: i64 = 10_000;

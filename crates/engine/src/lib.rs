@@ -22,6 +22,7 @@ mod engine;
 mod error;
 mod format;
 mod gatherer;
+mod group;
 mod lanes;
 mod manage;
 mod members;
@@ -43,6 +44,7 @@ mod settle;
 mod steward;
 mod tasks;
 mod verdict;
+mod visible;
 
 pub use accept::{AcceptRequest, Accepted, AcceptedEvent, Idempotency, Incoming, IncomingKind};
 pub use catalogue::Entry;

@@ -66,7 +66,12 @@ impl Engine {
             Ok(())
         };
         self.to_the_end(cancel).await?;
-        self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)
+        let delivery = self.inner().history.delivery(workspace, key).await?.ok_or(ResourceError::NotFound)?;
+        match delivery.state {
+            // Its attempt was over first.
+            DeliveryState::Delivered | DeliveryState::Failed => Err(ResourceError::State { reason: "the delivery is finished" }),
+            _ => Ok(delivery),
+        }
     }
 
     /// Cancels a delivery that this node holds.

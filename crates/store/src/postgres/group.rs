@@ -36,7 +36,7 @@ pub(super) struct Group<'a> {
     node: i64,
     stream: i32,
     pub(super) additions: Vec<(Bucket, Addition<'a>)>,
-    joins: Joins,
+    pub(super) joins: Joins,
     closings: Vec<(Bucket, Places)>,
     /// One delivery may be settled more than once: then the statements follow each other.
     rounds: Vec<(Bucket, Round<'a>)>,

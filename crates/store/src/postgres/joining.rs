@@ -105,6 +105,11 @@ impl Joins {
         self.members.push(bytes);
     }
 
+    /// Targets with an owner that it has events for.
+    pub(super) fn targets(&self) -> impl Iterator<Item = i64> {
+        self.target.iter().copied()
+    }
+
     /// The statements that store them.
     pub(super) async fn queries<'q>(&'q self, conn: &Conn, out: &mut Vec<Query<'q>>) -> Result<(), Failure> {
         if !self.target.is_empty() {
@@ -303,20 +308,28 @@ pub(super) async fn join_all(conn: &Conn, buckets: &Buckets) -> Result<(), Failu
             return Ok(());
         }
         let mut joined = Joined::default();
-        for Joining { id, join } in found {
+        let mut subscriptions: BTreeMap<i64, Join> = BTreeMap::new();
+        for Joining { id, mut join } in found {
             joined.ids.push(id);
-            let target = join.target;
+            match subscriptions.get_mut(&join.subscription) {
+                Some(known) => known.members.append(&mut join.members),
+                None => drop(subscriptions.insert(join.subscription, join)),
+            }
+        }
+        for join in subscriptions.into_values() {
+            let Join { workspace, subscription, target, at_ms, .. } = join;
             if let Entry::Vacant(place) = last_due.entry(target) {
                 let rows = conn.keyed(LAST_DUE, &[&target]).await?;
-                place.insert(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(join.at_ms));
+                place.insert(rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(at_ms - 1));
             }
-            for members in within(&join) {
-                let due_ms = last_due.get_mut(&target).map_or(join.at_ms, |last| {
-                    *last = (*last + 1).max(join.at_ms);
-                    *last
-                });
+            let batches = within(&join);
+            for (place, members) in batches.iter().enumerate() {
+                // The last one would still wait for others.
+                let wait = if place + 1 == batches.len() { join.limits.wait } else { Duration::ZERO };
+                let due_ms = at_ms.saturating_add(wait.as_millis().try_into().unwrap_or(i64::MAX));
+                let due_ms = last_due.get(&target).map_or(due_ms, |last| due_ms.max(last + 1));
+                last_due.insert(target, due_ms);
                 let key = DeliveryKey::new(members[0].sequence, members[0].ordinal);
-                let Join { workspace, subscription, at_ms, .. } = join;
                 joined.opened.push(Opened { key, workspace, subscription, target, due_ms, received_ms: at_ms });
                 let members = members.iter().map(|member| member.sequence).collect();
                 joined.parts.push((target, BatchPart { batch: key, members, closed_due_ms: None }));

@@ -189,6 +189,8 @@ impl Writer {
         }
         let answers = conn.transaction(BEGIN_KEYED, &queries).await;
         drop(queries);
+        // Also if the answer is lost: whoever settles what they become looks where it is.
+        shared.owned.lock().extend(group.joins.targets());
         match answers {
             Ok(answers) => {
                 for (bucket, addition) in &group.additions {

@@ -257,6 +257,24 @@ async fn an_owner_finds_single_deliveries_in_a_new_bucket() {
     other.close().await;
 }
 
+/// Whoever accepted the first event of a batch does not settle it for that.
+#[tokio::test]
+async fn who_accepted_is_not_the_owner() {
+    let (owner, other, _dir) = pair().await;
+    let first = owner.lease(1).await.expect("a lease").0;
+    append(&other, 5, &[first]).await;
+    let found = owner.joining().await.expect("joining");
+    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
+    owner.join(joined).await.expect("join");
+    let cancelled = Settlement { state: DeliveryState::Cancelled, attempt: None, ..delivered(first, 5) };
+    assert!(matches!(other.settle([cancelled.clone()].into()).await, Err(StoreError::Fenced)));
+    assert_eq!(due(&owner, 5).await, [(first, 50)]);
+    owner.settle([cancelled].into()).await.expect("settle");
+    assert!(due(&owner, 5).await.is_empty());
+    owner.close().await;
+    other.close().await;
+}
+
 /// A batch that was sent or cancelled meanwhile gains nothing: the events wait for the next one.
 #[tokio::test]
 async fn a_finished_batch_gains_nothing() {

@@ -329,12 +329,14 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
             return Ok(left);
         }
         if since.elapsed() > SETTLED {
-            left.rows = session.texts("SELECT 'arrival ' || a::text FROM posthaste.arrival a LIMIT 20").await?;
+            left.rows = session.texts("SELECT 'arrival ' || a::text FROM posthaste.arrival a ORDER BY id DESC LIMIT 3").await?;
+            left.rows.extend(session.texts("SELECT 'due ' || d::text FROM posthaste.due d LIMIT 3").await?);
+            left.rows.extend(session.texts("SELECT 'node ' || n::text FROM posthaste.node n WHERE NOT closed").await?);
             for table in session.texts(tables).await? {
                 let pending = format!(
                     "SELECT 'delivery ' || (d.key >> 20) || ' stream ' || d.stream || ' holder ' || coalesce(c.holder, -1) || ' ' || d::text \
                      FROM posthaste.{table} d LEFT JOIN posthaste.claim c ON c.stream = d.stream AND c.part = (d.target & 7)::int2 \
-                     WHERE d.state IN (0, 1) LIMIT 20"
+                     WHERE d.state IN (0, 1) ORDER BY d.key LIMIT 10"
                 );
                 left.rows.extend(session.texts(&pending).await?);
             }

@@ -111,6 +111,11 @@ impl Arrivals {
         self.newest
     }
 
+    /// What was taken was not told.
+    pub(super) fn doubt(&mut self) {
+        self.is_unsure = true;
+    }
+
     /// Another node has this part now, and its rows.
     pub(super) fn forget(&mut self, part: i16) {
         self.taken.retain(|(of, _), _| *of != part);

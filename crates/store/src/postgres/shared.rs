@@ -267,7 +267,8 @@ impl Shared {
         let held = self.counted_parts();
         match arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await {
             Ok(arrived) => {
-                self.knows(&conn, arrivals.newest()).await?;
+                // Told of in vain they would be passed over: then they are taken anew.
+                self.knows(&conn, arrivals.newest()).await.inspect_err(|_| arrivals.doubt())?;
                 self.owned.lock().extend(arrived.iter().map(|one| one.target));
                 opened.extend(arrived);
                 Ok(opened)

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::batches::{Batches, Full, Gate, Member};
 use crate::cluster::Doubt;
 use crate::error::AcceptError;
-use crate::group::{Group, addressed, owner_batch, pending};
+use crate::group::{Group, addressed, owner_batch, pending, single};
 use crate::lanes::{Arrival, Command, How, Lanes, Reread};
 use crate::metrics::Metrics;
 use crate::repeats::{self, Followers};
@@ -448,17 +448,7 @@ impl Committer {
                     Some(new) => new,
                     None => continue,
                 },
-                (_, deliver_at) => {
-                    let due_ms = deliver_at.filter(|at| *at > now_ms);
-                    NewDelivery {
-                        ordinal,
-                        subscription: subscription.number,
-                        target: subscription.target,
-                        due_ms,
-                        is_batch: false,
-                        for_owner: subscription.for_owner,
-                    }
-                }
+                (_, deliver_at) => single(subscription, ordinal, deliver_at.filter(|at| *at > now_ms)),
             };
             // A batch is handed to its lane when it is closed; an owner hears of its own by the store.
             if !new.is_batch && !new.for_owner {

@@ -19,6 +19,18 @@ pub(crate) fn owner_batch(subscription: &SubscriptionRoute, ordinal: u32) -> New
     NewDelivery { ordinal, subscription, target, due_ms: None, is_batch: true, for_owner: true }
 }
 
+/// A delivery of one event.
+pub(crate) fn single(subscription: &SubscriptionRoute, ordinal: u32, due_ms: Option<i64>) -> NewDelivery {
+    NewDelivery {
+        ordinal,
+        subscription: subscription.number,
+        target: subscription.target,
+        due_ms,
+        is_batch: false,
+        for_owner: subscription.for_owner,
+    }
+}
+
 /// One delivery for each ordinal of an addressed event.
 pub(crate) fn addressed(
     group: &mut Group,
@@ -29,15 +41,7 @@ pub(crate) fn addressed(
     now_ms: i64,
 ) -> Vec<NewDelivery> {
     let due_ms = deliver_at_ms.filter(|at| *at > now_ms);
-    let new = |&ordinal| NewDelivery {
-        ordinal,
-        subscription: subscription.number,
-        target: subscription.target,
-        due_ms,
-        is_batch: false,
-        for_owner: subscription.for_owner,
-    };
-    let deliveries: Vec<NewDelivery> = ordinals.iter().map(new).collect();
+    let deliveries: Vec<NewDelivery> = ordinals.iter().map(|ordinal| single(subscription, *ordinal, due_ms)).collect();
     if subscription.for_owner {
         return deliveries;
     }

@@ -55,6 +55,14 @@ fn part(target: i64, batch: i64, members: &[i64], closed_due_ms: Option<i64>) ->
     (target, BatchPart { batch: key(batch), members: members.iter().copied().map(Sequence).collect(), closed_due_ms })
 }
 
+/// Puts all that waits, these events, into a batch of target 5 that the first opens.
+async fn open_batch(owner: &PostgresStore, sequences: &[i64]) {
+    let found = owner.joining().await.expect("joining");
+    let first = sequences[0];
+    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, sequences, None)] };
+    owner.join(joined).await.expect("join");
+}
+
 async fn members(store: &PostgresStore, batch: i64) -> Vec<i64> {
     let members = store.members(key(batch), Sequence(0), ALL).await.expect("members");
     members.iter().map(|event| event.sequence.0).collect()
@@ -177,9 +185,7 @@ async fn a_batch_is_settled_by_who_takes_it_over() {
     let (owner, heir, _dir) = pair().await;
     let first = heir.lease(10).await.expect("a lease").0;
     append(&heir, 5, &[first, first + 1]).await;
-    let found = owner.joining().await.expect("joining");
-    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first, first + 1], None)] };
-    owner.join(joined).await.expect("join");
+    open_batch(&owner, &[first, first + 1]).await;
     owner.close().await;
     let lanes = heir.adopt(100).await.expect("adopt");
     assert_eq!(lanes.iter().map(|lane| (lane.target, lane.queued, lane.scheduled)).collect::<Vec<_>>(), [(5, 0, 1)]);
@@ -203,9 +209,7 @@ async fn what_waits_is_not_dropped() {
     let nothing = RetentionRule { max_age_ms: i64::MAX, max_bytes: 0 };
     let kept = owner.retire(nothing, i64::MAX / 2).await.expect("retire");
     assert_eq!((kept.buckets, kept.kept_for_pending), (0, 1));
-    let found = owner.joining().await.expect("joining");
-    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
-    owner.join(joined).await.expect("join");
+    open_batch(&owner, &[first]).await;
     assert_eq!(owner.retire(nothing, i64::MAX / 2).await.expect("retire").kept_for_pending, 1, "now the batch is pending");
     owner.settle([delivered(first, 5)].into()).await.expect("settle");
     assert_eq!(owner.retire(nothing, i64::MAX / 2).await.expect("retire").buckets, 1);
@@ -219,9 +223,7 @@ async fn what_was_stored_in_a_new_bucket_is_found_there() {
     let (owner, other, _dir) = pair().await;
     let first = owner.lease(1).await.expect("a lease").0;
     append(&other, 5, &[first]).await;
-    let found = owner.joining().await.expect("joining");
-    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
-    owner.join(joined).await.expect("join");
+    open_batch(&owner, &[first]).await;
     other.retire(RetentionRule { max_age_ms: i64::MAX, max_bytes: u64::MAX }, i64::MAX / 2).await.expect("retire");
     let next = other.lease(3).await.expect("a lease").0;
     append(&other, 5, &[next]).await;
@@ -263,9 +265,7 @@ async fn who_accepted_is_not_the_owner() {
     let (owner, other, _dir) = pair().await;
     let first = owner.lease(1).await.expect("a lease").0;
     append(&other, 5, &[first]).await;
-    let found = owner.joining().await.expect("joining");
-    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
-    owner.join(joined).await.expect("join");
+    open_batch(&owner, &[first]).await;
     let cancelled = Settlement { state: DeliveryState::Cancelled, attempt: None, ..delivered(first, 5) };
     assert!(matches!(other.settle([cancelled.clone()].into()).await, Err(StoreError::Fenced)));
     assert_eq!(due(&owner, 5).await, [(first, 50)]);
@@ -281,9 +281,7 @@ async fn a_finished_batch_gains_nothing() {
     let (owner, other, _dir) = pair().await;
     let first = owner.lease(2).await.expect("a lease").0;
     append(&other, 5, &[first]).await;
-    let found = owner.joining().await.expect("joining");
-    let joined = Joined { ids: ids(&found), opened: vec![opened(first, 5, 50)], parts: vec![part(5, first, &[first], None)] };
-    owner.join(joined).await.expect("join");
+    open_batch(&owner, &[first]).await;
     owner.settle([delivered(first, 5)].into()).await.expect("settle");
     append(&other, 5, &[first + 1]).await;
     let found = owner.joining().await.expect("joining");

@@ -271,7 +271,8 @@ impl Catalogue {
         Some(Stored { kind: slot.kind, id: slot.id.clone(), workspace: slot.workspace, document })
     }
 
-    /// Applies changes: durable, then visible, and in the audit log with who made them. `check` runs under the writers' lock and may refuse.
+    /// Applies changes: durable, then visible, and in the audit log with who made them. `check` runs under the writers' lock, knows all that was
+    /// changed before, and may refuse, or find that there is nothing to change.
     pub async fn write(
         &self,
         actor: &Actor,
@@ -282,6 +283,9 @@ impl Catalogue {
         let records = match &self.shared {
             None => {
                 let changes = check(self)?;
+                if changes.is_empty() {
+                    return Ok(Vec::new());
+                }
                 let entries = entries(self, actor, &changes);
                 self.store.write(changes, entries).await?
             }
@@ -289,10 +293,10 @@ impl Catalogue {
                 let mut pen = shared.cluster.pen(self.version()).await?;
                 self.take_in(shared, pen.news());
                 let changes = match check(self) {
-                    Ok(changes) => changes,
-                    Err(error) => {
+                    Ok(changes) if !changes.is_empty() => changes,
+                    nothing => {
                         pen.put_back().await;
-                        return Err(error);
+                        return nothing.map(|_| Vec::new());
                     }
                 };
                 let entries = entries(self, actor, &changes);

@@ -85,7 +85,12 @@ impl Engine {
             let entry = self.member(id).ok_or(ResourceError::NotFound)?;
             let doc = change(&entry.doc)?;
             if doc == entry.doc {
-                return Ok(entry);
+                // As far as this node has heard.
+                self.inner().catalogue.hear().await?;
+                match self.member(id) {
+                    Some(now) if now.version == entry.version => return Ok(entry),
+                    _ => continue,
+                }
             }
             match self.update(INSTALLATION, id, Some(entry.version), doc).await {
                 Err(ResourceError::Conflict { .. }) => {}

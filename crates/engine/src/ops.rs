@@ -309,19 +309,33 @@ impl Engine {
         self.set_status(workspace, target_id, TargetStatus::Active, None).await
     }
 
-    async fn set_status(
+    /// Whatever else is changed meanwhile stays.
+    pub(crate) async fn set_status(
         &self,
         workspace: i64,
         id: &str,
         status: TargetStatus,
         reason: Option<&str>,
     ) -> Result<Arc<Entry<Target>>, ResourceError> {
-        let entry = self.get::<Target>(workspace, id).ok_or(ResourceError::NotFound)?;
-        if entry.doc.status == status {
-            return Ok(entry);
-        }
-        let doc = Target { status, status_reason: reason.map(str::to_owned), ..entry.doc.clone() };
-        self.update(workspace, id, Some(entry.version), doc).await
+        let (engine, id, reason) = (self.clone(), id.to_owned(), reason.map(str::to_owned));
+        let put = async move {
+            let at_ms = engine.now_ms();
+            // Whether it is so already is asked with the right to change it: this node may not have heard of another's change.
+            let change = |catalogue: &Catalogue| {
+                let entry = catalogue.get::<Target>(workspace, &id).ok_or(ResourceError::NotFound)?;
+                if entry.doc.status == status {
+                    return Ok(Vec::new());
+                }
+                let doc = Target { status, status_reason: reason, ..entry.doc.clone() };
+                let secrets = doc.secret_pointers();
+                Ok(vec![Change::Update { number: entry.number, version: None, doc: to_value(&doc)?, secrets, at_ms }])
+            };
+            for number in engine.inner().catalogue.write(engine.actor(), change).await? {
+                engine.refresh::<Target>(number).await;
+            }
+            engine.get::<Target>(workspace, &id).ok_or(ResourceError::NotFound)
+        };
+        self.to_the_end(put).await
     }
 
     /// Gives a target a new signing secret; the old one goes on signing beside it for the overlap.

@@ -208,8 +208,7 @@ impl Office {
 
     async fn disable(&self, workspace: i64, target: i64, reason: &str) {
         let Some(entry) = self.engine.by_number::<Target>(target) else { return };
-        let doc = Target { status: TargetStatus::Disabled, status_reason: Some(reason.to_owned()), ..entry.doc.clone() };
-        if let Err(error) = self.engine.update(workspace, &entry.id, None, doc).await {
+        if let Err(error) = self.engine.set_status(workspace, &entry.id, TargetStatus::Disabled, Some(reason)).await {
             tracing::error!(%error, target = entry.id, "a target that should be disabled could not be");
         }
     }

@@ -331,6 +331,9 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
         if since.elapsed() > SETTLED {
             left.rows = session.texts("SELECT 'arrival ' || a::text FROM posthaste.arrival a ORDER BY id DESC LIMIT 3").await?;
             left.rows.extend(session.texts("SELECT 'due ' || d::text FROM posthaste.due d LIMIT 3").await?);
+            let held = "SELECT 'target ' || number || ' ' || (doc::json ->> 'status') FROM posthaste.resource WHERE kind = 'target' AND NOT deleted
+                        AND doc::json ->> 'status' <> 'active'";
+            left.rows.extend(session.texts(held).await?);
             left.rows.extend(session.texts("SELECT 'node ' || n::text FROM posthaste.node n WHERE NOT closed").await?);
             for table in session.texts(tables).await? {
                 let pending = format!(

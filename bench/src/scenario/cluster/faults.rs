@@ -81,7 +81,14 @@ impl Faults {
         let database = self.crash(shared, Rng::new(rng.next()));
         let pauses = self.pauses(shared, Rng::new(rng.next()));
         let (nodes, database, pauses) = tokio::join!(all(nodes), database, pauses);
-        nodes.and(database).and(pauses)
+        nodes.and(database).and(pauses)?;
+        // A pause that was not answered in time may have come to pass after it was resumed. Each node does what it was asked for in order.
+        if self.chosen.contains(&Fault::Pause) {
+            for member in &shared.members {
+                self.resume(&mut || member).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What went wrong, in the order in which it was over.
@@ -134,24 +141,29 @@ impl Faults {
         while self.chosen.contains(&Fault::Pause) && self.rest(shared, &mut rng, CALLS_PAUSE_MS).await {
             let from_us = shared.clock.us();
             // Whatever became of it, it is resumed.
-            self.switch(shared, &mut rng, "pause").await;
+            self.switch(some(shared, &mut rng), "pause").await;
             sleep(Duration::from_millis(rng.between(PAUSED_MS.0, PAUSED_MS.1))).await;
-            let since = Instant::now();
-            while !self.switch(shared, &mut rng, "resume").await {
-                if since.elapsed() > READY {
-                    return Err(BenchError::Start { log: ", and no node resumes the target with an order".to_owned() });
-                }
-                sleep(Duration::from_millis(100)).await;
-            }
+            self.resume(&mut || some(shared, &mut rng)).await?;
             self.note(shared, Fault::Pause, from_us);
         }
         Ok(())
     }
 
-    /// Asks some node; answers whether it did.
-    async fn switch(&self, shared: &Shared, rng: &mut Rng, action: &str) -> bool {
-        let address = shared.members[rng.below(shared.members.len() as u64) as usize].address;
-        let asked = async { Api::open(address).await?.switch(&self.ordered, action).await };
+    /// Asks one node after the other until one does it.
+    async fn resume<'a>(&self, next: &mut (dyn FnMut() -> &'a Member + Send)) -> Result<(), BenchError> {
+        let since = Instant::now();
+        while !self.switch(next(), "resume").await {
+            if since.elapsed() > READY {
+                return Err(BenchError::Start { log: ", and no node resumes the target with an order".to_owned() });
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Asks a node; answers whether it did.
+    async fn switch(&self, member: &Member, action: &str) -> bool {
+        let asked = async { Api::open(member.address).await?.switch(&self.ordered, action).await };
         matches!(timeout(CHANGE, asked).await, Ok(Ok(())))
     }
 
@@ -159,6 +171,10 @@ impl Faults {
         let done = Done { fault, from_us, until_us: shared.clock.us() };
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
     }
+}
+
+fn some<'a>(shared: &'a Shared, rng: &mut Rng) -> &'a Member {
+    &shared.members[rng.below(shared.members.len() as u64) as usize]
 }
 
 async fn all(series: Vec<impl Future<Output = Result<(), BenchError>>>) -> Result<(), BenchError> {

@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod database;
 mod first_minute;
 mod http;
 mod isolation;
@@ -11,6 +12,7 @@ mod kill;
 mod load;
 mod matrix;
 mod migrate;
+mod nodes;
 mod own_bins;
 mod process;
 mod receiver;

@@ -5,28 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::database::{database, postgres};
 use crate::process::{PATIENCE, Process, run};
 use crate::receiver::Receiver;
 use crate::server::{KEY, Server};
-
-#[expect(dead_code, reason = "the tests of the store use all of it")]
-#[path = "../../../store/tests/postgres/server.rs"]
-mod postgres;
 
 /// Events that are published before the first move.
 const EVENTS: usize = 300;
 /// Times that a move is killed at a time that nobody chose, if it does not end before.
 const KILLS: u64 = 5;
-
-/// A database for a directory: its name, and how the program reaches it.
-async fn database(dir: &Path) -> (String, String) {
-    let server = postgres::Server::shared();
-    let name = server.database(dir).await;
-    let url = server.url(&name);
-    let port = url.split(" port=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port");
-    let url = format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
-    (name, url)
-}
 
 /// Runs a move that is killed when it is in the middle, and again and again, before it is left alone. It has to say that it went on.
 async fn move_with_kills(dir: &Path, args: &[&str], variables: &[(&str, &str)], is_in_the_middle: impl AsyncFn() -> bool) {

@@ -119,27 +119,39 @@ fn unmask(settings: Map<String, Value>, rules: &dyn AccountRules, stored: Option
     }
 }
 
+/// Stores settings; without any, what is there is enough. Whatever else is changed meanwhile stays, unless the client names a version.
 async fn store(
     state: &AppState,
     workspace: i64,
     rules: &dyn AccountRules,
     version: Option<i64>,
-    settings: Map<String, Value>,
+    settings: Option<Map<String, Value>>,
 ) -> Result<Arc<Entry<Account>>, Problem> {
-    let (dialect, now) = (rules.dialect(), state.engine.account(workspace, rules.dialect()));
-    let stored = now.as_ref().map(|entry| &entry.doc.settings);
-    let settings = rules.write(unmask(settings, rules, stored), stored, rand::random())?;
-    // Only secrets that are there can be sealed.
-    let secret_settings = rules.secrets().iter().filter(|pointer| settings.pointer(pointer).is_some()).map(|p| (*p).to_owned()).collect();
-    let doc = Account { dialect: dialect.to_owned(), settings, secret_settings };
-    match now {
-        Some(entry) => Ok(state.engine.update(workspace, &entry.id, version, doc).await?),
-        None if version.is_some_and(|version| version != 0) => {
-            Err(ResourceError::Conflict { expected: version.unwrap_or_default(), found: 0 }.into())
-        }
-        None => {
-            state.engine.edit(workspace, |desk| Ok(vec![Edit::account(desk.new_id::<Account>(), doc)])).await?;
-            Ok(state.engine.account(workspace, dialect).ok_or(ResourceError::NotFound)?)
+    loop {
+        let (dialect, now) = (rules.dialect(), state.engine.account(workspace, rules.dialect()));
+        let (settings, now) = match (&settings, now) {
+            (None, Some(entry)) => return Ok(entry),
+            (settings, now) => (settings.clone().unwrap_or_default(), now),
+        };
+        let stored = now.as_ref().map(|entry| &entry.doc.settings);
+        let settings = rules.write(unmask(settings, rules, stored), stored, rand::random())?;
+        // Only secrets that are there can be sealed.
+        let secret_settings =
+            rules.secrets().iter().filter(|pointer| settings.pointer(pointer).is_some()).map(|p| (*p).to_owned()).collect();
+        let doc = Account { dialect: dialect.to_owned(), settings, secret_settings };
+        let stored = match now {
+            Some(entry) => state.engine.update(workspace, &entry.id, version.or(Some(entry.version)), doc).await,
+            None if version.is_some_and(|version| version != 0) => {
+                Err(ResourceError::Conflict { expected: version.unwrap_or_default(), found: 0 })
+            }
+            None => {
+                let made = state.engine.edit(workspace, |desk| Ok(vec![Edit::account(desk.new_id::<Account>(), doc)])).await;
+                made.and_then(|()| state.engine.account(workspace, dialect).ok_or(ResourceError::NotFound))
+            }
+        };
+        match stored {
+            Err(ResourceError::Conflict { .. } | ResourceError::Duplicate { .. }) if version.is_none() => {}
+            other => return Ok(other?),
         }
     }
 }
@@ -147,10 +159,7 @@ async fn store(
 /// Makes the account of a dialect that has rules for one, if the workspace has none: its secrets are there before they are needed.
 pub(super) async fn ensure(state: &AppState, workspace: i64, dialect: &str) -> Result<(), Problem> {
     let Some(rules) = state.accounts.get(dialect) else { return Ok(()) };
-    if state.engine.account(workspace, dialect).is_none() {
-        store(state, workspace, rules.as_ref(), None, Map::new()).await?;
-    }
-    Ok(())
+    store(state, workspace, rules.as_ref(), None, None).await.map(drop)
 }
 
 async fn list(State(state): State<AppState>, Reader(_): Reader) -> Response {
@@ -162,7 +171,7 @@ async fn read(State(state): State<AppState>, Reader(caller): Reader, Id(dialect)
     let rules = rules(&state, &dialect)?;
     let mut entry = state.engine.account(caller.workspace(), rules.dialect());
     if entry.is_none() && caller.has(Scope::Manage) && !rules.secrets().is_empty() {
-        entry = Some(store(&state.by(&caller), caller.workspace(), rules.as_ref(), None, Map::new()).await?);
+        entry = Some(store(&state.by(&caller), caller.workspace(), rules.as_ref(), None, None).await?);
     }
     Ok(view(&caller, rules.as_ref(), entry.as_deref()))
 }
@@ -176,6 +185,6 @@ async fn replace(
 ) -> Result<Response, Problem> {
     let rules = rules(&state, &dialect)?;
     let version = expected_version(&headers, input.version.map(Value::from))?;
-    let entry = store(&state.by(&caller), caller.workspace(), rules.as_ref(), version, input.settings).await?;
+    let entry = store(&state.by(&caller), caller.workspace(), rules.as_ref(), version, Some(input.settings)).await?;
     Ok(view(&caller, rules.as_ref(), Some(&entry)))
 }

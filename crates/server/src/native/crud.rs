@@ -13,7 +13,7 @@ use axum::routing::MethodFilter;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use posthaste_domain::clock::rfc3339;
 use posthaste_domain::resource::Scope;
-use posthaste_engine::{Entry, Managed};
+use posthaste_engine::{Entry, Managed, ResourceError};
 use posthaste_store::Order;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -235,7 +235,8 @@ async fn put_one<R: Crud>(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find::<R>(&state, caller.workspace(), &id)?;
-    change(&state.by(&caller), &headers, &old, object(body)?).await
+    let body = object(body)?;
+    change(&state.by(&caller), &headers, old, |_| body.clone()).await
 }
 
 async fn patch_one<R: Crud>(
@@ -246,7 +247,8 @@ async fn patch_one<R: Crud>(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find::<R>(&state, caller.workspace(), &id)?;
-    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
+    let patch = object(body)?;
+    change(&state.by(&caller), &headers, old, |doc| merged(doc, patch.clone())).await
 }
 
 async fn delete_one<R: Crud>(
@@ -303,18 +305,25 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-/// Stores a new input over the old document and shows the outcome.
+/// Stores a new input over the old document and shows the outcome. `body` makes the input, of a newer document too: what somebody else changes
+/// meanwhile stays, unless the client names a version.
 pub(crate) async fn change<R: Crud>(
     state: &AppState,
     headers: &HeaderMap,
-    old: &Entry<R>,
-    mut body: Map<String, Value>,
+    mut old: Arc<Entry<R>>,
+    body: impl Fn(&R) -> Map<String, Value>,
 ) -> Result<Response, Problem> {
-    let version = expected_version(headers, body.shift_remove("version"))?;
-    drop_read_only(state, old, &mut body).await?;
-    let input: R::Input = read_value(Value::Object(body))?;
-    let doc = R::build(state, input, Some(old))?;
-    let entry = state.engine.update::<R>(old.workspace, &old.id, version, doc).await?;
+    let entry = loop {
+        let mut body = body(&old.doc);
+        let expected = expected_version(headers, body.shift_remove("version"))?;
+        drop_read_only(state, &old, &mut body).await?;
+        let input: R::Input = read_value(Value::Object(body))?;
+        let doc = R::build(state, input, Some(&old))?;
+        match state.engine.update::<R>(old.workspace, &old.id, expected.or(Some(old.version)), doc).await {
+            Err(ResourceError::Conflict { .. }) if expected.is_none() => old = find::<R>(state, old.workspace, &old.id)?,
+            other => break other?,
+        }
+    };
     R::saved(state, &entry).await?;
     Ok(shown(state, StatusCode::OK, &*entry).await)
 }

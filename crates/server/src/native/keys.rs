@@ -240,7 +240,8 @@ async fn patch(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = crud::find::<Key>(&state, caller.workspace(), &id)?;
-    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
+    let patch = object(body)?;
+    change(&state.by(&caller), &headers, old, |doc| merged(doc, patch.clone())).await
 }
 
 async fn delete(State(state): State<AppState>, Admin(caller): Admin, Id(id): Id) -> Result<StatusCode, Problem> {

@@ -167,5 +167,6 @@ async fn patch(
     Input(body): Input<Value>,
 ) -> Result<Response, Problem> {
     let old = find(&state, &caller, &id)?;
-    change(&state.by(&caller), &headers, &old, merged(&old.doc, object(body)?)).await
+    let patch = object(body)?;
+    change(&state.by(&caller), &headers, old, |doc| merged(doc, patch.clone())).await
 }

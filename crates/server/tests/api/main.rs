@@ -1,6 +1,7 @@
 //! The whole application over a real engine and store, with a channel in memory in place of the network.
 
 mod accounts;
+mod at_once;
 mod audit;
 mod between;
 mod bins;

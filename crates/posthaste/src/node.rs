@@ -89,9 +89,22 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// What the store said, if it was that.
+    fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) | Self::Engine(EngineError::Store(error)) | Self::First(ResourceError::Store(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether the same start may go well a moment later: the database is away.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Unavailable(_)) | Self::Engine(EngineError::Store(StoreError::Unavailable(_))))
+        matches!(self.of_store(), Some(StoreError::Unavailable(_)))
+    }
+
+    /// Whether other nodes took this one for gone while it started.
+    pub fn was_lost(&self) -> bool {
+        matches!(self.of_store(), Some(StoreError::Fenced))
     }
 
     /// What to do about it.

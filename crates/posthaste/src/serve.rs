@@ -13,7 +13,7 @@ use crate::config::load::{Layers, Loaded};
 use crate::config::value::Raw;
 use crate::failure::Failure;
 use crate::logging;
-use crate::node::{Ended, FirstKey, Node};
+use crate::node::{Ended, FirstKey, Node, StartError};
 use crate::signals::Stop;
 use crate::term::{Style, paint, say};
 
@@ -51,7 +51,7 @@ pub struct Serve {
     /// Make one more administrator's key and print it: for when all others are lost.
     #[arg(long)]
     new_admin_key: bool,
-    /// This is a node that was lost and begins anew: it waits for a database that is away.
+    /// This is a node that was lost and begins anew, or one that did not get to begin: it waits for a database that is away.
     #[arg(long, hide = true)]
     anew: bool,
 }
@@ -85,17 +85,20 @@ impl Serve {
         let mut stop = Stop::listen()?;
         let given = given_token()?;
         let start = async {
-            let node = match Node::start(&loaded.config).await {
-                Err(error) if self.anew && error.may_pass() => {
-                    tracing::warn!(%error, "cannot begin anew yet; it is tried again");
+            let started = async {
+                let node = Node::start(&loaded.config).await?;
+                let key = node.first_key(given.clone(), self.new_admin_key).await?;
+                Ok::<_, StartError>((node, key))
+            };
+            match started.await {
+                Err(error) if error.was_lost() || self.anew && error.may_pass() => {
+                    tracing::warn!(%error, "cannot begin yet; it is tried again");
                     tokio::time::sleep(PAUSE).await;
                     // In a fresh process: nothing of this try must live on.
-                    return Err(begin_anew());
+                    Err(begin_anew(self.new_admin_key))
                 }
-                started => started?,
-            };
-            let key = node.first_key(given.clone(), self.new_admin_key).await?;
-            Ok::<_, Failure>((node, key))
+                started => Ok(started?),
+            }
         };
         let (node, key) = tokio::select! {
             started = start => started?,
@@ -132,19 +135,19 @@ impl Serve {
 fn anew(ended: Ended) -> Result<(), Failure> {
     match ended {
         Ended::Stopped => Ok(()),
-        Ended::Lost => Err(begin_anew()),
+        // The key that was asked for was made.
+        Ended::Lost => Err(begin_anew(false)),
     }
 }
 
-/// Becomes a new process with the same arguments; answers why it could not.
-fn begin_anew() -> Failure {
+/// Becomes a new process with the same arguments, except that it may make no key; answers why it could not.
+fn begin_anew(makes_key: bool) -> Failure {
     let failed = |error| Failure::Io { what: "beginning anew".into(), error };
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return failed(error),
     };
-    // The key that was asked for was made.
-    let given = std::env::args_os().skip(1).filter(|argument| argument != ANEW && argument != NEW_ADMIN_KEY);
+    let given = std::env::args_os().skip(1).filter(|argument| argument != ANEW && (makes_key || argument != NEW_ADMIN_KEY));
     failed(std::process::Command::new(program).args(given).arg(ANEW).exec())
 }
 

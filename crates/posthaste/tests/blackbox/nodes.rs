@@ -47,3 +47,29 @@ async fn a_target_that_another_node_has_just_paused_is_resumed() {
     assert_eq!(stored.expect("a row").get::<_, &str>(0), "active");
     server.stop().await;
 }
+
+/// A node that others take for gone while it starts, since the machine or the database is slow, begins again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_takes_too_long_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (name, url) = database(dir.path()).await;
+    let (args, variables) = (["--database", &url], [("POSTHASTE_KEY", KEY)]);
+    Server::start_with(dir.path(), &args, &variables).await.stop().await;
+
+    let mut other = postgres::Server::shared().connect(&name).await;
+    let slow = other.transaction().await.expect("a transaction");
+    // A start waits for this when others know of it already.
+    slow.batch_execute("SELECT FROM posthaste.counter WHERE name = 'sequence' FOR UPDATE").await.expect("a lock");
+    let take_for_gone = async {
+        let gone = "UPDATE posthaste.node SET closed = true WHERE NOT closed";
+        while slow.execute(gone, &[]).await.expect("closed") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        slow.commit().await.expect("committed");
+    };
+    let started = async { tokio::join!(Server::start_with(dir.path(), &args, &variables), take_for_gone) };
+    let (server, ()) = tokio::time::timeout(PATIENCE, started).await.expect("it starts");
+    assert!(server.process.err.text().contains("another node took this over"), "{}", server.process.err.text());
+    server.api.get("/targets").await.expect(200);
+    server.stop().await;
+}

@@ -332,8 +332,8 @@ pub async fn reopening_queues_again(open: &impl Factory) {
     let states = [Delivered, Failed, Cancelled, Queued, Scheduled];
     let deliveries = (0..5).map(|n| delivery(n, 5, (n == 4).then_some(9_000))).collect();
     store.journal.append(append(vec![event(1, 1, deliveries)])).await.expect("append");
-    let settle = |n: u32, state: DeliveryState| settlement(key(1, n), 5, Some(attempt(1, 4_000)), state, 0, 5_000);
-    store.journal.settle((0..3).map(|n| settle(n, states[n as usize])).collect()).await.expect("settle");
+    let settle = |n: u32, number, state: DeliveryState| settlement(key(1, n), 5, Some(attempt(number, 4_000)), state, 0, 5_000);
+    store.journal.settle((0..3).map(|n| settle(n, 1, states[n as usize])).collect()).await.expect("settle");
     store.journal.retire(never(), i64::MAX / 2).await.expect("retire");
 
     let keys = (0..5).map(|n| key(1, n)).chain([key(1, 0), key(50, 0)]).collect();
@@ -348,7 +348,7 @@ pub async fn reopening_queues_again(open: &impl Factory) {
     assert_eq!(due(&store, 5).await, [key(1, 4)]);
 
     // All done, the bucket forgotten as drained; then one comes back, and a restart still finds it.
-    store.journal.settle((0..5).map(|n| settle(n, Delivered)).collect()).await.expect("settle");
+    store.journal.settle((0..5).map(|n| settle(n, 2, Delivered)).collect()).await.expect("settle");
     assert_eq!(store.journal.recover().await.expect("recover").lanes, []);
     store.journal.reopen(vec![key(1, 2)], 7_000).await.expect("reopen");
     store.journal.close().await;

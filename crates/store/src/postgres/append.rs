@@ -21,6 +21,9 @@ use crate::{Append, NewEvent, Opened, subject, varint};
 /// the one way to fail that all databases of this kind have.
 pub(super) const HOLD: &str =
     "SELECT 1 / count(*) FROM (SELECT 1 FROM posthaste.stream WHERE stream = $1 AND node = $2 AND is_open FOR SHARE) own";
+/// The same of what the writer does. What it began in an epoch that is over comes to nothing, however late it reaches the database.
+pub(super) const HOLD_NOW: &str =
+    "SELECT 1 / count(*) FROM (SELECT 1 FROM posthaste.stream WHERE stream = $1 AND node = $2 AND is_open AND epoch = $3 FOR SHARE) own";
 
 const EVENTS: &str = "INSERT INTO posthaste.event_$_(sequence, workspace, received_ms, type, stream, source, deliveries, payload)
      SELECT sequence, workspace, received_ms, type, $1, source, deliveries, payload

@@ -17,6 +17,7 @@ use super::buckets::Buckets;
 use super::error::{Failure, Kind};
 use super::link::{BEGIN_KEYED, Conn, Query};
 use super::listen::Bell;
+use super::nodes::Identity;
 use super::pending::{Pending, Place, chunk_of, keys_of, part_of};
 use crate::{Arrived, StoreError};
 
@@ -30,8 +31,9 @@ const RANGES: usize = 4_096;
 const ADD: &str = "INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
      SELECT (target & 7)::int2, target, first, last, pending, queued
      FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) AS n(target, first, last, pending, queued)";
-const TAKE: &str =
-    "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($4) FOR SHARE),
+/// Nothing in an epoch that is over: what it would have taken is read anew since.
+const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($4)
+                             AND EXISTS (SELECT 1 FROM posthaste.stream WHERE stream = $5 AND epoch = $6) FOR SHARE),
        gone AS (DELETE FROM posthaste.arrival a USING h WHERE a.id = ANY($2) AND a.part = h.part)
      UPDATE posthaste.arrival a SET taken = true FROM h
      WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)
@@ -116,6 +118,11 @@ impl Arrivals {
         self.is_unsure = true;
     }
 
+    /// Whether something may be taken that nobody knows of.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
     /// Another node has this part now, and its rows.
     pub(super) fn forget(&mut self, part: i16) {
         self.taken.retain(|(of, _), _| *of != part);
@@ -125,7 +132,7 @@ impl Arrivals {
     pub(super) async fn take(
         &mut self,
         conn: &Conn,
-        node: i64,
+        (own, epoch): (Identity, i64),
         held: Vec<i16>,
         buckets: &Buckets,
         pending: &parking_lot::Mutex<Pending>,
@@ -134,7 +141,7 @@ impl Arrivals {
             return Ok(Vec::new());
         }
         if self.is_unsure {
-            return self.inherit(conn, node, &held, buckets, pending).await;
+            return self.inherit(conn, own.node, &held, buckets, pending).await;
         }
         self.recount(conn, buckets, pending).await?;
         let settled: Vec<(i16, i64)> = {
@@ -143,7 +150,7 @@ impl Arrivals {
         };
         let gone: Vec<i64> = settled.iter().filter_map(|place| self.taken.get(place)).flatten().copied().collect();
         let statement = conn.prepare(TAKE).await?;
-        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&node, &gone, &TAKEN, &held])]).await;
+        let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&own.node, &gone, &TAKEN, &held, &own.stream, &epoch])]).await;
         let answers = answers.inspect_err(|failure| self.is_unsure |= failure.kind == Kind::Uncertain)?;
         for place in settled {
             self.taken.remove(&place);

@@ -56,6 +56,8 @@ impl Cluster for PostgresStore {
 
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // A part whose gift was not answered comes back: it must not be given late.
+        self.out_of_doubt().await?;
         // Beside the writer, which goes on: whoever is gone may hold locks until the database notices.
         let shared = Arc::clone(&self.shared);
         let claims = self.to_its_end(async move { Ok(nodes::adopt(&shared, limit).await?) }).await?;
@@ -74,6 +76,7 @@ impl Cluster for PostgresStore {
     }
 
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
+        self.out_of_doubt().await?;
         self.shared.take_arrivals().await
     }
 

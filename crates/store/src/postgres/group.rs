@@ -1,6 +1,7 @@
 //! A group of commands as one transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use tokio_postgres::Row;
@@ -35,6 +36,7 @@ struct Round<'a> {
 pub(super) struct Group<'a> {
     node: i64,
     stream: i32,
+    epoch: i64,
     pub(super) additions: Vec<(Bucket, Addition<'a>)>,
     pub(super) joins: Joins,
     closings: Vec<(Bucket, Places)>,
@@ -58,6 +60,7 @@ impl<'a> Group<'a> {
         let mut group = Self {
             node: shared.identity.node,
             stream: shared.identity.stream,
+            epoch: shared.epoch.load(Ordering::Acquire),
             additions: Vec::new(),
             joins: Joins::default(),
             closings: Vec::new(),
@@ -194,7 +197,7 @@ impl<'a> Group<'a> {
     pub(super) async fn queries<'q>(&'q self, conn: &Conn, lows: &Lows) -> Result<Vec<Query<'q>>, Failure> {
         let mut queries: Vec<Query<'q>> = Vec::new();
         if self.is_append {
-            queries.push((conn.prepare(append::HOLD).await?, vec![&self.stream, &self.node]));
+            queries.push((conn.prepare(append::HOLD_NOW).await?, vec![&self.stream, &self.node, &self.epoch]));
         }
         for (bucket, addition) in &self.additions {
             addition.queries(conn, bucket, &self.stream, !lows.has(bucket.id, self.stream), &mut queries).await?;

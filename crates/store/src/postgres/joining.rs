@@ -13,6 +13,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
@@ -21,7 +22,7 @@ use posthaste_domain::policy::Batch;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::append::{DeliveryRows, HOLD, PartRows};
+use super::append::{DeliveryRows, HOLD_NOW, PartRows};
 use super::arrivals::OWNERS;
 use super::buckets::{Bucket, Buckets};
 use super::error::{Failure, Kind};
@@ -236,9 +237,9 @@ impl Work {
 pub(super) async fn join(shared: &Shared, joined: &Joined) -> Result<(), Failure> {
     let conn = shared.writing.conn().map_err(Failure::other)?;
     let work = Work::plan(joined, &shared.buckets());
-    let identity = shared.identity;
+    let (identity, epoch) = (shared.identity, shared.epoch.load(Ordering::Acquire));
     let mut queries: Vec<Query<'_>> = vec![
-        (conn.prepare(HOLD).await?, vec![&identity.stream, &identity.node]),
+        (conn.prepare(HOLD_NOW).await?, vec![&identity.stream, &identity.node, &epoch]),
         (conn.prepare(TAKE).await?, vec![&identity.node, &joined.ids]),
     ];
     work.queries(&conn, &identity.node, &mut queries).await?;

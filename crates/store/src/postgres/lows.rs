@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use posthaste_domain::id::{DeliveryKey, Sequence};
 
+use super::append::HOLD_NOW;
 use super::error::Failure;
-use super::link::Conn;
+use super::link::{BEGIN_KEYED, Conn, Query};
+use super::nodes::Identity;
 use super::pending::{Claim, PARTS, Pending};
 use super::settle::SET_LOW;
 
@@ -59,8 +61,13 @@ impl Lows {
         raised.collect()
     }
 
-    /// Writes them.
-    pub(super) async fn write(&mut self, conn: &Conn, node: i64, changed: Vec<((i32, Claim), i64)>) -> Result<(), Failure> {
+    /// Writes them, in this epoch of the node: late they would be too high for what was opened again since.
+    pub(super) async fn write(
+        &mut self,
+        conn: &Conn,
+        (own, epoch): (Identity, i64),
+        changed: Vec<((i32, Claim), i64)>,
+    ) -> Result<(), Failure> {
         if changed.is_empty() {
             return Ok(());
         }
@@ -71,7 +78,10 @@ impl Lows {
             parts.push(*part);
             keys.push(*key);
         }
-        conn.keyed(SET_LOW, &[&node, &buckets, &streams, &parts, &keys]).await?;
+        let (hold, set) = (conn.prepare(HOLD_NOW).await?, conn.prepare(SET_LOW).await?);
+        let queries: [Query<'_>; 2] =
+            [(hold, vec![&own.stream, &own.node, &epoch]), (set, vec![&own.node, &buckets, &streams, &parts, &keys])];
+        conn.transaction(BEGIN_KEYED, &queries).await?;
         self.0.extend(changed);
         Ok(())
     }

@@ -13,6 +13,7 @@
 //!    everybody has the time to be heard.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use posthaste_domain::id::DeliveryKey;
@@ -211,7 +212,8 @@ pub(super) async fn take_over(tx: &Alone, node: i64, lapse: Option<Duration>, li
 /// Gives one of these parts of the owners' stream to the living node that holds the fewest, if this one holds at least two more; answers it. One
 /// with a scheduled delivery stays: whoever holds it waits for its time. Nodes of other releases may not look for gifts.
 pub(super) async fn give(conn: &Conn, shared: &Shared, parts: &[i16]) -> Result<Option<i16>, Failure> {
-    const GIVE: &str = "WITH living AS MATERIALIZED (
+    const GIVE: &str = "WITH now AS MATERIALIZED (SELECT 1 FROM posthaste.stream WHERE stream = $4 AND epoch = $5 FOR SHARE),
+         living AS MATERIALIZED (
            SELECT n.id FROM posthaste.node n JOIN posthaste.node own ON own.id = $1 AND own.release = n.release
            WHERE NOT n.closed AND (n.id = $1 OR n.seen >= clock_timestamp() - make_interval(secs => $2))),
          held AS MATERIALIZED (
@@ -219,13 +221,14 @@ pub(super) async fn give(conn: &Conn, shared: &Shared, parts: &[i16]) -> Result<
          poorest AS (
            SELECT o.id FROM held o JOIN held own ON own.id = $1 AND own.parts > o.parts + 1 ORDER BY o.parts, o.id LIMIT 1),
          idle AS (
-           SELECT p.part FROM unnest($3::int2[]) AS p(part) WHERE EXISTS (SELECT 1 FROM poorest)
+           SELECT p.part FROM unnest($3::int2[]) AS p(part) WHERE EXISTS (SELECT 1 FROM poorest) AND EXISTS (SELECT 1 FROM now)
              AND NOT EXISTS (SELECT 1 FROM posthaste.due d WHERE d.stream = 0 AND (d.target & 7)::int2 = p.part) LIMIT 1),
          given AS (
            UPDATE posthaste.claim c SET holder = poorest.id, fence = fence + 1 FROM poorest, idle
            WHERE c.stream = 0 AND c.part = idle.part AND c.holder = $1 RETURNING c.part)
        SELECT given.part, pg_notify('posthaste', 'news') FROM given";
-    let rows = conn.keyed(GIVE, &[&shared.identity.node, &seconds(shared.options.lapse), &parts.to_vec()]).await?;
+    let (identity, epoch) = (shared.identity, shared.epoch.load(Ordering::Acquire));
+    let rows = conn.keyed(GIVE, &[&identity.node, &seconds(shared.options.lapse), &parts.to_vec(), &identity.stream, &epoch]).await?;
     Ok(rows.first().map(|row| row.get(0)))
 }
 

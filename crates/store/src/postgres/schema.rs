@@ -30,7 +30,7 @@ use super::link::Alone;
 use crate::StoreError;
 
 /// Migrations that this release knows: the first is number 1.
-const MIGRATIONS: [&str; 2] = [FIRST, JOINING];
+const MIGRATIONS: [&str; 3] = [FIRST, JOINING, EPOCHS];
 
 /// The oldest release that may use the database, as the number of its last migration. Written by the contracting migration.
 const OLDEST: i64 = 2;
@@ -204,6 +204,12 @@ CREATE TABLE posthaste.joining(    -- events that the owners of their targets ha
   members bytea NOT NULL           -- LEB128, for each event: sequence less the one before, ordinal, bytes of the payload
 );
 CREATE INDEX joining_part ON posthaste.joining(part, first);
+";
+
+/// A release that knows nothing of it writes to its own streams as before.
+const EPOCHS: &str = "
+ALTER TABLE posthaste.stream
+  ADD COLUMN epoch bigint NOT NULL DEFAULT 0; -- what its node appends has to agree with: raised whenever no answer came, so that nothing comes late
 ";
 
 /// Tables of one bucket; `$` stands for its number.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +66,11 @@ pub(super) struct Shared {
     pub(super) owned: Mutex<HashSet<i64>>,
     /// Claims that were taken over and whose work was not counted yet. Until then nothing new is taken for them.
     pub(super) uncounted: Mutex<Vec<Claim>>,
+    /// What is begun has to agree with in the database. Raised by the writer alone, when it is not known what became of something that was begun
+    /// before: from then on that comes to nothing.
+    pub(super) epoch: AtomicI64,
+    /// Whether something is looked up only once the epoch is over.
+    pub(super) in_doubt: AtomicBool,
     /// Deliveries of which it is not known whether they were opened again. They are counted as if they were.
     pub(super) reopened: Mutex<Vec<(DeliveryKey, Place)>>,
     /// What was heard when this node recovered.
@@ -114,6 +119,8 @@ impl Shared {
             arrivals: tokio::sync::Mutex::default(),
             owned: Mutex::default(),
             uncounted: Mutex::default(),
+            epoch: AtomicI64::new(0),
+            in_doubt: AtomicBool::new(false),
             reopened: Mutex::default(),
             met: Mutex::default(),
             steady: Mutex::default(),
@@ -265,7 +272,12 @@ impl Shared {
         self.recount(&conn).await?;
         let mut opened = self.opened(&conn).await?;
         let held = self.counted_parts();
-        match arrivals.take(&conn, self.identity.node, held, &self.buckets(), &self.pending).await {
+        let own = (self.identity, self.epoch.load(Ordering::Acquire));
+        let taken = arrivals.take(&conn, own, held, &self.buckets(), &self.pending).await;
+        if arrivals.is_unsure() {
+            self.in_doubt.store(true, Ordering::Release);
+        }
+        match taken {
             Ok(arrived) => {
                 // Told of in vain they would be passed over: then they are taken anew.
                 self.knows(&conn, arrivals.newest()).await.inspect_err(|_| arrivals.doubt())?;
@@ -312,7 +324,10 @@ impl Shared {
         // Without an answer it may be any of them. What this node still holds comes back as a gift.
         let lost: &[i16] = match &given {
             Ok(given) => given.as_slice(),
-            Err(failure) if failure.kind == Kind::Uncertain => &idle,
+            Err(failure) if failure.kind == Kind::Uncertain => {
+                self.in_doubt.store(true, Ordering::Release);
+                &idle
+            }
             Err(_) => &[],
         };
         lost.iter().for_each(|part| {

@@ -153,6 +153,11 @@ impl PostgresStore {
         self.to_its_end(async move { Ok(work(link(&shared).alone().await?).await?) }).await
     }
 
+    /// Ends the epoch if something may come late that was begun in it.
+    pub(super) async fn out_of_doubt(&self) -> Result<(), StoreError> {
+        if self.shared.in_doubt.load(Ordering::Acquire) { self.command(Command::Decide).await } else { Ok(()) }
+    }
+
     /// Work that goes on when nobody waits for it any more.
     pub(super) async fn to_its_end<T: Send + 'static>(
         &self,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
-use super::append::{self, Sources};
+use super::append::{self, HOLD_NOW, Sources};
 use super::buckets::Bucket;
 use super::command::Command;
 use super::error::{Failure, Kind};
@@ -26,10 +26,10 @@ use super::nodes;
 use super::pending::{Claim, Place, part_of};
 use super::rows;
 use super::settle::{LOWER, Places, REOPEN};
-use super::shared::Shared;
+use super::shared::{Busy, Shared};
 use crate::gathering::{Gathering, Wanted, Work};
 use crate::tell::teller;
-use crate::{LaneSummary, Recovered, StoreError};
+use crate::{Joined, LaneSummary, Recovered, StoreError};
 
 /// How often a group is tried when buckets change below it.
 const TRIES: usize = 4;
@@ -46,6 +46,10 @@ pub(super) struct Writer {
     unsure: HashSet<i64>,
     /// Where appends are counted of which it is not known whether they are stored.
     undecided: BTreeSet<Place>,
+    /// Deliveries of which it is not known whether they were opened again.
+    reopening: Vec<(DeliveryKey, Place)>,
+    /// The last epoch that was asked for. While it is not the one that is known, nothing may be begun.
+    asked_epoch: i64,
     stop: CancellationToken,
 }
 
@@ -92,6 +96,8 @@ impl Writer {
             own: Own::default(),
             unsure: HashSet::new(),
             undecided: BTreeSet::new(),
+            reopening: Vec::new(),
+            asked_epoch: 0,
             stop,
         }
     }
@@ -123,8 +129,8 @@ impl Writer {
             Command::Hold(claims, reply) => drop(reply.send(self.hold(claims).await.map_err(StoreError::from))),
             Command::Decide(reply) => drop(reply.send(self.decide().await.map_err(StoreError::from))),
             // Between two groups: what is opened again is so before or after it.
-            Command::Give(busy, reply) => drop(reply.send(self.shared.give(&busy).await.map_err(StoreError::from))),
-            Command::Join(joined, reply) => drop(reply.send(joining::join(&self.shared, &joined).await.map_err(StoreError::from))),
+            Command::Give(busy, reply) => drop(reply.send(self.give(&busy).await.map_err(StoreError::from))),
+            Command::Join(joined, reply) => drop(reply.send(self.join(&joined).await.map_err(StoreError::from))),
             Command::KeepLows(reply) => drop(reply.send(self.keep_lows().await.map_err(StoreError::from))),
             Command::Forget(bucket) => self.lows.forget(bucket),
             Command::Append(..) | Command::Settle(..) | Command::Close(_) => {}
@@ -162,6 +168,7 @@ impl Writer {
 
     /// One transaction, again if the buckets changed.
     async fn attempt(&mut self, commands: &[&Command]) -> Result<Vec<Verdict>, Failure> {
+        self.know_epoch().await?;
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
         for _ in 1..TRIES {
             match self.transact(&conn, commands).await {
@@ -224,12 +231,23 @@ impl Writer {
         }
     }
 
+    async fn give(&mut self, busy: &Busy) -> Result<bool, Failure> {
+        self.know_epoch().await?;
+        self.shared.give(busy).await
+    }
+
+    async fn join(&mut self, joined: &Joined) -> Result<(), Failure> {
+        self.know_epoch().await?;
+        joining::join(&self.shared, joined).await
+    }
+
     /// See `Journal::reopen`. Deliveries that this node does not hold are left alone.
     async fn reopen(&mut self, keys: Vec<DeliveryKey>, at_ms: i64) -> Result<Vec<PendingDelivery>, StoreError> {
         let mut keys = keys;
         keys.sort_unstable();
         keys.dedup();
         let mut reopened = Vec::new();
+        self.know_epoch().await?;
         let conn = self.shared.writing.conn()?;
         for (bucket, keys) in rows::by_bucket(&self.shared, keys) {
             match self.reopen_in(&conn, &bucket, &keys, at_ms).await {
@@ -264,9 +282,11 @@ impl Writer {
         let lows: Vec<i64> = lowest.values().copied().collect();
         let reopen = conn.prepare(&bucket.sql(REOPEN)).await?;
         let lower = conn.prepare(LOWER).await?;
-        let node = self.shared.identity.node;
+        let hold = conn.prepare(HOLD_NOW).await?;
+        let (node, stream, epoch) = (self.shared.identity.node, self.shared.identity.stream, self.shared.epoch.load(Ordering::Acquire));
         let queries = [
-            (lower, vec![&bucket.id as &(dyn tokio_postgres::types::ToSql + Sync), &streams, &parts, &lows]),
+            (hold, vec![&stream as &(dyn tokio_postgres::types::ToSql + Sync), &node, &epoch]),
+            (lower, vec![&bucket.id as _, &streams, &parts, &lows]),
             (reopen, vec![&node as _, &places.target, &places.stream, &places.key, &at_ms]),
         ];
         // Counted before, as what is appended is.
@@ -281,7 +301,7 @@ impl Writer {
         }
         let answers = conn.transaction(BEGIN_KEYED, &queries).await;
         let is_uncertain = answers.as_ref().is_err_and(|failure| failure.kind == Kind::Uncertain);
-        let found = answers.and_then(|answers| answers[1].iter().map(rows::delivery).collect::<Result<Vec<Delivery>, Failure>>());
+        let found = answers.and_then(|answers| answers[2].iter().map(rows::delivery).collect::<Result<Vec<Delivery>, Failure>>());
         let opened: HashSet<i64> = found.iter().flatten().map(|delivery| delivery.key.0).collect();
         {
             let mut pending = self.shared.pending.lock();
@@ -293,7 +313,8 @@ impl Writer {
             }
         }
         if is_uncertain {
-            self.shared.reopened.lock().extend(counted.into_iter().map(|(key, place)| (DeliveryKey(key), place)));
+            self.reopening.extend(counted.into_iter().map(|(key, place)| (DeliveryKey(key), place)));
+            self.shared.in_doubt.store(true, Ordering::Release);
         }
         let told = |delivery: Delivery| {
             let event = events.get(&delivery.key.sequence())?.clone();
@@ -302,16 +323,28 @@ impl Writer {
         Ok(found?.into_iter().filter_map(told).collect())
     }
 
-    /// Makes sure that whatever this node began to append is stored or undone: its transaction holds the stream's row until then.
+    /// Makes sure that whatever this node began is stored or undone: a transaction that has reached the database holds the stream's row until its end,
+    /// and one that reaches it later is of an epoch that is over.
     async fn decide(&mut self) -> Result<(), Failure> {
-        const DECIDE: &str = "SELECT 1 FROM posthaste.stream WHERE stream = $1 FOR UPDATE NOWAIT";
+        // One that comes late itself changes nothing any more.
+        const DECIDE: &str = "WITH own AS MATERIALIZED (SELECT stream FROM posthaste.stream WHERE stream = $1 FOR UPDATE NOWAIT)
+            UPDATE posthaste.stream s SET epoch = greatest(epoch, $2) FROM own WHERE s.stream = own.stream";
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
-        conn.keyed(DECIDE, &[&self.shared.identity.stream]).await?;
+        self.asked_epoch += 1;
+        conn.keyed(DECIDE, &[&self.shared.identity.stream, &self.asked_epoch]).await?;
+        self.shared.epoch.store(self.asked_epoch, Ordering::Release);
+        self.shared.in_doubt.store(false, Ordering::Release);
+        self.shared.reopened.lock().append(&mut self.reopening);
         // A stream that began in a bucket by such an append begins there.
         self.lows.read(&conn, self.shared.identity.node).await?;
         let mut pending = self.shared.pending.lock();
         std::mem::take(&mut self.undecided).into_iter().for_each(|place| pending.doubt(place));
         Ok(())
+    }
+
+    /// Knows in which epoch the database is.
+    async fn know_epoch(&mut self) -> Result<(), Failure> {
+        if self.asked_epoch == self.shared.epoch.load(Ordering::Acquire) { Ok(()) } else { self.decide().await }
     }
 
     /// See `Journal::recover`.
@@ -353,13 +386,18 @@ impl Writer {
 
     /// Writes down from where on something may be queued.
     async fn keep_lows(&mut self) -> Result<(), Failure> {
+        self.know_epoch().await?;
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
         let changed = {
             let pending = self.shared.pending.lock();
             let next = self.own.last().map_or(i64::MIN, |last| DeliveryKey::new(Sequence(last + 1), 0).0);
             self.lows.changed(&pending, &self.shared.uncounted.lock(), self.shared.identity.stream, next)
         };
-        self.lows.write(&conn, self.shared.identity.node, changed).await
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        let written = self.lows.write(&conn, (self.shared.identity, epoch), changed).await;
+        // What is opened again from now on has to be below.
+        self.asked_epoch += i64::from(written.as_ref().is_err_and(|failure| failure.kind == Kind::Uncertain));
+        written
     }
 
     /// Lets go of everything, so that the next one need not wait.

@@ -13,7 +13,7 @@ use posthaste_store::{
 };
 
 use super::server::{Server, options};
-use super::support::{ALL, delivered, event, key};
+use super::support::{ALL, delivered, delivered_at, event, key};
 
 const LIMITS: Batch = Batch { events: 3, bytes: 1 << 40, wait: Duration::from_millis(1_234) };
 
@@ -47,11 +47,11 @@ pub async fn append(store: &PostgresStore, target: i64, sequences: &[i64]) {
     store.append(Append { events, joins: vec![join(target, sequences)], ..Append::default() }).await.expect("append");
 }
 
-fn opened(n: i64, target: i64, due_ms: i64) -> Opened {
+pub fn opened(n: i64, target: i64, due_ms: i64) -> Opened {
     Opened { key: key(n), workspace: 1, subscription: 6, target, due_ms, received_ms: 1_000 + n }
 }
 
-fn part(target: i64, batch: i64, members: &[i64], closed_due_ms: Option<i64>) -> (i64, BatchPart) {
+pub fn part(target: i64, batch: i64, members: &[i64], closed_due_ms: Option<i64>) -> (i64, BatchPart) {
     (target, BatchPart { batch: key(batch), members: members.iter().copied().map(Sequence).collect(), closed_due_ms })
 }
 
@@ -63,18 +63,18 @@ async fn open_batch(owner: &PostgresStore, sequences: &[i64]) {
     owner.join(joined).await.expect("join");
 }
 
-async fn members(store: &PostgresStore, batch: i64) -> Vec<i64> {
+pub async fn members(store: &PostgresStore, batch: i64) -> Vec<i64> {
     let members = store.members(key(batch), Sequence(0), ALL).await.expect("members");
     members.iter().map(|event| event.sequence.0).collect()
 }
 
 /// What is scheduled: its event and its time.
-async fn due(store: &PostgresStore, target: i64) -> Vec<(i64, i64)> {
+pub async fn due(store: &PostgresStore, target: i64) -> Vec<(i64, i64)> {
     let found = store.due(target, (0, DeliveryKey(0)), i64::MAX, ALL).await.expect("due");
     found.iter().map(|pending| (pending.delivery.key.sequence().0, pending.delivery.due_ms)).collect()
 }
 
-fn ids(found: &[Joining]) -> Vec<i64> {
+pub fn ids(found: &[Joining]) -> Vec<i64> {
     found.iter().map(|one| one.id).collect()
 }
 
@@ -193,7 +193,7 @@ async fn a_batch_is_settled_by_who_takes_it_over() {
     let again = Settlement { state: DeliveryState::Scheduled, due_ms: 70, ..delivered(first, 5) };
     heir.settle([again].into()).await.expect("settle");
     assert_eq!(due(&heir, 5).await, [(first, 70)]);
-    heir.settle([delivered(first, 5)].into()).await.expect("settle");
+    heir.settle([delivered_at(2, first, 5)].into()).await.expect("settle");
     assert!(due(&heir, 5).await.is_empty());
     heir.close().await;
 }

@@ -9,23 +9,23 @@ use posthaste_store::{Arrived, Cluster, Inherited, Journal, NewDelivery, NewEven
 
 use super::proxy::Proxy;
 use super::server::{Server, options};
-use super::support::{append, delivered, event, key, queued};
+use super::support::{append, delivered, delivered_at, event, key, queued};
 
 /// Nobody is taken for gone.
-const NEVER: Duration = Duration::from_secs(3_600);
+pub const NEVER: Duration = Duration::from_secs(3_600);
 
 /// A node that reaches its database through a proxy, another that does not, and that database.
-struct Pair {
-    node: Arc<PostgresStore>,
-    proxy: Proxy,
-    other: Arc<PostgresStore>,
+pub struct Pair {
+    pub node: Arc<PostgresStore>,
+    pub proxy: Proxy,
+    pub other: Arc<PostgresStore>,
     database: String,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Pair {
     /// The other one begins, so what has an owner is the other's.
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let server = Server::shared();
         let other = server.open(dir.path(), PostgresOptions { lapse: NEVER, ..options() }).await;
@@ -41,7 +41,7 @@ impl Pair {
     }
 
     /// The other one is gone, so what has an owner is the node's.
-    async fn owning() -> Self {
+    pub async fn owning() -> Self {
         let pair = Self::start().await;
         pair.other.close().await;
         adopt(&pair.node).await;
@@ -71,25 +71,25 @@ impl Pair {
         DeliveryKey(key).sequence().0
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         self.node.close().await;
         self.other.close().await;
     }
 }
 
 /// The same event with a delivery for the owner of its target.
-fn owned(sequence: i64, target: i64) -> NewEvent {
+pub fn owned(sequence: i64, target: i64) -> NewEvent {
     let mut event = event(sequence, target);
     event.deliveries = vec![NewDelivery { for_owner: true, ..event.deliveries[0].clone() }];
     event
 }
 
-fn arrived(target: i64, sequence: i64) -> Arrived {
+pub fn arrived(target: i64, sequence: i64) -> Arrived {
     Arrived { target, count: 1, first: key(sequence), last: key(sequence) }
 }
 
 /// What a call answers once the connection is there again.
-async fn again<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> Result<T, StoreError> {
+pub async fn again<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> Result<T, StoreError> {
     let answer = async {
         loop {
             match call().await {
@@ -101,11 +101,11 @@ async fn again<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> 
     tokio::time::timeout(Duration::from_secs(20), answer).await.expect("the connection comes back")
 }
 
-async fn settle(store: &PostgresStore, outcome: Settlement) -> Result<(), StoreError> {
+pub async fn settle(store: &PostgresStore, outcome: Settlement) -> Result<(), StoreError> {
     store.settle([outcome].into()).await
 }
 
-async fn adopt(node: &PostgresStore) -> Vec<Inherited> {
+pub async fn adopt(node: &PostgresStore) -> Vec<Inherited> {
     again(|| node.adopt(100)).await.expect("adopt")
 }
 
@@ -153,7 +153,7 @@ async fn what_was_not_counted_is_found_by_the_next() {
 async fn a_gift_whose_answer_is_lost_is_not_kept_twice() {
     let pair = Pair::owning().await;
     let third = Server::shared().open(pair.dir.path(), PostgresOptions { lapse: NEVER, ..options() }).await;
-    pair.proxy.lose_commit_after("WITH living");
+    pair.proxy.lose_commit_after("living AS MATERIALIZED");
     let lost = pair.node.give(Vec::new(), Vec::new()).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
     assert!(pair.proxy.is_over());
@@ -286,7 +286,7 @@ async fn what_is_opened_again_without_an_answer_is_told() {
     assert!(pair.proxy.is_over());
     assert_eq!(again(|| pair.node.arrivals()).await.expect("arrivals"), [arrived(5, first)]);
     assert_eq!(queued(&pair.node, 5).await, [first]);
-    again(|| settle(&pair.node, delivered(first, 5))).await.expect("settle");
+    again(|| settle(&pair.node, delivered_at(2, first, 5))).await.expect("settle");
     // This time the database hears nothing of it.
     pair.proxy.cut_commit_after("state = 0, due_ms = 0");
     let lost = pair.node.reopen(vec![key(first + 1)], 9).await;

@@ -9,6 +9,7 @@ mod fight;
 mod filled;
 mod gifts;
 mod joining;
+mod late;
 mod lost;
 mod migrate;
 mod plans;

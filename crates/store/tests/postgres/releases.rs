@@ -32,7 +32,7 @@ async fn expand(admin: &Client) {
     }
     script += "CREATE INDEX later_node ON posthaste.node(later_count);
         UPDATE posthaste.delivery_1 SET later_note = 'kept';
-        INSERT INTO posthaste.migration(number, oldest) VALUES (3, 2);";
+        INSERT INTO posthaste.migration(number, oldest) VALUES (4, 2);";
     admin.batch_execute(&format!("BEGIN;{script}COMMIT")).await.expect("it expands");
 }
 
@@ -84,9 +84,9 @@ async fn a_later_release_may_have_expanded_the_schema() {
     assert_eq!(queued(&three, 5).await, after.0);
 
     // Once it has contracted the schema, nodes of this release do not start any more.
-    admin.execute("UPDATE posthaste.migration SET oldest = 3 WHERE number = 3", &[]).await.expect("an update");
+    admin.execute("UPDATE posthaste.migration SET oldest = 4 WHERE number = 4", &[]).await.expect("an update");
     let refused = PostgresStore::open(&server.url(&server.database(dir.path()).await), options()).await;
-    assert!(matches!(refused.map(Arc::new), Err(StoreError::TooNew { found: 3, known: 2 })));
+    assert!(matches!(refused.map(Arc::new), Err(StoreError::TooNew { found: 4, known: 3 })));
     for store in [two, three] {
         store.close().await;
     }

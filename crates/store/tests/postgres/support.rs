@@ -51,6 +51,12 @@ pub fn delivered(n: i64, target: i64) -> Settlement {
     Settlement { key: key(n), target, attempt: Some(attempt), state: DeliveryState::Delivered, due_ms: 0, at_ms: 3_000, is_awaited: true }
 }
 
+/// The same after another attempt than the first.
+pub fn delivered_at(number: u32, n: i64, target: i64) -> Settlement {
+    let first = delivered(n, target);
+    Settlement { attempt: first.attempt.map(|attempt| Attempt { number, ..attempt }), ..first }
+}
+
 /// Sequences of what a lane would find.
 pub async fn queued(store: &PostgresStore, target: i64) -> Vec<i64> {
     let pending = store.queued(target, DeliveryKey(0), ALL).await.expect("queued");

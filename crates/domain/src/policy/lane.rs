@@ -14,8 +14,8 @@
 //! deliveries go before scheduled ones that are due, except that after seven fresh in a row one that is
 //! due goes first: a target that has just recovered must not bury its live traffic under old, nor the
 //! old for ever. With [`Order::Fifo`] one is in flight, and while a retry waits nothing overtakes
-//! it, unless [`LaneLimits::head_blocks`] is off. (After a restart with more scheduled deliveries than
-//! memory holds, a retry that is due later than those may be overtaken.)
+//! it, unless [`LaneLimits::head_blocks`] is off: what is scheduled is read before anything is run. (After a restart with more of that than
+//! memory holds, a retry that is due later may be overtaken.)
 //!
 //! # What the shell has to keep
 //!
@@ -205,8 +205,8 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         if let Some((due_ms, _)) = self.heads.values().next() {
             return if *due_ms <= now_ms { Choice::Take(From::Heads) } else { Choice::At(*due_ms) };
         }
-        if self.head_blocks() && self.scheduled.is_empty() && self.scheduled.spilled() {
-            // A retry may be among what is being read, and go before all others.
+        if self.head_blocks() && self.scheduled.wants_more() {
+            // A retry may be among what is being read, and go before all others, though it is due last.
             return Choice::Nothing;
         }
         let next_due_ms = self.scheduled.first().map(|(due_ms, _)| *due_ms);

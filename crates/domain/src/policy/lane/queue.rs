@@ -155,6 +155,11 @@ impl<P: Ord + Copy, T> Queue<P, T> {
         self.bytes -= before.map_or(0, |held| held.bytes);
     }
 
+    /// Whether something is spilled and there is room for it.
+    pub(super) fn wants_more(&self) -> bool {
+        self.spilled() && self.half_empty()
+    }
+
     /// Where to read from, if memory is at most half full, something is spilled and no page is
     /// being read. From now on one is.
     pub(super) fn ask(&mut self) -> Option<Option<P>> {

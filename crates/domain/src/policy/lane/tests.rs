@@ -88,6 +88,24 @@ fn in_order_a_waiting_retry_holds_up_the_rest() {
     assert_eq!(run(&mut lane, 99), Some(2));
 }
 
+/// A retry is due later than what was never tried, and is found in the last page.
+#[test]
+fn in_order_a_retry_is_looked_for_before_anything_is_run() {
+    let mut lane: Lane<u64> = Lane::recovering(limits(10, 1000, Order::Fifo), Some(9), false, true);
+    let scheduled = |key, due_ms, retry| Scheduled { entry: Entry { key, item: key, bytes: 1 }, due_ms, retry };
+    assert_eq!(lane.next(9, &mut breaker(), None, 9), Next::NeedScheduled { after: None });
+    lane.scheduled_arrived(vec![scheduled(2, 1, false), scheduled(3, 1, false)], false);
+    assert_eq!(lane.next(9, &mut breaker(), None, 9), Next::NeedScheduled { after: Some((1, 3)) });
+    assert_eq!(run(&mut lane, 9), None, "it is being read");
+    lane.scheduled_arrived(vec![scheduled(1, 5, true)], false);
+    assert_eq!(lane.next(9, &mut breaker(), None, 9), Next::NeedScheduled { after: Some((5, 1)) });
+    lane.scheduled_arrived(Vec::new(), true);
+    for key in [1, 2, 3] {
+        assert_eq!(run(&mut lane, 9), Some(key));
+        lane.finished(key, Finish::Done);
+    }
+}
+
 #[test]
 fn a_full_lane_leaves_the_rest_in_the_journal() {
     let mut lane = lane(4);

@@ -355,7 +355,7 @@ impl Committer {
 
     /// Closed batches, for their lanes.
     fn handed(&self, closed: Vec<Full>) -> Vec<Arrival> {
-        closed.into_iter().filter_map(|full| full.hand(&self.gate)).collect()
+        closed.into_iter().filter_map(Full::hand).collect()
     }
 
     /// Tells lanes what to read: between two groups, so that each knows which keys will still be pushed.

@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::membership::Tenure;
 use crate::verdict::judge;
 use bytes::Bytes;
 use posthaste_channels::{Content, ContentKind, Dispatch, Outcome, Preview, Report};
@@ -48,6 +49,8 @@ pub(crate) struct Sender {
     pub recent: Recent,
     pub steward: Steward,
     pub heavy: Heavy,
+    /// Until when what this node sends is surely its own to send.
+    pub tenure: Tenure,
 }
 
 /// What came of an attempt.
@@ -106,6 +109,8 @@ impl Sender {
                 Err(expired) => Err(expired),
             };
             match content {
+                // It took so long to read that others may be sending it.
+                Ok(_) if !self.tenure.holds() => tokio::time::sleep(READ_AGAIN).await,
                 Ok(content) => break (at_ms, self.send(&id, subscription, target, content).await),
                 Err(unsendable) if unsendable.obstacle == Obstacle::NoJournal => tokio::time::sleep(READ_AGAIN).await,
                 Err(unsendable) => break (at_ms, Err(unsendable)),

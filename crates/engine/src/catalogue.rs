@@ -296,7 +296,11 @@ impl Catalogue {
                     Ok(changes) if !changes.is_empty() => changes,
                     nothing => {
                         pen.put_back().await;
-                        return nothing.map(|_| Vec::new());
+                        drop(order);
+                        nothing?;
+                        // That it is so already is as good as a change once all nodes know of it.
+                        self.make_known(shared).await?;
+                        return Ok(Vec::new());
                     }
                 };
                 let entries = entries(self, actor, &changes);

@@ -334,7 +334,7 @@ impl Member {
         let share = beat.orphans.div_ceil(beat.nodes.max(1) as usize);
         let member = self.clone();
         self.engine.tasks().spawn("takeover", async move {
-            let mut limit = share;
+            let (mut limit, mut is_said) = (share, false);
             loop {
                 let order = member.in_order.lock().await;
                 match member.cluster.adopt(limit).await {
@@ -349,7 +349,9 @@ impl Member {
                     }
                     Err(StoreError::Closed | StoreError::Fenced) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "what gone nodes left could not be taken over; it is tried again");
+                        if !std::mem::replace(&mut is_said, true) {
+                            tracing::warn!(%error, "what gone nodes left could not be taken over; it is tried again");
+                        }
                         // What was taken has still to be counted.
                         limit = 0;
                         drop(order);

@@ -12,7 +12,7 @@ use posthaste_domain::id::{DeliveryKey, MAX_ORDINAL, Sequence};
 use posthaste_domain::people::Actor;
 use posthaste_domain::policy::breaker::{Settings as BreakerSettings, State};
 use posthaste_domain::resource::{Health, Target, TargetStatus};
-use posthaste_store::{Bins, Catalog, Cluster, History, Journal, Recovered, Suppressions};
+use posthaste_store::{Bins, Catalog, Cluster, History, Journal, LaneSummary, Suppressions};
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::{AcceptRequest, Accepted, Committer};
@@ -160,6 +160,7 @@ impl Engine {
             recent: crate::messages::Recent::default(),
             steward: steward.clone(),
             heavy: Heavy::default(),
+            tenure: membership.tenure(),
         });
         let budget = Arc::new(Budget::new(settings.lane_bytes, settings.lanes_bytes));
         let yielding = Arc::new(Yielding::new(shards));
@@ -192,6 +193,11 @@ impl Engine {
             settle::run(Arc::clone(&journal), lanes.clone(), Arc::clone(&metrics), Arc::clone(&counts), membership.clone(), outcomes),
         );
 
+        // Other nodes may have stored some of what was taken over after the last sequence was read. All that anybody was given lies below this.
+        let bound = match &cluster {
+            Some(cluster) => cluster.lease(1).await?.0,
+            None => recovered.last_sequence,
+        };
         let (committed_tx, committed) = watch::channel(recovered.last_sequence);
         let (visible, visible_up_to) = Visible::new(recovered.last_sequence, &membership);
         let (takeover, takeovers) = mpsc::channel(TAKEOVERS);
@@ -250,7 +256,7 @@ impl Engine {
             }),
             actor: Arc::default(),
         };
-        engine.recover_lanes(recovered).await;
+        engine.recover_lanes(recovered.lanes, Sequence(bound)).await;
         engine.tasks().spawn("steward", steward::run(engine.clone(), news));
         if let Some(news) = engine.inner.channels.carrier_news() {
             engine.tasks().spawn("carrier news", crate::messages::run_news(engine.clone(), news));
@@ -282,7 +288,8 @@ impl Engine {
         &self.actor
     }
 
-    async fn recover_lanes(&self, recovered: Recovered) {
+    /// Has lanes read what a start found; no key of it is above `last`.
+    async fn recover_lanes(&self, lanes: Vec<LaneSummary>, last: Sequence) {
         for workspace in self.workspaces() {
             for health in self.list::<Health>(workspace) {
                 let Health { target, breaker: snapshot } = health.doc;
@@ -293,8 +300,8 @@ impl Engine {
                 }
             }
         }
-        let last_key = DeliveryKey::new(Sequence(recovered.last_sequence), MAX_ORDINAL);
-        for summary in recovered.lanes {
+        let last_key = DeliveryKey::new(last, MAX_ORDINAL);
+        for summary in lanes {
             let workspace = self.inner.catalogue.by_number::<Target>(summary.target).map_or(0, |target| target.workspace);
             self.inner.lanes.send(summary.target, Command::Recover { workspace, summary, last_key }).await;
         }

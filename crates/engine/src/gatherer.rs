@@ -6,14 +6,14 @@
 //!
 //! Invariants:
 //! - An event that was taken is in a batch, and one that was not is taken by the next owner: both are one transaction of the store.
-//! - A lane gets a batch once it is closed and what it has is stored. Its delivery is read before its gate closes: a lane that met it in a page does not send
-//!   it meanwhile.
+//! - A lane gets a batch once it is closed and what it has is stored, and closes its gate then: a lane that met it in a page does not send it meanwhile.
 //! - Parts with an open batch stay where they are (`Cluster::give`): what is open here is of targets that this node owns, as long as it lives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_store::{Cluster, Joined, Joining, Opened, StoreError};
 use tokio::sync::{Mutex, watch};
@@ -22,7 +22,7 @@ use tokio::time::MissedTickBehavior;
 use crate::batches::{Batches, Changes, Full, Member};
 use crate::cluster::PAUSE;
 use crate::engine::Engine;
-use crate::lanes::{Arrival, Command, How, Reread};
+use crate::lanes::{Arrival, How};
 
 /// How often it is looked whether something waits, though nobody rang.
 const LOOK: Duration = Duration::from_secs(1);
@@ -164,21 +164,10 @@ impl Gatherer {
             tokio::time::sleep(PAUSE).await;
         };
         let inner = self.engine.inner();
-        let mut arrivals = Vec::with_capacity(found.len());
-        for delivery in found {
-            let (key, target, due_ms) = (delivery.delivery.key, delivery.delivery.target, delivery.delivery.due_ms);
-            if inner.gate.close(key) {
-                arrivals.push(Arrival { delivery, how: How::Later(due_ms) });
-            } else {
-                // Somebody is cancelling it. If that fails, it is there to be sent: the lane looks.
-                let lane = Reread { workspace: delivery.delivery.workspace, count: 1, lowest: key, last_key: key };
-                inner.lanes.send(target, Command::Reread { target, lane }).await;
-            }
-        }
-        inner.lanes.arrived(arrivals).await;
         // What was cancelled is not there any more.
-        for (_, key) in closed {
-            inner.gate.close(key);
-        }
+        let is_found = |key: &DeliveryKey| found.iter().any(|pending| pending.delivery.key == *key);
+        closed.iter().map(|(_, key)| key).filter(|key| !is_found(key)).for_each(|key| _ = inner.gate.close(*key));
+        let arrival = |delivery: PendingDelivery| Arrival { how: How::Later(delivery.delivery.due_ms), delivery };
+        inner.lanes.arrived(found.into_iter().map(arrival).collect()).await;
     }
 }

@@ -92,7 +92,7 @@ impl StartError {
     /// What the store said, if it was that.
     fn of_store(&self) -> Option<&StoreError> {
         match self {
-            Self::Store(error) | Self::Engine(EngineError::Store(error)) | Self::First(ResourceError::Store(error)) => Some(error),
+            Self::Store(error) | Self::Engine(EngineError::Store(error)) => Some(error),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use crate::config::load::{Layers, Loaded};
 use crate::config::value::Raw;
 use crate::failure::Failure;
 use crate::logging;
-use crate::node::{Ended, FirstKey, Node, StartError};
+use crate::node::{Ended, FirstKey, Node};
 use crate::signals::Stop;
 use crate::term::{Style, paint, say};
 
@@ -85,20 +85,17 @@ impl Serve {
         let mut stop = Stop::listen()?;
         let given = given_token()?;
         let start = async {
-            let started = async {
-                let node = Node::start(&loaded.config).await?;
-                let key = node.first_key(given.clone(), self.new_admin_key).await?;
-                Ok::<_, StartError>((node, key))
-            };
-            match started.await {
+            let node = match Node::start(&loaded.config).await {
                 Err(error) if error.was_lost() || self.anew && error.may_pass() => {
                     tracing::warn!(%error, "cannot begin yet; it is tried again");
                     tokio::time::sleep(PAUSE).await;
                     // In a fresh process: nothing of this try must live on.
-                    Err(begin_anew(self.new_admin_key))
+                    return Err(begin_anew(self.new_admin_key));
                 }
-                started => Ok(started?),
-            }
+                started => started?,
+            };
+            let key = node.first_key(given.clone(), self.new_admin_key).await?;
+            Ok::<_, Failure>((node, key))
         };
         let (node, key) = tokio::select! {
             started = start => started?,

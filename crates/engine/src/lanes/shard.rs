@@ -17,7 +17,7 @@ use foldhash::{HashMap, HashMapExt};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use posthaste_domain::clock::Clock;
-use posthaste_domain::delivery::{DeliveryState, PendingDelivery};
+use posthaste_domain::delivery::{Delivery, DeliveryState, PendingDelivery};
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::policy::breaker::{Breaker, Effect, Settings as BreakerSettings};
 use posthaste_domain::policy::lane::{Class, Fair, FairSettings, Next};
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::attempts::{Ended, Start};
 use super::state::{LaneNext, LaneState};
-use super::{Arrival, Budget, Command, LaneSum, Lanes, Page, Yielding};
+use super::{Arrival, Budget, Command, How, LaneSum, Lanes, Page, Reread, Yielding};
 use crate::attempt::Sender;
 use crate::batches::Gate;
 use crate::catalogue::Catalogue;
@@ -288,9 +288,16 @@ impl Shard {
     }
 
     fn arrived(&mut self, arrival: Arrival, since: Instant, now_ms: i64) {
-        let (target, workspace) = (arrival.delivery.delivery.target, arrival.delivery.delivery.workspace);
+        let Delivery { target, workspace, key, is_batch, .. } = arrival.delivery.delivery;
+        // From here on the lane may send it.
+        let is_cancelled = is_batch && arrival.how != How::Again && !self.parts.gate.close(key);
         let lane = self.lane(target, workspace, now_ms);
-        lane.arrived(arrival);
+        if is_cancelled {
+            // Or will be. If that fails, it is there to be sent: the lane looks.
+            lane.reread(Reread { workspace, count: 1, lowest: key, last_key: key });
+        } else {
+            lane.arrived(arrival);
+        }
         let class = lane.class();
         match class {
             Class::Live => self.live_since = Some(self.live_since.map_or(since, |earlier| earlier.min(since))),

@@ -21,6 +21,9 @@ use crate::auth::{Caller, Manager, Reader};
 use crate::input::{Id, Input};
 use crate::problem::Problem;
 
+/// How often settings are put together anew when others change them at the same moment.
+const TRIES: u32 = 100;
+
 /// A workspace's settings in a dialect, as clients write them.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -127,7 +130,9 @@ async fn store(
     version: Option<i64>,
     settings: Option<Map<String, Value>>,
 ) -> Result<Arc<Entry<Account>>, Problem> {
+    let mut tries = TRIES;
     loop {
+        tries -= 1;
         let (dialect, now) = (rules.dialect(), state.engine.account(workspace, rules.dialect()));
         let (settings, now) = match (&settings, now) {
             (None, Some(entry)) => return Ok(entry),
@@ -150,7 +155,7 @@ async fn store(
             }
         };
         match stored {
-            Err(ResourceError::Conflict { .. } | ResourceError::Duplicate { .. }) if version.is_none() => {}
+            Err(ResourceError::Conflict { .. } | ResourceError::Duplicate { .. }) if version.is_none() && tries > 0 => {}
             other => return Ok(other?),
         }
     }

@@ -320,7 +320,14 @@ pub(crate) async fn change<R: Crud>(
         let input: R::Input = read_value(Value::Object(body))?;
         let doc = R::build(state, input, Some(&old))?;
         match state.engine.update::<R>(old.workspace, &old.id, expected.or(Some(old.version)), doc).await {
-            Err(ResourceError::Conflict { .. }) if expected.is_none() => old = find::<R>(state, old.workspace, &old.id)?,
+            Err(ResourceError::Conflict { expected: of, found }) if expected.is_none() => {
+                let now = find::<R>(state, old.workspace, &old.id)?;
+                // What cannot be read here is not changed.
+                if now.version == old.version {
+                    return Err(ResourceError::Conflict { expected: of, found }.into());
+                }
+                old = now;
+            }
             other => break other?,
         }
     };

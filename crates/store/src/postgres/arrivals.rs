@@ -31,9 +31,9 @@ const RANGES: usize = 4_096;
 const ADD: &str = "INSERT INTO posthaste.arrival(part, target, first, last, pending, queued)
      SELECT (target & 7)::int2, target, first, last, pending, queued
      FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int4[], $5::int4[]) AS n(target, first, last, pending, queued)";
-/// Nothing in an epoch that is over: what it would have taken is read anew since.
+/// Divides by zero in an epoch that is over: what it would have taken is read anew since.
 const TAKE: &str = "WITH h AS MATERIALIZED (SELECT part FROM posthaste.claim WHERE stream = 0 AND holder = $1 AND part = ANY($4)
-                             AND EXISTS (SELECT 1 FROM posthaste.stream WHERE stream = $5 AND epoch = $6) FOR SHARE),
+                             AND (SELECT 1 / count(*) FROM posthaste.stream WHERE stream = $5 AND epoch = $6) = 1 FOR SHARE),
        gone AS (DELETE FROM posthaste.arrival a USING h WHERE a.id = ANY($2) AND a.part = h.part)
      UPDATE posthaste.arrival a SET taken = true FROM h
      WHERE a.part = h.part AND NOT a.taken AND a.id <> ALL($2)

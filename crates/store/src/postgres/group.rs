@@ -239,9 +239,11 @@ impl<'a> Group<'a> {
         for ((_, round), rows) in self.rounds.iter().zip(settled) {
             let (held, counts) = changes(rows);
             counts.into_iter().for_each(|(claim, chunk, by)| pending.add(claim, chunk, by));
-            for claim in round.outcomes.claims.iter().filter(|claim| !held.contains(claim)) {
+            // A cancellation may be of what another one has held all along.
+            let lost = |claim: &&Claim| !held.contains(claim) && pending.holds(**claim);
+            for claim in round.outcomes.claims.iter().filter(lost).copied().collect::<Vec<_>>() {
                 tracing::warn!(stream = claim.0, part = claim.1, "another node took over; its outcomes are dropped here");
-                pending.lose(*claim);
+                pending.lose(claim);
             }
             for (command, _) in round.needs.iter().filter(|(_, claim)| !held.contains(claim)) {
                 self.verdicts[*command] = Err(StoreError::Fenced);

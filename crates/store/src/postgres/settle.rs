@@ -39,7 +39,7 @@ macro_rules! after {
 }
 
 /// Stores outcomes; no delivery twice in one statement. One of an attempt that is stored already comes late, and changes nothing: the delivery may have
-/// been opened again since.
+/// been opened again since. (Attempts of one number may be two, when a delivery is cancelled and opened again while it is under way.)
 pub(super) const SETTLE: &str = concat!(
     "WITH i AS MATERIALIZED (
        SELECT * FROM unnest($2::int8[], $3::int4[], $4::int8[], $5::int2[], $6::int8[], $7::int8[], $8::int4[], $9::int8[], $10::int8[],
@@ -51,13 +51,15 @@ pub(super) const SETTLE: &str = concat!(
     ",
      c AS (
        UPDATE posthaste.delivery_$_ d SET prior = d.state, prior_due_ms = d.due_ms,
-         state = CASE WHEN d.state < 2 AND (i.number = 0 OR i.number > d.attempts) THEN i.state ELSE d.state END,
-         due_ms = CASE WHEN d.state < 2 AND (i.number = 0 OR i.number > d.attempts) THEN i.due_ms ELSE d.due_ms END,
-         updated_ms = CASE WHEN d.state < 2 AND (i.number = 0 OR i.number > d.attempts) THEN i.at_ms ELSE d.updated_ms END,
+         state = CASE WHEN d.state < 2 THEN i.state ELSE d.state END,
+         due_ms = CASE WHEN d.state < 2 THEN i.due_ms ELSE d.due_ms END,
+         updated_ms = CASE WHEN d.state < 2 THEN i.at_ms ELSE d.updated_ms END,
          attempts = greatest(d.attempts, i.number),
          first_attempt_ms = CASE WHEN d.attempts = 0 AND i.number > 0 THEN i.attempt_ms ELSE d.first_attempt_ms END
        FROM i JOIN h ON h.stream = i.stream AND h.part = (i.target & 7)
        WHERE d.target = i.target AND d.stream = i.stream AND d.key = i.key AND (d.state < 2 OR i.number > 0)
+         AND (i.number = 0 OR i.number > d.attempts OR NOT EXISTS (
+           SELECT 1 FROM posthaste.attempt_$_ a WHERE a.delivery = i.key AND a.number = i.number AND a.at_ms = i.attempt_ms))
        RETURNING d.prior, d.prior_due_ms, d.state AS now, d.due_ms AS now_due_ms, i.*),
      tried AS (
        INSERT INTO posthaste.attempt_$_(delivery, at_ms, duration_us, number, status, fault, error, message, request, response, body)

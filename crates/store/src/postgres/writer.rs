@@ -223,6 +223,8 @@ impl Writer {
                 if failure.kind == Kind::Uncertain {
                     self.unsure.extend(settled.into_iter().map(|(key, _)| key));
                     self.undecided.extend(appended);
+                    // Nothing is counted anew before it is decided.
+                    self.shared.in_doubt.store(true, Ordering::Release);
                 } else {
                     group.count(&mut pending, -1);
                 }
@@ -330,9 +332,17 @@ impl Writer {
         const DECIDE: &str = "WITH own AS MATERIALIZED (SELECT stream FROM posthaste.stream WHERE stream = $1 FOR UPDATE NOWAIT)
             UPDATE posthaste.stream s SET epoch = greatest(epoch, $2) FROM own WHERE s.stream = own.stream";
         let conn = self.shared.writing.conn().map_err(Failure::other)?;
-        self.asked_epoch += 1;
-        conn.keyed(DECIDE, &[&self.shared.identity.stream, &self.asked_epoch]).await?;
-        self.shared.epoch.store(self.asked_epoch, Ordering::Release);
+        self.shared.in_doubt.store(true, Ordering::Release);
+        let epoch = self.asked_epoch + 1;
+        match conn.keyed(DECIDE, &[&self.shared.identity.stream, &epoch]).await {
+            Ok(_) => self.asked_epoch = epoch,
+            Err(failure) => {
+                // Without an answer it may be that one now.
+                self.asked_epoch += i64::from(failure.kind == Kind::Uncertain);
+                return Err(failure);
+            }
+        }
+        self.shared.epoch.store(epoch, Ordering::Release);
         self.shared.in_doubt.store(false, Ordering::Release);
         self.shared.reopened.lock().append(&mut self.reopening);
         // A stream that began in a bucket by such an append begins there.

@@ -1,10 +1,10 @@
 //! Transactions that reach the database after their node has given the connection up: once the node has found out what became of them, they come to
 //! nothing.
 
-use posthaste_domain::delivery::DeliveryState;
+use posthaste_domain::delivery::{Attempt, DeliveryState};
 use posthaste_domain::id::Sequence;
 use posthaste_store::postgres::PostgresOptions;
-use posthaste_store::{Cluster, History, Joined, Journal, RetentionRule, StoreError};
+use posthaste_store::{Cluster, History, Joined, Journal, RetentionRule, Settlement, StoreError};
 
 use super::joining::{self, due, ids, members, opened, part};
 use super::lost::{NEVER, Pair, adopt, again, arrived, owned, settle};
@@ -125,5 +125,41 @@ async fn a_start_does_not_look_too_far_up() {
     pair.node.close().await;
     let lanes = adopt(&pair.other).await;
     assert_eq!(lanes.iter().map(|lane| (lane.target, lane.queued)).collect::<Vec<_>>(), [(5, 1)]);
+    pair.close().await;
+}
+
+/// A delivery may be cancelled and opened again while its attempt is under way: then two attempts have the same number, and both count.
+#[tokio::test]
+async fn two_attempts_of_one_number_are_told_apart() {
+    let pair = Pair::start().await;
+    let first = pair.node.lease(1).await.expect("a lease").0;
+    pair.node.append(append(vec![event(first, 5)])).await.expect("append");
+    let later = Settlement { state: DeliveryState::Scheduled, due_ms: 70, ..delivered(first, 5) };
+    settle(&pair.node, later).await.expect("settle");
+    let second = delivered(first, 5).attempt.map(|attempt| Attempt { at_ms: attempt.at_ms + 9, ..attempt });
+    settle(&pair.node, Settlement { attempt: second, ..delivered(first, 5) }).await.expect("settle");
+    assert!(due(&pair.node, 5).await.is_empty());
+    let found = pair.node.delivery(1, key(first)).await.expect("a read").expect("a delivery");
+    assert_eq!(found.state, DeliveryState::Delivered);
+    pair.close().await;
+}
+
+/// What is to be let go of is let go of later, if the epoch ends at that moment.
+#[tokio::test]
+async fn nothing_is_forgotten_when_the_epoch_ends() {
+    let pair = Pair::owning().await;
+    let first = pair.node.lease(2).await.expect("a lease").0;
+    pair.node.append(append(vec![owned(first, 6)])).await.expect("append");
+    assert_eq!(pair.node.arrivals().await.expect("arrivals"), [arrived(6, first)]);
+    settle(&pair.node, delivered(first, 6)).await.expect("settle");
+    pair.node.append(append(vec![owned(first + 1, 6)])).await.expect("append");
+    let admin = Server::shared().connect(&pair.database).await;
+    let end = "UPDATE posthaste.stream SET epoch = epoch + 1 WHERE stream = $1";
+    admin.execute(end, &[&pair.node.identity().stream]).await.expect("an update");
+    pair.node.arrivals().await.expect_err("it is of the epoch before");
+    again(|| pair.node.decided()).await.expect("decided");
+    assert_eq!(pair.node.arrivals().await.expect("arrivals"), [arrived(6, first + 1)]);
+    settle(&pair.node, delivered(first + 1, 6)).await.expect("settle");
+    pair.leaves_nothing().await;
     pair.close().await;
 }

@@ -19,7 +19,7 @@ pub struct Pair {
     pub node: Arc<PostgresStore>,
     pub proxy: Proxy,
     pub other: Arc<PostgresStore>,
-    database: String,
+    pub database: String,
     pub dir: tempfile::TempDir,
 }
 
@@ -55,7 +55,7 @@ impl Pair {
     }
 
     /// All is settled: no row is left when the node has let go of what it took.
-    async fn leaves_nothing(&self) {
+    pub async fn leaves_nothing(&self) {
         for _ in 0..2 {
             self.node.arrivals().await.expect("arrivals");
         }

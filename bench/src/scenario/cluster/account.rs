@@ -29,6 +29,9 @@ const JITTER: u64 = RATE / 5;
 const SURPLUS: &str = "SELECT greatest(0, max(owned) - ceil(8.0 / count(*)))::int8 FROM (
     SELECT count(c.part) AS owned FROM posthaste.node n LEFT JOIN posthaste.claim c ON c.holder = n.id AND c.stream = 0
     WHERE NOT n.closed GROUP BY n.id) held";
+/// Tables of deliveries.
+const TABLES: &str = "SELECT relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'posthaste' AND c.relkind = 'r' AND relname ~ '^delivery_[0-9]+$'";
 /// What a node logs when it begins anew.
 const LOST: &str = "other nodes took this one for gone";
 
@@ -86,6 +89,10 @@ impl Account {
         let counts = faults.counts();
         let (repeated, unexplained) = duplicates(&log, &done);
         let order = [ORDERED, GATHERED].map(|target| Order::of(target, &log, &published));
+        let mut left = left(shared).await?;
+        for (late, before) in order.iter().filter_map(|order| order.first_broken) {
+            left.rows.extend(around(shared, late, before).await?);
+        }
         let limited: Vec<u64> = log.iter().filter(|receipt| receipt.target == LIMITED).map(|receipt| receipt.at_us).collect();
         let forbidden: HashSet<(usize, u64)> = changes.forbidden.iter().copied().collect();
         let began_anew = shared.members.iter().map(|member| locked(&member.server).log().matches(LOST).count()).sum();
@@ -116,7 +123,7 @@ impl Account {
             most_in_calm_second: most_within(&limited, |at_us| is_calm(&done, began_us, at_us)),
             forbidden: log.iter().filter(|receipt| forbidden.contains(&(receipt.target, receipt.number))).count() as u64,
             slowest: Duration::from_micros(shared.sink.receipts().timings.take().max()),
-            left: left(shared).await?,
+            left,
             published,
             problems: Vec::new(),
         })
@@ -249,6 +256,8 @@ struct Order {
     broken: u64,
     /// Later receipts of that kind.
     repeated_late: u64,
+    /// When the first event came that was late, and which one had come before it.
+    first_broken: Option<(Receipt, u64)>,
 }
 
 impl Order {
@@ -263,6 +272,9 @@ impl Order {
             let is_late = u64::from(receipt.number < *last);
             if seen.insert(receipt.number) {
                 order.broken += is_late;
+                if is_late > 0 && order.first_broken.is_none() {
+                    order.first_broken = Some((*receipt, *last));
+                }
             } else {
                 order.repeated_late += is_late;
             }
@@ -309,8 +321,6 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
     let session = shared.postgres.connect().await?;
     let since = Instant::now();
     loop {
-        let tables = "SELECT relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                      WHERE n.nspname = 'posthaste' AND c.relkind = 'r' AND relname ~ '^delivery_[0-9]+$'";
         let mut left = Left {
             arrivals: session.number("SELECT count(*) FROM posthaste.arrival").await?,
             joining: session.number("SELECT count(*) FROM posthaste.joining").await?,
@@ -321,7 +331,7 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
             surplus: session.number(SURPLUS).await?,
             ..Left::default()
         };
-        for table in session.texts(tables).await? {
+        for table in session.texts(TABLES).await? {
             left.pending += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (0, 1)")).await?;
             left.given_up += session.number(&format!("SELECT count(*) FROM posthaste.{table} WHERE state IN (3, 4)")).await?;
         }
@@ -335,7 +345,7 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
                         AND doc::json ->> 'status' <> 'active'";
             left.rows.extend(session.texts(held).await?);
             left.rows.extend(session.texts("SELECT 'node ' || n::text FROM posthaste.node n WHERE NOT closed").await?);
-            for table in session.texts(tables).await? {
+            for table in session.texts(TABLES).await? {
                 let pending = format!(
                     "SELECT 'delivery ' || (d.key >> 20) || ' stream ' || d.stream || ' holder ' || coalesce(c.holder, -1) || ' ' || d::text \
                      FROM posthaste.{table} d LEFT JOIN posthaste.claim c ON c.stream = d.stream AND c.part = (d.target & 7)::int2 \
@@ -347,6 +357,25 @@ async fn left(shared: &Shared) -> Result<Left, BenchError> {
         }
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// An event that was late, the one that had come before it, and what was sent to their target at that time.
+async fn around(shared: &Shared, late: Receipt, before: u64) -> Result<Vec<String>, BenchError> {
+    let session = shared.postgres.connect().await?;
+    let ago_ms = shared.clock.us().saturating_sub(late.at_us) / 1_000;
+    let now_ms = session.number("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8").await?;
+    let at_ms = now_ms - i64::try_from(ago_ms).unwrap_or_default();
+    let mut rows = vec![format!("event {} came at {} ms, after {before}", late.number, at_ms)];
+    for table in session.texts(TABLES).await? {
+        let sent = format!(
+            "SELECT 'sent ' || (d.key >> 20) || ' ' || d::text FROM posthaste.{table} d
+             JOIN posthaste.resource r ON r.number = d.target AND r.doc::json ->> 'name' = 'target {}'
+             WHERE d.updated_ms BETWEEN {at_ms} - 1500 AND {at_ms} + 300 ORDER BY d.updated_ms LIMIT 12",
+            late.target,
+        );
+        rows.extend(session.texts(&sent).await?);
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -361,8 +390,9 @@ mod tests {
     fn order_is_that_of_each_sender() {
         let published = Published { numbers: vec![(ORDERED, vec![0, 2, 5]), (0, vec![3]), (ORDERED, vec![1, 4])], ..Published::default() };
         let order = |numbers: &[u64]| Order::of(ORDERED, &receipts(ORDERED, numbers), &published);
-        assert_eq!(order(&[1, 0, 0, 2, 4, 5]), Order { events: 5, broken: 0, repeated_late: 0 });
-        assert_eq!(order(&[0, 5, 2, 0, 1]), Order { events: 4, broken: 1, repeated_late: 1 }, "2 came after 5, and 0 again");
+        assert_eq!(order(&[1, 0, 0, 2, 4, 5]), Order { events: 5, ..Order::default() });
+        let broken = Order { events: 4, broken: 1, repeated_late: 1, first_broken: Some((receipts(ORDERED, &[0, 5, 2])[2], 5)) };
+        assert_eq!(order(&[0, 5, 2, 0, 1]), broken, "2 came after 5, and 0 again");
     }
 
     #[test]

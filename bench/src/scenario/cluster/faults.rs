@@ -85,7 +85,9 @@ impl Faults {
         // A pause that was not answered in time may have come to pass after it was resumed. Each node does what it was asked for in order.
         if self.chosen.contains(&Fault::Pause) {
             for member in &shared.members {
-                self.resume(&mut || member).await?;
+                if !self.resume(&mut || member, Instant::now() + READY).await {
+                    return Err(BenchError::Start { log: ", and a node does not resume the target with an order".to_owned() });
+                }
             }
         }
         Ok(())
@@ -143,22 +145,22 @@ impl Faults {
             // Whatever became of it, it is resumed.
             self.switch(some(shared, &mut rng), "pause").await;
             sleep(Duration::from_millis(rng.between(PAUSED_MS.0, PAUSED_MS.1))).await;
-            self.resume(&mut || some(shared, &mut rng)).await?;
+            // If nobody can before that, all are asked when nothing goes wrong any more.
+            self.resume(&mut || some(shared, &mut rng), self.until).await;
             self.note(shared, Fault::Pause, from_us);
         }
         Ok(())
     }
 
-    /// Asks one node after the other until one does it.
-    async fn resume<'a>(&self, next: &mut (dyn FnMut() -> &'a Member + Send)) -> Result<(), BenchError> {
-        let since = Instant::now();
+    /// Asks one node after the other until one does it; answers whether one did before `until`.
+    async fn resume<'a>(&self, next: &mut (dyn FnMut() -> &'a Member + Send), until: Instant) -> bool {
         while !self.switch(next(), "resume").await {
-            if since.elapsed() > READY {
-                return Err(BenchError::Start { log: ", and no node resumes the target with an order".to_owned() });
+            if Instant::now() >= until {
+                return false;
             }
             sleep(Duration::from_millis(100)).await;
         }
-        Ok(())
+        true
     }
 
     /// Asks a node; answers whether it did.

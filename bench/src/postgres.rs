@@ -31,6 +31,8 @@ pub struct Postgres {
     is_root: bool,
     keep: bool,
     guard: Child,
+    /// Of the server, beside its own.
+    options: &'static str,
 }
 
 /// A connection of the bench's own, past all proxies.
@@ -63,6 +65,15 @@ fn run(command: &mut Command) -> Result<(), BenchError> {
 impl Postgres {
     /// Makes a server and starts it.
     pub fn start(keep: bool) -> Result<Self, BenchError> {
+        Self::start_with(keep, "")
+    }
+
+    /// Makes one that counts statements.
+    pub fn start_counting(keep: bool) -> Result<Self, BenchError> {
+        Self::start_with(keep, " -c shared_preload_libraries=pg_stat_statements")
+    }
+
+    fn start_with(keep: bool, options: &'static str) -> Result<Self, BenchError> {
         let directory =
             tempfile::Builder::new().prefix("posthaste-bench-").tempdir().map_err(BenchError::io("cannot make a temporary directory"))?;
         let path = directory.path().to_owned();
@@ -76,7 +87,7 @@ impl Postgres {
         guard.args(["-c", GUARD, "sh", &prefix]).arg(&bin).arg(&path).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guard = guard.spawn().map_err(BenchError::io("cannot start sh"))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let server = Self { bin, directory: Some(directory), path, address, is_root, keep, guard };
+        let server = Self { bin, directory: Some(directory), path, address, is_root, keep, guard, options };
         if is_root {
             run(Command::new("chown").arg(NOBODY).arg(&server.path))?;
         }
@@ -105,9 +116,10 @@ impl Postgres {
     /// Starts it again after [`Self::stop`].
     pub fn resume(&self) -> Result<(), BenchError> {
         let options = format!(
-            "-k {} -p {} -c listen_addresses=127.0.0.1 -c max_connections=200 -c shared_buffers=256MB",
+            "-k {} -p {} -c listen_addresses=127.0.0.1 -c max_connections=200 -c shared_buffers=256MB{}",
             self.path.display(),
-            self.address.port()
+            self.address.port(),
+            self.options
         );
         let log = self.path.join("data/log");
         // What it inherits stays open as long as it runs: nobody must wait for the end of that.
@@ -170,6 +182,11 @@ impl Session {
     /// The only number that a query answers.
     pub async fn number(&self, sql: &str) -> Result<i64, BenchError> {
         Ok(self.client.query_one(sql, &[]).await.map_err(failed)?.get(0))
+    }
+
+    /// Runs a statement.
+    pub async fn run(&self, sql: &str) -> Result<(), BenchError> {
+        self.client.batch_execute(sql).await.map_err(failed)
     }
 
     /// Texts that a query answers, one in each row.

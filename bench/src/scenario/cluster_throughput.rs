@@ -40,6 +40,9 @@ pub struct ClusterThroughput {
     /// Leave the node on a directory out.
     #[arg(long)]
     pub no_embedded: bool,
+    /// Count statements, too. That costs the database some of its speed.
+    #[arg(long)]
+    pub statements: bool,
 }
 
 /// What some nodes did.
@@ -56,6 +59,8 @@ struct Measured {
     commits: f64,
     /// Transactions that there would have been without any event, in parts of all.
     idle_share: f64,
+    /// Statements for each event, and those that there would have been without any, in parts of all.
+    statements: Option<(f64, f64)>,
     peak_mib: f64,
 }
 
@@ -65,7 +70,7 @@ impl ClusterThroughput {
         let embedded = if self.no_embedded { None } else { Some(Throughput { batch: 1, fan_out: 1 }.measure(bench).await?) };
         let mut measured = Vec::new();
         for nodes in if self.nodes.is_empty() { &[1, 2, 4][..] } else { &self.nodes } {
-            measured.push(measure(bench, *nodes).await?);
+            measured.push(measure(bench, *nodes, self.statements).await?);
         }
         for one in &measured {
             if one.verdict.lost + one.verdict.damaged > 0 {
@@ -78,11 +83,11 @@ impl ClusterThroughput {
     }
 }
 
-async fn measure(bench: &Bench, count: u16) -> Result<Measured, BenchError> {
+async fn measure(bench: &Bench, count: u16, counts: bool) -> Result<Measured, BenchError> {
     let keep = bench.launch.keep;
     let (clock, tail, ledger) = (Clock::start(), Tail::new(bench.bytes), Arc::new(Ledger::new(1)));
     let sink = Sink::start(Arc::clone(&ledger), tail.clone(), clock)?;
-    let postgres = Postgres::start(keep)?;
+    let postgres = if counts { Postgres::start_counting(keep)? } else { Postgres::start(keep)? };
     let mut nodes = Vec::new();
     for number in 1..=count {
         let mut node = bench.launch.node(postgres.path(), &format!("node-{number}"), &url(postgres.address()))?;
@@ -94,6 +99,9 @@ async fn measure(bench: &Bench, count: u16) -> Result<Measured, BenchError> {
     }
     api::make_targets(nodes[0].address(), vec![("target 0".to_owned(), sink.url(0))], api::EVENT_TYPE, None).await?;
     let session = postgres.connect().await?;
+    if counts {
+        session.run("CREATE EXTENSION pg_stat_statements").await?;
+    }
     let timings = Arc::new(Timings::new());
     let connections = bench.connections.unwrap_or(super::CONNECTIONS).div_ceil(nodes.len());
     let load = |node: &Server| Load {
@@ -113,20 +121,21 @@ async fn measure(bench: &Bench, count: u16) -> Result<Measured, BenchError> {
     drain(&ledger).await;
     // What was counted so far is of the warming up.
     drop((timings.take(), sink.receipts().timings.take()));
-    let (idle_from, idle_since) = (commits(&session).await?, Instant::now());
+    let (idle_from, idle_since) = (done(&session, counts).await?, Instant::now());
     sleep(IDLE).await;
-    let idle = (commits(&session).await? - idle_from) / idle_since.elapsed().as_secs_f64();
+    let idle = done(&session, counts).await?.since(idle_from).per(idle_since.elapsed().as_secs_f64());
 
     let cpu = || -> Result<(u64, u64), BenchError> {
         let nodes = nodes.iter().map(|node| Ok(node.usage()?.cpu_us)).sum::<Result<u64, BenchError>>()?;
         Ok((nodes, postgres.cpu_us()?))
     };
-    let (before, commits_before, since) = (cpu()?, commits(&session).await?, Instant::now());
+    let (before, done_before, since) = (cpu()?, done(&session, counts).await?, Instant::now());
     let (accepted, delivered) = (ledger.accepted(), ledger.delivered());
     let published = push(&loads, bench.time_or(super::TIME)).await?;
     drain(&ledger).await;
     let after = cpu()?;
-    let commits = commits(&session).await? - commits_before;
+    let Done { commits, statements } = done(&session, counts).await?.since(done_before);
+    let idle = idle.per(1.0 / since.elapsed().as_secs_f64());
     let (accepted, delivered) = (ledger.accepted() - accepted, ledger.delivered() - delivered);
     let rate = |count: u64, until_us: u64| count as f64 * 1e6 / until_us.saturating_sub(published.began_us).max(1) as f64;
     let per_event = |amount: u64| amount as f64 / accepted.max(1) as f64;
@@ -142,7 +151,8 @@ async fn measure(bench: &Bench, count: u16) -> Result<Measured, BenchError> {
         nodes_cpu: per_event(after.0 - before.0),
         database_cpu: per_event(after.1 - before.1),
         commits: commits / accepted.max(1) as f64,
-        idle_share: idle * since.elapsed().as_secs_f64() / commits.max(1.0),
+        idle_share: idle.commits / commits.max(1.0),
+        statements: counts.then(|| (statements / accepted.max(1) as f64, idle.statements / statements.max(1.0))),
         peak_mib: peaks.into_iter().max().unwrap_or_default() as f64 / 1024.0,
     })
 }
@@ -170,10 +180,32 @@ async fn drain(ledger: &Ledger) {
     }
 }
 
-/// Transactions of the database so far.
-async fn commits(session: &Session) -> Result<f64, BenchError> {
+/// What a database did.
+#[derive(Clone, Copy)]
+struct Done {
+    commits: f64,
+    /// 0 where they are not counted.
+    statements: f64,
+}
+
+impl Done {
+    fn since(self, before: Self) -> Self {
+        Self { commits: self.commits - before.commits, statements: self.statements - before.statements }
+    }
+
+    fn per(self, amount: f64) -> Self {
+        Self { commits: self.commits / amount, statements: self.statements / amount }
+    }
+}
+
+/// What the database did so far.
+async fn done(session: &Session, counts: bool) -> Result<Done, BenchError> {
     sleep(COUNTED).await;
-    Ok(session.number("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").await? as f64)
+    let commits = session.number("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").await? as f64;
+    let statements =
+        "SELECT sum(calls)::int8 FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let statements = if counts { session.number(statements).await? as f64 } else { 0.0 };
+    Ok(Done { commits, statements })
 }
 
 fn table(embedded: Option<&Figures>, measured: &[Measured]) -> Table {
@@ -199,11 +231,17 @@ fn table(embedded: Option<&Figures>, measured: &[Measured]) -> Table {
     row("… % above one node", None, &|one| base.map(|base| (total(one) / base - 1.0) * 100.0));
     row("transactions/event", None, &|one| Some(one.commits));
     row("% of them without any event", None, &|one| Some(one.idle_share * 100.0));
+    if measured.iter().any(|one| one.statements.is_some()) {
+        row("statements/event", None, &|one| one.statements.map(|(per_event, _)| per_event));
+        row("% of them without any event", None, &|one| one.statements.map(|(_, idle)| idle * 100.0));
+    }
     row("peak memory MiB of a node", of(|f| Some(f.peak_mib)), &|one| Some(one.peak_mib));
     row("requests refused or broken", of(|f| Some((f.refused + f.broken) as f64)), &|one| Some(one.refused as f64));
     row("accepted", of(|f| Some(f.accepted as f64)), &|one| Some(one.verdict.accepted as f64));
     row("lost", of(|f| Some(f.lost as f64)), &|one| Some(one.verdict.lost as f64));
     row("duplicates", of(|f| Some(f.duplicates as f64)), &|one| Some(one.verdict.duplicates as f64));
-    table.note("transactions without any event: those of heartbeats, leases and looks for work, counted before the load for 3 s");
+    table.note(
+        "transactions and statements without any event: those of heartbeats, leases and looks for work, counted before the load for 3 s",
+    );
     table
 }

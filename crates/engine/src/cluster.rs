@@ -396,19 +396,22 @@ impl Member {
         let mut bell = self.cluster.bells().arrivals;
         let mut ticks = tokio::time::interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_behind = true;
         loop {
             tokio::select! {
                 () = &mut cancelled => return,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => if !is_behind && !self.cluster.is_unsettled() { continue },
                 Ok(()) = bell.changed() => {}
             }
             let _order = self.in_order.lock().await;
+            // If that fails the next tick asks again.
+            is_behind = true;
             let arrived = match self.cluster.arrivals().await {
                 Ok(arrived) => arrived,
                 Err(StoreError::Closed) => return,
-                // The next tick asks again.
                 Err(_) => continue,
             };
+            is_behind = false;
             let lane = |one: &posthaste_store::Arrived| {
                 let scheduled = u64::from(one.count == 0);
                 let inherited = Inherited { target: one.target, queued: one.count, scheduled, lowest: one.first };

@@ -24,8 +24,8 @@ use crate::cluster::PAUSE;
 use crate::engine::Engine;
 use crate::lanes::{Arrival, How};
 
-/// How often it is looked whether something waits, though nobody rang.
-const LOOK: Duration = Duration::from_secs(1);
+/// When it is looked again, after that failed.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// When this node took over work of another one, for the batches that were open there. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +58,9 @@ impl Gatherer {
     pub async fn run(mut self, mut bell: watch::Receiver<u64>) {
         let cancelled = self.engine.tasks().cancelled();
         tokio::pin!(cancelled);
-        let mut ticks = tokio::time::interval(LOOK);
+        let mut ticks = tokio::time::interval(AGAIN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_behind = true;
         loop {
             self.close_due().await;
             let now_ms = self.engine.now_ms();
@@ -67,18 +68,18 @@ impl Gatherer {
             tokio::select! {
                 () = &mut cancelled => return,
                 () = tokio::time::sleep(next_due.unwrap_or_default()), if next_due.is_some() => continue,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => if !is_behind { continue },
                 Ok(()) = bell.changed() => {}
             }
-            loop {
+            is_behind = loop {
                 match self.step().await {
                     Ok(true) => self.close_due().await,
-                    Ok(false) => break,
+                    Ok(false) => break false,
                     Err(StoreError::Closed) => return,
                     // The next tick tries again.
-                    Err(_) => break,
+                    Err(_) => break true,
                 }
-            }
+            };
         }
     }
 

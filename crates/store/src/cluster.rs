@@ -236,8 +236,11 @@ pub trait Cluster: Send + Sync {
     /// Takes over at most `limit` orphaned claims, and what others gave.
     async fn adopt(&self, limit: usize) -> Result<Vec<Inherited>, StoreError>;
 
-    /// Deliveries for this node as an owner that it was not told of yet.
+    /// Deliveries for this node as an owner that it was not told of yet. The bell rings when there are some; a heartbeat rings it, too.
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError>;
+
+    /// Whether [`Cluster::arrivals`] has something to do though the bell is silent: to let go of what was settled, or to find out what is in doubt.
+    fn is_unsettled(&self) -> bool;
 
     /// Events for batches of targets that this node owns: some, those that were stored first before others.
     async fn joining(&self) -> Result<Vec<Joining>, StoreError>;

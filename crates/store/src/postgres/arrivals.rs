@@ -118,6 +118,11 @@ impl Arrivals {
         self.is_unsure = true;
     }
 
+    /// Whether there is nothing that it took and did not let go of.
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
     /// Whether something may be taken that nobody knows of.
     pub(super) fn is_unsure(&self) -> bool {
         self.is_unsure

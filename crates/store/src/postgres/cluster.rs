@@ -33,7 +33,11 @@ impl Cluster for PostgresStore {
         let conn = self.shared.lane().inspect_err(|_| self.shared.beaten(false))?;
         let beat = nodes::beat(&conn, &self.shared, catalog, report).await;
         self.shared.beaten(matches!(beat, Ok(Some(_))));
-        let beat = beat?.ok_or(StoreError::Fenced)?;
+        let (beat, has_arrivals) = beat?.ok_or(StoreError::Fenced)?;
+        if has_arrivals {
+            // Somebody's ring may have been lost.
+            self.shared.tower.ring(Bell::Arrivals);
+        }
         self.shared.refresh(&conn).await?;
         Ok(beat)
     }
@@ -64,7 +68,10 @@ impl Cluster for PostgresStore {
         self.command(|reply| Command::Hold(claims, reply)).await?;
         // It is counted beside the writer too. What could not be counted is when this is called again.
         let is_done = self.shared.uncounted.lock().is_empty();
-        if is_done { Ok(Vec::new()) } else { self.count().await }
+        let lanes = if is_done { Vec::new() } else { self.count().await? };
+        // Of what came for it meanwhile nobody was told.
+        self.shared.tower.ring(Bell::Arrivals);
+        Ok(lanes)
     }
 
     async fn decided(&self) -> Result<(), StoreError> {
@@ -73,6 +80,10 @@ impl Cluster for PostgresStore {
 
     fn owns(&self, number: i64) -> bool {
         self.shared.pending.lock().holds((OWNERS, part_of(number)))
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.shared.is_unsettled()
     }
 
     async fn arrivals(&self) -> Result<Vec<Arrived>, StoreError> {

@@ -73,7 +73,8 @@ pub(super) fn seconds(lapse: Duration) -> f64 {
 }
 
 /// Says that the node lives; answers what there is to do. `None`: others took it for dead, and it cannot come back.
-pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &str) -> Result<Option<Beat>, Failure> {
+/// Answers also whether something waits for it as an owner.
+pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &str) -> Result<Option<(Beat, bool)>, Failure> {
     const BEAT: &str = "WITH own AS (
            UPDATE posthaste.node SET seen = clock_timestamp(), catalog = $2, report = $3 WHERE id = $1 AND NOT closed RETURNING id),
          living AS MATERIALIZED (
@@ -82,19 +83,24 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
          (SELECT value FROM posthaste.counter WHERE name = 'catalog'), (extract(epoch FROM clock_timestamp()) * 1000)::int8,
          EXISTS (SELECT 1 FROM posthaste.call WHERE node = $1 AND NOT taken),
          (SELECT value - 1 FROM posthaste.counter WHERE name = 'sequence'),
-         (SELECT count(*) FROM posthaste.claim WHERE holder = $1 AND stream = 0)
+         (SELECT count(*) FROM posthaste.claim WHERE holder = $1 AND stream = 0),
+         EXISTS (SELECT 1 FROM posthaste.arrival a JOIN posthaste.claim c ON c.stream = 0 AND c.part = a.part AND c.holder = $1 WHERE NOT a.taken)
+           OR EXISTS (SELECT 1 FROM posthaste.joining j JOIN posthaste.claim c ON c.stream = 0 AND c.part = j.part AND c.holder = $1)
        FROM own";
     let known = shared.pending.lock().held().into_iter().filter(|(stream, _)| *stream == OWNERS).count();
     let rows = conn.keyed(BEAT, &[&shared.identity.node, &catalog, &words::put(report), &seconds(shared.options.lapse)]).await?;
-    let beat = |row: &Row| Beat {
-        nodes: u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX),
-        orphans: usize::try_from(row.get::<_, i64>(1)).unwrap_or(usize::MAX),
-        catalog: row.get(2),
-        now_ms: row.get(3),
-        has_calls: row.get(4),
-        leased: row.get(5),
-        has_gifts: usize::try_from(row.get::<_, i64>(6)).is_ok_and(|held| held > known),
-        has_surplus: row.get::<_, i64>(6) > (i64::from(PARTS) + row.get::<_, i64>(0) - 1) / row.get::<_, i64>(0).max(1),
+    let beat = |row: &Row| {
+        let beat = Beat {
+            nodes: u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX),
+            orphans: usize::try_from(row.get::<_, i64>(1)).unwrap_or(usize::MAX),
+            catalog: row.get(2),
+            now_ms: row.get(3),
+            has_calls: row.get(4),
+            leased: row.get(5),
+            has_gifts: usize::try_from(row.get::<_, i64>(6)).is_ok_and(|held| held > known),
+            has_surplus: row.get::<_, i64>(6) > (i64::from(PARTS) + row.get::<_, i64>(0) - 1) / row.get::<_, i64>(0).max(1),
+        };
+        (beat, row.get(7))
     };
     Ok(rows.first().map(beat))
 }

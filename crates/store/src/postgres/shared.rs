@@ -265,6 +265,13 @@ impl Shared {
         Ok(opened.into_values().collect())
     }
 
+    /// See `Cluster::is_unsettled`.
+    pub(super) fn is_unsettled(&self) -> bool {
+        // While somebody asks, there is something.
+        let has_rows = self.arrivals.try_lock().map_or(true, |arrivals| arrivals.is_unsure() || !arrivals.is_empty());
+        has_rows || self.in_doubt.load(Ordering::Acquire) || !self.reopened.lock().is_empty() || !self.pending.lock().doubtful().is_empty()
+    }
+
     /// See `Cluster::arrivals`.
     pub(super) async fn take_arrivals(&self) -> Result<Vec<Arrived>, StoreError> {
         let conn = self.lane()?;

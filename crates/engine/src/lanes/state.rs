@@ -102,9 +102,14 @@ impl LaneState {
         is_news
     }
 
+    /// How many deliveries are pending, as far as is known.
+    fn pending(&self) -> u64 {
+        if self.lane.is_empty() { 0 } else { self.backlog }
+    }
+
     /// Adds its numbers to those of other lanes.
     pub fn add_to(&self, mut sum: LaneSum, now_ms: i64) -> LaneSum {
-        sum.backlog += self.backlog;
+        sum.backlog += self.pending();
         sum.in_flight += u64::from(self.lane.unsettled());
         sum.oldest_ms = sum.oldest_ms.into_iter().chain(self.oldest_ms(now_ms)).min();
         sum
@@ -299,6 +304,8 @@ impl LaneState {
             None => {
                 self.with(|lane| lane.finished(key, Finish::Done));
                 self.backlog = self.backlog.saturating_sub(u64::from(counted));
+                // What was told twice, or was here with another node before, is counted no longer than there is something.
+                self.backlog = self.pending();
             }
         }
     }
@@ -386,7 +393,7 @@ impl LaneState {
         };
         LaneHealth {
             breaker: breaker.into(),
-            backlog: self.backlog,
+            backlog: self.pending(),
             in_flight: self.lane.unsettled(),
             oldest_ms: self.oldest_ms(now_ms),
             last_success_ms: self.last_success_ms,
@@ -471,6 +478,25 @@ mod tests {
         assert_eq!(lane.health(0).backlog, 500, "the rest is in the journal");
         drop((lane, other));
         assert_eq!(budget.lent(), 0);
+    }
+
+    #[test]
+    fn what_was_told_twice_is_not_counted_for_ever() {
+        let policy = LanePolicy { concurrency: 9, rate: None, fifo: true };
+        let mut lane = LaneState::new(1, Arc::new(Budget::new(3 * (300 + OVERHEAD), 0)), Breaker::new(Default::default(), 0));
+        lane.follow(policy, TargetStatus::Active, 0);
+        lane.arrived(Arrival { delivery: delivery(1), how: How::Again });
+        let key = delivery(1).delivery.key;
+        lane.reread(Reread { workspace: 1, count: 1, lowest: key, last_key: key });
+        assert_eq!(lane.health(0).backlog, 2, "as far as is known");
+        assert!(matches!(lane.next(0, 9), Next::NeedScheduled { .. }));
+        lane.scheduled_page(Some((Vec::new(), true)));
+        assert!(matches!(lane.next(0, 9), Next::NeedPage { .. }));
+        lane.queued_page(Some((Vec::new(), true)));
+        let Next::Run { key, .. } = lane.next(0, 9) else { panic!("it is there") };
+        let _ = lane.ended(key, LaneVerdict::Success, 0, 0);
+        lane.settled(key, None);
+        assert_eq!((lane.health(0).backlog, lane.backlog), (0, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::arrivals::OWNERS;
 use super::error::Failure;
 use super::listen::Bell;
+use super::nodes::Heard;
 use super::pending::part_of;
 use super::shared::Busy;
 use super::store::PostgresStore;
@@ -33,12 +34,15 @@ impl Cluster for PostgresStore {
         let conn = self.shared.lane().inspect_err(|_| self.shared.beaten(false))?;
         let beat = nodes::beat(&conn, &self.shared, catalog, report).await;
         self.shared.beaten(matches!(beat, Ok(Some(_))));
-        let (beat, has_arrivals) = beat?.ok_or(StoreError::Fenced)?;
+        let Heard { beat, has_arrivals, buckets } = beat?.ok_or(StoreError::Fenced)?;
         if has_arrivals {
             // Somebody's ring may have been lost.
             self.shared.tower.ring(Bell::Arrivals);
         }
-        self.shared.refresh(&conn).await?;
+        if *self.shared.seen_buckets.lock() != buckets {
+            self.shared.refresh(&conn).await?;
+            *self.shared.seen_buckets.lock() = buckets;
+        }
         Ok(beat)
     }
 

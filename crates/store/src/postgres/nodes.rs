@@ -55,6 +55,15 @@ pub struct Identity {
     pub stream: i32,
 }
 
+/// What a heartbeat brings.
+pub(super) struct Heard {
+    pub(super) beat: Beat,
+    /// Whether something waits for the node as an owner.
+    pub(super) has_arrivals: bool,
+    /// Another text whenever the buckets are others.
+    pub(super) buckets: Option<String>,
+}
+
 /// Makes a node with a stream.
 pub(super) async fn register(tx: &Alone, name: &str) -> Result<Identity, Failure> {
     let node: i64 =
@@ -73,8 +82,7 @@ pub(super) fn seconds(lapse: Duration) -> f64 {
 }
 
 /// Says that the node lives; answers what there is to do. `None`: others took it for dead, and it cannot come back.
-/// Answers also whether something waits for it as an owner.
-pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &str) -> Result<Option<(Beat, bool)>, Failure> {
+pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &str) -> Result<Option<Heard>, Failure> {
     const BEAT: &str = "WITH own AS (
            UPDATE posthaste.node SET seen = clock_timestamp(), catalog = $2, report = $3 WHERE id = $1 AND NOT closed RETURNING id),
          living AS MATERIALIZED (
@@ -85,7 +93,8 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
          (SELECT value - 1 FROM posthaste.counter WHERE name = 'sequence'),
          (SELECT count(*) FROM posthaste.claim WHERE holder = $1 AND stream = 0),
          EXISTS (SELECT 1 FROM posthaste.arrival a JOIN posthaste.claim c ON c.stream = 0 AND c.part = a.part AND c.holder = $1 WHERE NOT a.taken)
-           OR EXISTS (SELECT 1 FROM posthaste.joining j JOIN posthaste.claim c ON c.stream = 0 AND c.part = j.part AND c.holder = $1)
+           OR EXISTS (SELECT 1 FROM posthaste.joining j JOIN posthaste.claim c ON c.stream = 0 AND c.part = j.part AND c.holder = $1),
+         (SELECT md5(string_agg(b::text, ',' ORDER BY id)) FROM posthaste.bucket b)
        FROM own";
     let known = shared.pending.lock().held().into_iter().filter(|(stream, _)| *stream == OWNERS).count();
     let rows = conn.keyed(BEAT, &[&shared.identity.node, &catalog, &words::put(report), &seconds(shared.options.lapse)]).await?;
@@ -100,7 +109,7 @@ pub(super) async fn beat(conn: &Conn, shared: &Shared, catalog: i64, report: &st
             has_gifts: usize::try_from(row.get::<_, i64>(6)).is_ok_and(|held| held > known),
             has_surplus: row.get::<_, i64>(6) > (i64::from(PARTS) + row.get::<_, i64>(0) - 1) / row.get::<_, i64>(0).max(1),
         };
-        (beat, row.get(7))
+        Heard { beat, has_arrivals: row.get(7), buckets: row.get(8) }
     };
     Ok(rows.first().map(beat))
 }

@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) is_beating: AtomicBool,
     pub(super) closed: AtomicBool,
     buckets: RwLock<Arc<Buckets>>,
+    /// What the last heartbeat after which they were looked up said of them.
+    pub(super) seen_buckets: Mutex<Option<String>>,
     types: Mutex<Types>,
     turn: AtomicUsize,
 }
@@ -128,6 +130,7 @@ impl Shared {
             is_beating: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             buckets: RwLock::default(),
+            seen_buckets: Mutex::default(),
             types: Mutex::default(),
             turn: AtomicUsize::new(0),
         }

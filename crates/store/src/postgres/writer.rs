@@ -366,7 +366,8 @@ impl Writer {
         let tx = self.shared.keeping.alone().await.map_err(Failure::other)?;
         let raised = nodes::raise(&tx, recovered.last_sequence).await;
         tx.finish(raised).await?;
-        let (beat, _) = nodes::beat(&conn, &self.shared, i64::MAX, "{}").await?.ok_or_else(|| Failure::other(StoreError::Fenced))?;
+        let nodes::Heard { beat, .. } =
+            nodes::beat(&conn, &self.shared, i64::MAX, "{}").await?.ok_or_else(|| Failure::other(StoreError::Fenced))?;
         self.shared.beaten(true);
         // What others left is shared with those that live.
         let share = beat.orphans.div_ceil(usize::try_from(beat.nodes.max(1)).unwrap_or(1));

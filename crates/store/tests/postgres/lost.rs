@@ -272,22 +272,28 @@ async fn rows_taken_without_an_answer_are_told() {
     pair.close().await;
 }
 
-/// A ring that is lost comes with the next heartbeat, and an owner has something to do as long as a row is there that it took.
+/// An owner has something to do as long as a row is there that it took; and a ring that is lost comes with the next heartbeat.
 #[tokio::test]
 async fn a_heartbeat_rings_for_what_waits() {
     let pair = Pair::owning().await;
-    let first = pair.node.lease(1).await.expect("a lease").0;
+    let first = pair.node.lease(2).await.expect("a lease").0;
     pair.node.append(append(vec![owned(first, 6)])).await.expect("append");
-    let mut bell = pair.node.bells().arrivals;
-    bell.mark_unchanged();
-    pair.node.beat(0, "{}").await.expect("a heartbeat");
-    assert!(bell.has_changed().expect("it rings in this process"));
     assert!(!pair.node.is_unsettled());
     assert_eq!(pair.node.arrivals().await.expect("arrivals"), [arrived(6, first)]);
     assert!(pair.node.is_unsettled());
     settle(&pair.node, delivered(first, 6)).await.expect("settle");
     pair.leaves_nothing().await;
     assert!(!pair.node.is_unsettled());
+
+    pair.node.append(append(vec![owned(first + 1, 6)])).await.expect("append");
+    assert_eq!(pair.node.arrivals().await.expect("arrivals"), [arrived(6, first + 1)]);
+    // As if it had come since, and nobody had rung.
+    let admin = Server::shared().connect(&pair.database).await;
+    admin.execute("UPDATE posthaste.arrival SET taken = false", &[]).await.expect("an update");
+    let mut bell = pair.node.bells().arrivals;
+    bell.mark_unchanged();
+    pair.node.beat(0, "{}").await.expect("a heartbeat");
+    assert!(bell.has_changed().expect("it rings in this process"));
     pair.close().await;
 }
 

@@ -22,8 +22,8 @@
 //! - [`Lane::push`] and [`Lane::schedule`] come after the commit and in the order of keys, from the one
 //!   place that commits. Until then a page that shows the delivery is ahead of them: the lane
 //!   passes over keys above all that it was told of.
-//! - [`Lane::finished`] comes after the outcome is settled in the journal. [`Lane::ended`] may come before it, when the
-//!   attempt is over: a place that waits for the disk is not held against the policy's concurrency.
+//! - [`Lane::ended`] comes when the attempt is over, and before its outcome is settled in the journal: a place that waits for the disk is not held
+//!   against the policy's concurrency. [`Lane::finished`] comes after that.
 //! - A page is read after it is asked for, in order of position, from directly after the one given.
 //!
 //! Then: every delivery handed to the lane is run, none is run twice at once nor again after it is
@@ -150,9 +150,12 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         self.horizon = self.horizon.max(Some(key));
         self.left(key);
         if let Some(flight) = self.in_flight.get_mut(&key) {
+            if std::mem::take(&mut flight.cancelled) && !flight.ended {
+                // It was cancelled and put back while it is under way: that attempt is the one that was asked for, and settles it.
+                return Pushed::Known;
+            }
             // It was put back after its outcome was settled and before we were told of that.
             flight.released = Some(Held { item, bytes });
-            flight.cancelled = false;
             return Pushed::Queued;
         }
         self.put_fresh(key, Held { item, bytes })

@@ -39,7 +39,8 @@ macro_rules! after {
 }
 
 /// Stores outcomes; no delivery twice in one statement. One of an attempt that is stored already comes late, and changes nothing: the delivery may have
-/// been opened again since. (Attempts of one number may be two, when a delivery is cancelled and opened again while it is under way.)
+/// been opened again since. (Attempts of one number may be two, when a delivery is cancelled while it is under way and opened again while the outcome of that is being
+/// stored. Both count, the first one is kept, and only that one is known when it comes again.)
 pub(super) const SETTLE: &str = concat!(
     "WITH i AS MATERIALIZED (
        SELECT * FROM unnest($2::int8[], $3::int4[], $4::int8[], $5::int2[], $6::int8[], $7::int8[], $8::int4[], $9::int8[], $10::int8[],

@@ -327,6 +327,9 @@ impl World {
             Step::Settle { which, retry } => {
                 let running: Vec<u64> = self.out.iter().filter(|(_, told)| told.is_none()).map(|(key, _)| *key).collect();
                 let Some(key) = pick(&running, which) else { return };
+                if self.ended.insert(key) {
+                    assert!(self.lane.ended(key));
+                }
                 let finish = match retry {
                     // The journal ignores outcomes of what is done.
                     Some(after) if self.journal[&key] == Row::Done => {
@@ -415,8 +418,9 @@ impl World {
                 self.lane.schedule(key, key, weight(key), self.now_ms);
             }
             Step::Reopen { which } => {
-                // One that was cancelled while it is out could be sent once more: that is a duplicate, and no concern here.
-                let done = self.keys(|key, row| row == Row::Done && self.out.get(&key).is_none_or(Option::is_some));
+                // One that was cancelled while its outcome is being settled could be sent once more: that is a duplicate, and no concern here.
+                let is_open = |key: u64| self.out.get(&key).is_none_or(|told| told.is_some() || !self.ended.contains(&key));
+                let done = self.keys(|key, row| row == Row::Done && is_open(key));
                 let Some(key) = pick(&done, which) else { return };
                 self.journal.insert(key, Row::Queued);
                 self.lane.release(key, key, weight(key));

@@ -141,6 +141,10 @@ impl Sender {
     /// Offers a message to its carrier, and tells what came of it.
     async fn carry(&self, pending: PendingDelivery, subscription: &SubscriptionRoute, target: &TargetRoute) -> Conclusion {
         let _room = self.heavy.room(pending.event.payload.len()).await;
+        // It may have waited so long that others are sending it.
+        while !self.tenure.holds() {
+            tokio::time::sleep(READ_AGAIN).await;
+        }
         let at_ms = self.clock.now_ms();
         let carried = match self.message(&pending) {
             Ok(carried) => carried,

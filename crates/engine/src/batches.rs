@@ -3,8 +3,8 @@
 //! Invariants (incident 21 of the needs list: a window that closes while an event joins it):
 //! - One task alone adds members and closes batches: the committer, or the [`Gatherer`](crate::gatherer) for targets with an owner. A lane gets a
 //!   batch only after it is closed, so nothing joins a batch that may have been read to be sent, however long a commit takes.
-//! - A lane may still meet an open batch in a page of the journal; [`Gate`] tells it to wait. It stays open until the lane has the batch: of several that are
-//!   handed over at once none is sent from a page before the lane knows of all of them.
+//! - A lane may still meet an open batch in a page of the journal; [`Gate`] tells it to wait. Where order is kept it stays open until the lane has the
+//!   batch: of several that are handed over at once none is sent from a page before the lane knows of all of them.
 //! - After a restart no batch is open: those that were are sent when their time comes, and new events open new ones. Where order is kept, those
 //!   wait for them, however full they are.
 

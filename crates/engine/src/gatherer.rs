@@ -9,6 +9,7 @@
 //! - A lane gets a batch once it is closed and what it has is stored, and closes its gate then: a lane that met it in a page does not send it meanwhile.
 //! - Parts with an open batch stay where they are (`Cluster::give`): what is open here is of targets that this node owns, as long as it lives.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -166,8 +167,8 @@ impl Gatherer {
         };
         let inner = self.engine.inner();
         // What was cancelled is not there any more.
-        let is_found = |key: &DeliveryKey| found.iter().any(|pending| pending.delivery.key == *key);
-        closed.iter().map(|(_, key)| key).filter(|key| !is_found(key)).for_each(|key| _ = inner.gate.close(*key));
+        let found_keys: HashSet<DeliveryKey> = found.iter().map(|pending| pending.delivery.key).collect();
+        closed.iter().map(|(_, key)| key).filter(|key| !found_keys.contains(key)).for_each(|key| _ = inner.gate.close(*key));
         let arrival = |delivery: PendingDelivery| Arrival { how: How::Later(delivery.delivery.due_ms), delivery };
         inner.lanes.arrived(found.into_iter().map(arrival).collect()).await;
     }

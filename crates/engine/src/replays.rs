@@ -13,7 +13,7 @@ use crate::catalogue::Entry;
 use crate::edit::Fresh;
 use crate::engine::{Engine, shown_state};
 use crate::error::ResourceError;
-use crate::lanes::{Arrival, Command, How};
+use crate::lanes::{Arrival, Command, How, Reread};
 use crate::manage::Managed;
 
 /// Deliveries that a replay looks at before it looks whether it should stop.
@@ -50,8 +50,6 @@ impl Engine {
         if delivery.state.is_terminal() {
             return Err(ResourceError::State { reason: "the delivery is finished" });
         }
-        // An open batch takes no more members from now on.
-        self.inner().gate.close(key);
         let (engine, target) = (self.clone(), delivery.target);
         let cancel = async move {
             match (engine.cancel_here(key, target, engine.now_ms()).await, &engine.inner().cluster) {
@@ -76,11 +74,18 @@ impl Engine {
 
     /// Cancels a delivery that this node holds.
     pub(crate) async fn cancel_here(&self, key: DeliveryKey, target: i64, now_ms: i64) -> Result<(), StoreError> {
-        self.inner().gate.close(key);
+        // An open batch takes no more members from now on.
+        let was_open = self.inner().gate.close(key);
         let settlement = crate::lanes::cancellation(key, target, now_ms);
-        self.inner().journal.settle([settlement].into()).await?;
-        self.inner().lanes.send(target, Command::Cancelled { target, key }).await;
-        Ok(())
+        let settled = self.inner().journal.settle([settlement].into()).await;
+        if settled.is_ok() {
+            self.inner().lanes.send(target, Command::Cancelled { target, key }).await;
+        } else if was_open && let Some(entry) = self.by_number::<Target>(target) {
+            // Nobody else knows of the batch any more. If it is still there, it is to be sent.
+            let lane = Reread { workspace: entry.workspace, count: 1, lowest: key, last_key: key };
+            self.inner().lanes.send(target, Command::Reread { target, lane }).await;
+        }
+        settled
     }
 
     /// Sends finished deliveries that this node holds again; answers which were.

@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use posthaste_domain::clock::Clock;
 use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::resource::{Account, Replay, ReplayState, Subscription, Target, TargetStatus};
-use posthaste_engine::{AcceptError, Accepted, EngineSettings};
+use posthaste_engine::{AcceptError, Accepted, EngineSettings, ResourceError};
 use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
 use serde_json::json;
@@ -26,6 +27,13 @@ async fn rig() -> (Rig, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let rig = Rig::start(dir.path(), &Script::default(), EngineSettings::default()).await;
     (rig, dir)
+}
+
+async fn rig_that_may_be_away(dir: &Path) -> (Rig, Arc<Away>) {
+    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+    let journal = Arc::new(Away::new(Arc::clone(&store) as Arc<dyn Journal>));
+    let rig = Rig::start_on(Arc::clone(&journal) as Arc<dyn Journal>, store, &Script::default(), EngineSettings::default()).await;
+    (rig, journal)
 }
 
 fn key(accepted: &Accepted) -> DeliveryKey {
@@ -114,6 +122,25 @@ async fn incident_10_an_open_batch_keeps_what_it_had() {
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
+// Incident 10 with a cancellation that could not be stored: the batch is there, so it is sent, and the next event opens another one.
+#[tokio::test]
+async fn incident_10_an_open_batch_that_could_not_be_cancelled_is_sent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
+    rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 100, "wait": "150ms"}}))).await;
+    let opened = rig.publish("x", &["1"], None).await.expect("accepted");
+    journal.keep_outcomes();
+    let refused = rig.engine.cancel(rig.workspace, key(&opened)).await;
+    assert!(matches!(refused, Err(ResourceError::Store(_))), "{refused:?}");
+    journal.come_back();
+    rig.publish("x", &["2"], None).await.expect("accepted");
+    rig.until("both batches arrived", |r| r.script.seen("a").len() == 2).await;
+    let mut bodies: Vec<_> = rig.script.seen("a").into_iter().map(|seen| seen.body).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["1", "2"]);
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
 // Incident 10 at the end: a server that cannot store outcomes still ends in time, and the next one does what is left.
 #[tokio::test]
 async fn incident_10_shutdown_on_a_full_disk() {
@@ -188,10 +215,8 @@ async fn a_page_of_a_replay_that_is_done_twice_sends_once() {
 #[tokio::test]
 async fn what_cannot_be_read_for_now_was_not_tried() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("the store opens"));
-    let journal = Arc::new(Away::new(Arc::clone(&store) as Arc<dyn Journal>));
-    let script = Script::default();
-    let rig = Rig::start_on(Arc::clone(&journal) as Arc<dyn Journal>, store, &script, EngineSettings::default()).await;
+    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
+    journal.keep_members();
     rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 2, "wait": "1h"}}))).await;
     let accepted = rig.publish("x", &["1", "2"], None).await.expect("accepted");
     rig.until("it was asked for", |_| journal.refused() > 0).await;
@@ -200,7 +225,7 @@ async fn what_cannot_be_read_for_now_was_not_tried() {
     let back_ms = rig.clock.now_ms();
     journal.come_back();
     let delivery = rig.until_state(key(&accepted), DeliveryState::Delivered).await;
-    assert_eq!((delivery.attempts, counts(&script.seen("a"))), (1, (1, 1)));
+    assert_eq!((delivery.attempts, counts(&rig.script.seen("a"))), (1, (1, 1)));
     assert!(delivery.first_attempt_ms >= back_ms, "the attempt is as old as what was sent");
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }

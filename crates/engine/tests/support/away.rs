@@ -1,4 +1,4 @@
-//! A journal whose batches cannot be read for a while, as when a database is away.
+//! A journal of which a part does not answer for a while, as when a database is away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,25 +9,45 @@ use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
 use posthaste_store::{Append, IdempotencyRecord, Journal, PageLimit, Recovered, RetentionRule, Retired, Settlement, StoreError};
 
-/// All of a journal, except that members of batches may not be had.
+/// All of a journal, except that members of batches may not be had, or that no outcome is stored.
 pub struct Away {
     journal: Arc<dyn Journal>,
-    is_away: AtomicBool,
+    keeps_members: AtomicBool,
+    keeps_outcomes: AtomicBool,
     refused: AtomicUsize,
 }
 
 impl Away {
-    /// It is away from the start.
+    /// It answers everything.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal, is_away: AtomicBool::new(true), refused: AtomicUsize::new(0) }
+        Self { journal, keeps_members: AtomicBool::new(false), keeps_outcomes: AtomicBool::new(false), refused: AtomicUsize::new(0) }
     }
 
-    /// Everything can be read from now on.
+    /// Members of batches cannot be read from now on.
+    pub fn keep_members(&self) {
+        self.keeps_members.store(true, Ordering::Relaxed);
+    }
+
+    /// Outcomes cannot be stored from now on.
+    pub fn keep_outcomes(&self) {
+        self.keeps_outcomes.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything can be done from now on.
     pub fn come_back(&self) {
-        self.is_away.store(false, Ordering::Relaxed);
+        self.keeps_members.store(false, Ordering::Relaxed);
+        self.keeps_outcomes.store(false, Ordering::Relaxed);
     }
 
-    /// How often something could not be read.
+    fn answer(&self, is_away: &AtomicBool) -> Result<(), StoreError> {
+        if is_away.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        Ok(())
+    }
+
+    /// How often something could not be done.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
@@ -44,6 +64,7 @@ impl Journal for Away {
     }
 
     async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
+        self.answer(&self.keeps_outcomes)?;
         self.journal.settle(outcomes).await
     }
 
@@ -62,10 +83,7 @@ impl Journal for Away {
     }
 
     async fn members(&self, batch: DeliveryKey, after: Sequence, limit: PageLimit) -> Result<Vec<Arc<Event>>, StoreError> {
-        if self.is_away.load(Ordering::Relaxed) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(StoreError::Unavailable("away".into()));
-        }
+        self.answer(&self.keeps_members)?;
         self.journal.members(batch, after, limit).await
     }
 

@@ -118,9 +118,14 @@ impl Arrivals {
         self.is_unsure = true;
     }
 
-    /// Whether there is nothing that it took and did not let go of.
-    pub(super) fn is_empty(&self) -> bool {
-        self.taken.is_empty()
+    /// Whether there is something to let go of.
+    pub(super) fn has_settled(&self, pending: &Pending) -> bool {
+        self.settled(pending).next().is_some()
+    }
+
+    /// Where rows were taken and nothing is queued any more.
+    fn settled<'a>(&'a self, pending: &'a Pending) -> impl Iterator<Item = (i16, i64)> + 'a {
+        self.taken.keys().copied().filter(|(part, chunk)| !pending.has((OWNERS, *part), *chunk))
     }
 
     /// Whether something may be taken that nobody knows of.
@@ -149,10 +154,7 @@ impl Arrivals {
             return self.inherit(conn, own.node, &held, buckets, pending).await;
         }
         self.recount(conn, buckets, pending).await?;
-        let settled: Vec<(i16, i64)> = {
-            let pending = pending.lock();
-            self.taken.keys().copied().filter(|(part, chunk)| !pending.has((OWNERS, *part), *chunk)).collect()
-        };
+        let settled: Vec<(i16, i64)> = self.settled(&pending.lock()).collect();
         let gone: Vec<i64> = settled.iter().filter_map(|place| self.taken.get(place)).flatten().copied().collect();
         let statement = conn.prepare(TAKE).await?;
         let answers = conn.transaction(BEGIN_KEYED, &[(statement, vec![&own.node, &gone, &TAKEN, &held, &own.stream, &epoch])]).await;

@@ -84,6 +84,7 @@ pub(super) struct Shared {
     buckets: RwLock<Arc<Buckets>>,
     /// What the last heartbeat after which they were looked up said of them.
     pub(super) seen_buckets: Mutex<Option<String>>,
+    reading_buckets: tokio::sync::Mutex<()>,
     types: Mutex<Types>,
     turn: AtomicUsize,
 }
@@ -131,6 +132,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             buckets: RwLock::default(),
             seen_buckets: Mutex::default(),
+            reading_buckets: tokio::sync::Mutex::default(),
             types: Mutex::default(),
             turn: AtomicUsize::new(0),
         }
@@ -271,7 +273,7 @@ impl Shared {
     /// See `Cluster::is_unsettled`.
     pub(super) fn is_unsettled(&self) -> bool {
         // While somebody asks, there is something.
-        let has_rows = self.arrivals.try_lock().map_or(true, |arrivals| arrivals.is_unsure() || !arrivals.is_empty());
+        let has_rows = self.arrivals.try_lock().map_or(true, |arrivals| arrivals.is_unsure() || arrivals.has_settled(&self.pending.lock()));
         has_rows || self.in_doubt.load(Ordering::Acquire) || !self.reopened.lock().is_empty() || !self.pending.lock().doubtful().is_empty()
     }
 
@@ -289,8 +291,11 @@ impl Shared {
         }
         match taken {
             Ok(arrived) => {
-                // Told of in vain they would be passed over: then they are taken anew.
-                self.knows(&conn, arrivals.newest()).await.inspect_err(|_| arrivals.doubt())?;
+                if let Err(failure) = self.knows(&conn, arrivals.newest()).await {
+                    // Told of in vain they would be passed over: they are taken anew.
+                    arrivals.doubt();
+                    return if opened.is_empty() { Err(failure.into()) } else { Ok(opened) };
+                }
                 self.owned.lock().extend(arrived.iter().map(|one| one.target));
                 opened.extend(arrived);
                 Ok(opened)
@@ -349,6 +354,8 @@ impl Shared {
 
     /// Looks the buckets up.
     pub(super) async fn refresh(&self, conn: &Conn) -> Result<(), Failure> {
+        // One after the other: what was read earlier may not take the place of what was read later.
+        let _turn = self.reading_buckets.lock().await;
         let known = self.buckets();
         let found = Buckets::read(conn).await?;
         if known.0.iter().any(|bucket| found.0.iter().all(|still| still.id != bucket.id)) {

@@ -272,7 +272,7 @@ async fn rows_taken_without_an_answer_are_told() {
     pair.close().await;
 }
 
-/// An owner has something to do as long as a row is there that it took; and a ring that is lost comes with the next heartbeat.
+/// An owner has something to do when what it took is settled; and a ring that is lost comes with the next heartbeat.
 #[tokio::test]
 async fn a_heartbeat_rings_for_what_waits() {
     let pair = Pair::owning().await;
@@ -280,8 +280,9 @@ async fn a_heartbeat_rings_for_what_waits() {
     pair.node.append(append(vec![owned(first, 6)])).await.expect("append");
     assert!(!pair.node.is_unsettled());
     assert_eq!(pair.node.arrivals().await.expect("arrivals"), [arrived(6, first)]);
-    assert!(pair.node.is_unsettled());
+    assert!(!pair.node.is_unsettled());
     settle(&pair.node, delivered(first, 6)).await.expect("settle");
+    assert!(pair.node.is_unsettled());
     pair.leaves_nothing().await;
     assert!(!pair.node.is_unsettled());
 

@@ -253,7 +253,7 @@ fn open(path: &Path, access: Access, create: OpenFlags) -> rusqlite::Result<Conn
         Access::Write | Access::WriteRelaxed => {
             conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
             conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))?;
-            conn.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;")?;
+            conn.execute_batch("PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -4096;")?;
             if access == Access::Write {
                 conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
             } else {

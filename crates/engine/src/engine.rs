@@ -102,7 +102,7 @@ pub(crate) struct Inner {
     unsettled: Level,
     budget: Arc<Budget>,
     yielding: Arc<Yielding>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     counts: Arc<Counts>,
     pub(crate) door: Arc<Door>,
     committed: watch::Receiver<i64>,

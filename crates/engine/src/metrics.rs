@@ -149,6 +149,11 @@ impl Metrics {
         }
     }
 
+    /// Somebody cancelled a delivery.
+    pub fn cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn totals(&self) -> Totals {
         let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
         Totals {

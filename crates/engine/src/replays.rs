@@ -68,7 +68,10 @@ impl Engine {
         match delivery.state {
             // Its attempt was over first.
             DeliveryState::Delivered | DeliveryState::Failed => Err(ResourceError::State { reason: "the delivery is finished" }),
-            _ => Ok(delivery),
+            _ => {
+                self.inner().metrics.cancelled();
+                Ok(delivery)
+            }
         }
     }
 

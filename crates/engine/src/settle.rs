@@ -160,7 +160,8 @@ fn stored<'a>(
     let (mut settled, mut settlements, mut counted) = (Vec::new(), Vec::new(), Vec::new());
     for Unsettled { settlement, workspace, received_ms, retry, room } in outcomes {
         counted.extend(workspace.map(|workspace| (workspace, received_ms, settlement.state)));
-        settled.push(Settled { target: settlement.target, key: settlement.key, retry });
+        let attempt = settlement.attempt.as_ref().map_or(0, |attempt| attempt.number);
+        settled.push(Settled { target: settlement.target, key: settlement.key, attempt, retry });
         settlements.push(settlement);
         room.0.forget();
     }

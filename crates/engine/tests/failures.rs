@@ -141,6 +141,55 @@ async fn incident_10_an_open_batch_that_could_not_be_cancelled_is_sent() {
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
+// Answered, and cancelled and sent again before that is on disk: the answer is that of what was sent again.
+#[tokio::test]
+async fn what_is_sent_again_before_its_outcome_is_stored_is_sent_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
+    let id = rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["20ms"]}, "jitter": 0}))).await;
+    for statuses in [[200], [500]] {
+        let (before, refused) = (rig.script.seen("a").len(), journal.refused());
+        rig.script.answer("a", &statuses);
+        journal.keep_attempts();
+        let key = key(&rig.publish("x", &["{}"], None).await.expect("accepted"));
+        rig.until("its outcome is not stored", |_| journal.refused() > refused).await;
+        rig.engine.cancel(rig.workspace, key).await.expect("cancelled");
+        rig.engine.resend(rig.workspace, key).await.expect("sent again");
+        journal.come_back();
+        rig.until_state(key, DeliveryState::Delivered).await;
+        rig.until_health(number_of(&rig, &id), |health| (health.backlog, health.in_flight) == (0, 0)).await;
+        let expected: &[Option<u16>] = if statuses == [200] { &[Some(200)] } else { &[Some(500), Some(200)] };
+        let attempts = rig.engine.history().attempts(key).await.expect("attempts");
+        assert_eq!(attempts.iter().map(|a| a.status).collect::<Vec<_>>(), expected);
+        assert_eq!(rig.script.seen("a").len(), before + expected.len());
+    }
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
+// What is cancelled twice at once is counted once, and a batch that nobody counted not at all.
+#[tokio::test]
+async fn a_cancellation_counts_once() {
+    let (rig, _dir) = rig().await;
+    let id = rig.subscribe("a", &["x"], None).await;
+    rig.subscribe("b", &["y"], Some(json!({"batch": {"events": 100, "wait": "50ms"}}))).await;
+    rig.engine.pause(rig.workspace, &id, "by hand").await.expect("paused");
+    let mut keys = Vec::new();
+    for _ in 0..10 {
+        keys.push(key(&rig.publish("x", &["{}"], None).await.expect("accepted")));
+    }
+    for key in &keys[..4] {
+        let twice = futures_util::future::join(rig.engine.cancel(rig.workspace, *key), rig.engine.cancel(rig.workspace, *key)).await;
+        assert!(twice.0.is_ok() || twice.1.is_ok(), "{twice:?}");
+    }
+    rig.until_health(number_of(&rig, &id), |health| health.backlog == 6).await;
+    let batch = key(&rig.publish("y", &["{}"], None).await.expect("accepted"));
+    rig.engine.cancel(rig.workspace, batch).await.expect("cancelled");
+    settle_down().await;
+    assert_eq!(rig.engine.health(number_of(&rig, &id)).await.backlog, 6);
+    assert!(rig.script.seen("b").is_empty());
+    rig.engine.shutdown(Duration::from_secs(5)).await;
+}
+
 // Incident 10 at the end: a server that cannot store outcomes still ends in time, and the next one does what is left.
 #[tokio::test]
 async fn incident_10_shutdown_on_a_full_disk() {

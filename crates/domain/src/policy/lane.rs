@@ -287,6 +287,25 @@ impl<T, K: Ord + Copy> Lane<T, K> {
         found
     }
 
+    /// What was put back while its outcome was being settled, and waits for that.
+    #[must_use]
+    pub fn released(&self, key: K) -> Option<&T> {
+        self.in_flight.get(&key).and_then(|flight| flight.released.as_ref()).map(|held| &held.item)
+    }
+
+    /// The outcome that is being settled came after it was put back, so it is the outcome of that: what waits for it is not sent once more.
+    pub fn withdraw(&mut self, key: K) {
+        if let Some(flight) = self.in_flight.get_mut(&key) {
+            flight.released = None;
+        }
+    }
+
+    /// Whether it is out, or its outcome is being settled.
+    #[must_use]
+    pub fn is_in_flight(&self, key: K) -> bool {
+        self.in_flight.contains_key(&key)
+    }
+
     /// Whether it was cancelled while it is in flight.
     #[must_use]
     pub fn is_cancelled(&self, key: K) -> bool {

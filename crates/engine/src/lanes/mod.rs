@@ -58,6 +58,8 @@ pub(crate) enum LaneVerdict {
 pub(crate) struct Settled {
     pub target: i64,
     pub key: DeliveryKey,
+    /// The number of the attempt; 0: none was made.
+    pub attempt: u32,
     /// The delivery as it is now, if it will be tried again at its `due_ms`.
     pub retry: Option<Box<PendingDelivery>>,
 }

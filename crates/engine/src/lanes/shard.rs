@@ -225,7 +225,7 @@ impl Shard {
             Command::Ended(ended) => self.ended(*ended),
             Command::Settled(settled) => {
                 for one in settled {
-                    self.change(one.target, |lane| lane.settled(one.key, one.retry));
+                    self.change(one.target, |lane| lane.settled(one.key, one.attempt, one.retry));
                 }
             }
             Command::Cancelled { target, key } => self.change(target, |lane| lane.cancelled(key)),
@@ -293,8 +293,8 @@ impl Shard {
         let is_cancelled = is_batch && arrival.how != How::Again && !self.parts.gate.close(key);
         let lane = self.lane(target, workspace, now_ms);
         if is_cancelled {
-            // Or will be. If that fails, it is there to be sent: the lane looks.
-            lane.reread(Reread { workspace, count: 1, lowest: key, last_key: key });
+            // Or will be, and is not counted. If that fails, it is there to be sent: the lane looks.
+            lane.reread(Reread { workspace, count: 0, lowest: key, last_key: key });
         } else {
             lane.arrived(arrival);
         }

@@ -293,8 +293,12 @@ impl LaneState {
         }
     }
 
-    /// An outcome is on disk.
-    pub fn settled(&mut self, key: DeliveryKey, retry: Option<Box<PendingDelivery>>) {
+    /// An outcome is on disk: of this attempt, if of any.
+    pub fn settled(&mut self, key: DeliveryKey, attempt: u32, retry: Option<Box<PendingDelivery>>) {
+        // Opened again before this was on disk, so this is what became of it.
+        if self.lane.released(key).is_some_and(|again| again.delivery.attempts < attempt) {
+            self.lane.withdraw(key);
+        }
         let counted = !self.lane.is_cancelled(key);
         match retry {
             Some(delivery) => {
@@ -312,8 +316,12 @@ impl LaneState {
 
     /// Somebody cancelled it.
     pub fn cancelled(&mut self, key: DeliveryKey) {
-        self.with(|lane| lane.cancel(key));
-        self.backlog = self.backlog.saturating_sub(1);
+        let was_counted = self.lane.is_in_flight(key) && !self.lane.is_cancelled(key);
+        let was_waiting = self.with(|lane| lane.cancel(key));
+        // What is in the journal alone is counted. What is not even there was an open batch, or somebody else was first.
+        if was_counted || was_waiting || (!self.lane.is_in_flight(key) && self.lane.spilled()) {
+            self.backlog = self.backlog.saturating_sub(1);
+        }
     }
 
     /// Queued deliveries from the journal; `None`: they could not be read.
@@ -495,7 +503,7 @@ mod tests {
         lane.queued_page(Some((Vec::new(), true)));
         let Next::Run { key, .. } = lane.next(0, 9) else { panic!("it is there") };
         let _ = lane.ended(key, LaneVerdict::Success, 0, 0);
-        lane.settled(key, None);
+        lane.settled(key, 1, None);
         assert_eq!((lane.health(0).backlog, lane.backlog), (0, 0));
     }
 
@@ -518,7 +526,7 @@ mod tests {
             match lane.next(0, 9) {
                 Next::Run { key, .. } => {
                     let _ = lane.ended(key, LaneVerdict::Success, 0, 0);
-                    lane.settled(key, None);
+                    lane.settled(key, 1, None);
                 }
                 other => break other,
             }

@@ -14,13 +14,15 @@ pub struct Away {
     journal: Arc<dyn Journal>,
     keeps_members: AtomicBool,
     keeps_outcomes: AtomicBool,
+    keeps_attempts: AtomicBool,
     refused: AtomicUsize,
 }
 
 impl Away {
     /// It answers everything.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal, keeps_members: AtomicBool::new(false), keeps_outcomes: AtomicBool::new(false), refused: AtomicUsize::new(0) }
+        let [keeps_members, keeps_outcomes, keeps_attempts] = std::array::from_fn(|_| AtomicBool::new(false));
+        Self { journal, keeps_members, keeps_outcomes, keeps_attempts, refused: AtomicUsize::new(0) }
     }
 
     /// Members of batches cannot be read from now on.
@@ -33,10 +35,16 @@ impl Away {
         self.keeps_outcomes.store(true, Ordering::Relaxed);
     }
 
+    /// Outcomes of attempts cannot be stored from now on, cancellations can.
+    pub fn keep_attempts(&self) {
+        self.keeps_attempts.store(true, Ordering::Relaxed);
+    }
+
     /// Everything can be done from now on.
     pub fn come_back(&self) {
         self.keeps_members.store(false, Ordering::Relaxed);
         self.keeps_outcomes.store(false, Ordering::Relaxed);
+        self.keeps_attempts.store(false, Ordering::Relaxed);
     }
 
     fn answer(&self, is_away: &AtomicBool) -> Result<(), StoreError> {
@@ -65,6 +73,9 @@ impl Journal for Away {
 
     async fn settle(&self, outcomes: Arc<[Settlement]>) -> Result<(), StoreError> {
         self.answer(&self.keeps_outcomes)?;
+        if outcomes.iter().any(|outcome| outcome.attempt.is_some()) {
+            self.answer(&self.keeps_attempts)?;
+        }
         self.journal.settle(outcomes).await
     }
 

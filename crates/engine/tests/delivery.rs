@@ -85,32 +85,6 @@ async fn the_schedule_ends() {
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
-// Cancelled while it was under way, and sent again before that was over: the attempt that is under way is the one that was asked for.
-#[tokio::test]
-async fn what_is_sent_again_while_it_is_under_way_is_sent_once() {
-    let (rig, _dir) = rig().await;
-    rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["20ms"]}, "jitter": 0}))).await;
-    for statuses in [[200], [500]] {
-        let before = rig.script.seen("a").len();
-        rig.script.answer("a", &statuses);
-        rig.script.hang("a");
-        let accepted = rig.publish("x", &["{}"], None).await.expect("accepted");
-        let key = DeliveryKey::new(accepted.events[0].sequence, 0);
-        rig.until("it is out", |r| r.script.seen("a").len() == before + 1).await;
-        rig.engine.cancel(rig.workspace, key).await.expect("cancelled");
-        rig.engine.resend(rig.workspace, key).await.expect("sent again");
-        rig.script.release("a");
-        rig.until_state(key, DeliveryState::Delivered).await;
-        let attempts = rig.engine.history().attempts(key).await.expect("attempts");
-        let expected: &[Option<u16>] = if statuses == [200] { &[Some(200)] } else { &[Some(500), Some(200)] };
-        assert_eq!(attempts.iter().map(|a| a.status).collect::<Vec<_>>(), expected);
-        assert_eq!(rig.script.seen("a").len(), before + expected.len());
-        let target = rig.engine.history().delivery(rig.workspace, key).await.expect("history").expect("exists").target;
-        rig.until_health(target, |health| (health.backlog, health.in_flight) == (0, 0)).await;
-    }
-    rig.engine.shutdown(Duration::from_secs(5)).await;
-}
-
 // STDWH-51, STDWH-68: 410 disables; later events are not for it; it can be enabled again.
 #[tokio::test]
 async fn gone_disables_the_target() {

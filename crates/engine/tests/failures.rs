@@ -3,8 +3,6 @@
 mod support;
 
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_domain::clock::Clock;
@@ -12,10 +10,8 @@ use posthaste_domain::delivery::DeliveryState;
 use posthaste_domain::id::DeliveryKey;
 use posthaste_domain::resource::{Account, Replay, ReplayState, Subscription, Target, TargetStatus};
 use posthaste_engine::{AcceptError, Accepted, EngineSettings, ResourceError};
-use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Catalog, EventFilter, Journal, Order, Range, RetentionRule};
 use serde_json::json;
-use support::away::Away;
 use support::{Rig, Script, Seen};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,13 +25,6 @@ async fn rig() -> (Rig, tempfile::TempDir) {
     (rig, dir)
 }
 
-async fn rig_that_may_be_away(dir: &Path) -> (Rig, Arc<Away>) {
-    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
-    let journal = Arc::new(Away::new(Arc::clone(&store) as Arc<dyn Journal>));
-    let rig = Rig::start_on(Arc::clone(&journal) as Arc<dyn Journal>, store, &Script::default(), EngineSettings::default()).await;
-    (rig, journal)
-}
-
 fn key(accepted: &Accepted) -> DeliveryKey {
     DeliveryKey::new(accepted.events[0].sequence, 0)
 }
@@ -47,6 +36,15 @@ fn number_of(rig: &Rig, id: &str) -> i64 {
 /// How many requests came, and for how many deliveries.
 fn counts(seen: &[Seen]) -> (usize, usize) {
     (seen.len(), seen.iter().map(|seen| &seen.delivery_id).collect::<HashSet<_>>().len())
+}
+
+/// Waits for two batches.
+async fn until_both_arrived(rig: &Rig, batches: [&str; 2]) {
+    rig.until("both batches arrived", |r| r.script.seen("a").len() == 2).await;
+    let mut bodies: Vec<_> = rig.script.seen("a").into_iter().map(|seen| seen.body).collect();
+    // Which of them is first is not promised.
+    bodies.sort_unstable();
+    assert_eq!(bodies, batches);
 }
 
 /// Lets everything happen that would happen at once.
@@ -114,11 +112,7 @@ async fn incident_10_an_open_batch_keeps_what_it_had() {
     assert!(matches!(refused, Err(AcceptError::Full)), "{refused:?}");
     rig.store.cap_pages(None).await.expect("there is space");
     rig.publish("x", &["3"], None).await.expect("accepted");
-    rig.until("both batches arrived", |r| r.script.seen("a").len() == 2).await;
-    let mut bodies: Vec<_> = rig.script.seen("a").into_iter().map(|seen| seen.body).collect();
-    // Which of them is first is not promised.
-    bodies.sort_unstable();
-    assert_eq!(bodies, ["1", "3"]);
+    until_both_arrived(&rig, ["1", "3"]).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -126,7 +120,7 @@ async fn incident_10_an_open_batch_keeps_what_it_had() {
 #[tokio::test]
 async fn incident_10_an_open_batch_that_could_not_be_cancelled_is_sent() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
+    let (rig, journal) = support::away::rig(dir.path()).await;
     rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 100, "wait": "150ms"}}))).await;
     let opened = rig.publish("x", &["1"], None).await.expect("accepted");
     journal.keep_outcomes();
@@ -134,59 +128,7 @@ async fn incident_10_an_open_batch_that_could_not_be_cancelled_is_sent() {
     assert!(matches!(refused, Err(ResourceError::Store(_))), "{refused:?}");
     journal.come_back();
     rig.publish("x", &["2"], None).await.expect("accepted");
-    rig.until("both batches arrived", |r| r.script.seen("a").len() == 2).await;
-    let mut bodies: Vec<_> = rig.script.seen("a").into_iter().map(|seen| seen.body).collect();
-    bodies.sort_unstable();
-    assert_eq!(bodies, ["1", "2"]);
-    rig.engine.shutdown(Duration::from_secs(5)).await;
-}
-
-// Answered, and cancelled and sent again before that is on disk: the answer is that of what was sent again.
-#[tokio::test]
-async fn what_is_sent_again_before_its_outcome_is_stored_is_sent_once() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
-    let id = rig.subscribe("a", &["x"], Some(json!({"retry": {"delays": ["20ms"]}, "jitter": 0}))).await;
-    for statuses in [[200], [500]] {
-        let (before, refused) = (rig.script.seen("a").len(), journal.refused());
-        rig.script.answer("a", &statuses);
-        journal.keep_attempts();
-        let key = key(&rig.publish("x", &["{}"], None).await.expect("accepted"));
-        rig.until("its outcome is not stored", |_| journal.refused() > refused).await;
-        rig.engine.cancel(rig.workspace, key).await.expect("cancelled");
-        rig.engine.resend(rig.workspace, key).await.expect("sent again");
-        journal.come_back();
-        rig.until_state(key, DeliveryState::Delivered).await;
-        rig.until_health(number_of(&rig, &id), |health| (health.backlog, health.in_flight) == (0, 0)).await;
-        let expected: &[Option<u16>] = if statuses == [200] { &[Some(200)] } else { &[Some(500), Some(200)] };
-        let attempts = rig.engine.history().attempts(key).await.expect("attempts");
-        assert_eq!(attempts.iter().map(|a| a.status).collect::<Vec<_>>(), expected);
-        assert_eq!(rig.script.seen("a").len(), before + expected.len());
-    }
-    rig.engine.shutdown(Duration::from_secs(5)).await;
-}
-
-// What is cancelled twice at once is counted once, and a batch that nobody counted not at all.
-#[tokio::test]
-async fn a_cancellation_counts_once() {
-    let (rig, _dir) = rig().await;
-    let id = rig.subscribe("a", &["x"], None).await;
-    rig.subscribe("b", &["y"], Some(json!({"batch": {"events": 100, "wait": "50ms"}}))).await;
-    rig.engine.pause(rig.workspace, &id, "by hand").await.expect("paused");
-    let mut keys = Vec::new();
-    for _ in 0..10 {
-        keys.push(key(&rig.publish("x", &["{}"], None).await.expect("accepted")));
-    }
-    for key in &keys[..4] {
-        let twice = futures_util::future::join(rig.engine.cancel(rig.workspace, *key), rig.engine.cancel(rig.workspace, *key)).await;
-        assert!(twice.0.is_ok() || twice.1.is_ok(), "{twice:?}");
-    }
-    rig.until_health(number_of(&rig, &id), |health| health.backlog == 6).await;
-    let batch = key(&rig.publish("y", &["{}"], None).await.expect("accepted"));
-    rig.engine.cancel(rig.workspace, batch).await.expect("cancelled");
-    settle_down().await;
-    assert_eq!(rig.engine.health(number_of(&rig, &id)).await.backlog, 6);
-    assert!(rig.script.seen("b").is_empty());
+    until_both_arrived(&rig, ["1", "2"]).await;
     rig.engine.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -264,7 +206,7 @@ async fn a_page_of_a_replay_that_is_done_twice_sends_once() {
 #[tokio::test]
 async fn what_cannot_be_read_for_now_was_not_tried() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (rig, journal) = rig_that_may_be_away(dir.path()).await;
+    let (rig, journal) = support::away::rig(dir.path()).await;
     journal.keep_members();
     rig.subscribe("a", &["x"], Some(json!({"batch": {"events": 2, "wait": "1h"}}))).await;
     let accepted = rig.publish("x", &["1", "2"], None).await.expect("accepted");

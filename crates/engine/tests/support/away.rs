@@ -1,5 +1,6 @@
 //! A journal of which a part does not answer for a while, as when a database is away.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,7 +8,11 @@ use async_trait::async_trait;
 use posthaste_domain::delivery::PendingDelivery;
 use posthaste_domain::event::Event;
 use posthaste_domain::id::{DeliveryKey, Sequence};
+use posthaste_engine::EngineSettings;
+use posthaste_store::sqlite::{SqliteOptions, SqliteStore};
 use posthaste_store::{Append, IdempotencyRecord, Journal, PageLimit, Recovered, RetentionRule, Retired, Settlement, StoreError};
+
+use super::{Rig, Script};
 
 /// All of a journal, except that members of batches may not be had, or that no outcome is stored.
 pub struct Away {
@@ -113,4 +118,12 @@ impl Journal for Away {
     async fn close(&self) {
         self.journal.close().await;
     }
+}
+
+/// An engine on such a journal.
+pub async fn rig(dir: &Path) -> (Rig, Arc<Away>) {
+    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default()).expect("the store opens"));
+    let journal = Arc::new(Away::new(Arc::clone(&store) as Arc<dyn Journal>));
+    let rig = Rig::start_on(Arc::clone(&journal) as Arc<dyn Journal>, store, &Script::default(), EngineSettings::default()).await;
+    (rig, journal)
 }

@@ -244,6 +244,8 @@ struct World {
     out: BTreeMap<u64, Option<Finish<u64>>>,
     /// Those whose attempt is over.
     ended: BTreeSet<u64>,
+    /// Put back before their outcome was settled, which is then that of what was put back.
+    early: BTreeSet<u64>,
     asked_fresh: Option<Option<u64>>,
     asked_scheduled: Option<Option<(i64, u64)>>,
     fresh_page: Option<FreshPage>,
@@ -274,6 +276,7 @@ impl World {
             undispatched: vec![],
             out: BTreeMap::new(),
             ended: BTreeSet::new(),
+            early: BTreeSet::new(),
             asked_fresh: None,
             asked_scheduled: None,
             fresh_page: None,
@@ -354,6 +357,9 @@ impl World {
                 let Some(key) = pick(&settled, which) else { return };
                 let finish = self.out.remove(&key).flatten().unwrap();
                 self.ended.remove(&key);
+                if self.early.remove(&key) {
+                    self.lane.withdraw(key);
+                }
                 assert!(self.lane.finished(key, finish));
             }
             Step::End { which } => {
@@ -418,10 +424,13 @@ impl World {
                 self.lane.schedule(key, key, weight(key), self.now_ms);
             }
             Step::Reopen { which } => {
-                // One that was cancelled while its outcome is being settled could be sent once more: that is a duplicate, and no concern here.
-                let is_open = |key: u64| self.out.get(&key).is_none_or(|told| told.is_some() || !self.ended.contains(&key));
-                let done = self.keys(|key, row| row == Row::Done && is_open(key));
+                let done = self.keys(|_, row| row == Row::Done);
                 let Some(key) = pick(&done, which) else { return };
+                if self.out.get(&key).is_some_and(Option::is_none) {
+                    self.early.insert(key);
+                } else {
+                    self.early.remove(&key);
+                }
                 self.journal.insert(key, Row::Queued);
                 self.lane.release(key, key, weight(key));
             }
